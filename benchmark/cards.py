@@ -1,0 +1,170 @@
+"""Cards: what a data set is, as a record in `datasets/<name>.toml`."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from .errors import UsageError, unknown
+from .spec import Frozen, Positive
+
+# A card that a mirror brought along, kept beside the data that it describes (see `replacement`).
+BESIDE = "card.toml"
+
+_ROOT = Path(__file__).resolve().parents[1]
+# Not the folder alone: beside an installed package, `datasets/` is Hugging Face's.
+_CHECKOUT = (_ROOT / "pyproject.toml").is_file() and (_ROOT / "datasets" / "README.md").is_file()
+
+
+def _inside(path: str) -> bool:
+    parts = PurePosixPath(path)
+    return not parts.is_absolute() and ".." not in parts.parts
+
+
+class Archive(Frozen):
+    """A file that is downloaded, and unpacked when it is a tar or zip file."""
+
+    name: Annotated[str, Field(pattern=r"^[^/\\]+$")]
+    url: str | None = Field(default=None, description="null: no public address is left, `where` says what people use")
+    bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    into: str = Field(default=".", description="folder to unpack into, below the data folder")
+
+    @field_validator("into")
+    @classmethod
+    def _below(cls, value: str) -> str:
+        if not _inside(value):
+            raise ValueError(f"{value!r} is not below the data folder")
+        return value
+
+
+class Counts(Frozen):
+    """What a split must hold; asserted on load."""
+
+    images: int
+    classes: int
+
+
+class Card(Frozen):
+    """A data set: where it comes from, how it lies on disk, and how it is split and scored."""
+
+    name: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")]
+    title: str
+    licence: str = ""
+    citation: str = ""
+    layout: Literal["cub", "cars", "sop", "inshop", "glyphs", "folder"]
+    folder: str = Field(description="its own folder below the data folder; for own images also an absolute path")
+    recall_at: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    counts: dict[Literal["train", "test", "query", "gallery"], Counts] = Field(default={}, description="by split")
+    archives: tuple[Archive, ...] = ()
+    where: str = Field(default="", description="what to do where an archive has no address")
+    characters: str = Field(default="", description="glyphs: the only characters; empty: all")
+    checksum: str = Field(default="", description="glyphs: SHA-256 of the pixels")
+    pinned_with: dict[str, str] = Field(
+        default={}, description="glyphs: versions of the packages that the checksum was made with"
+    )
+
+    @model_validator(mode="after")
+    def _unpackable(self) -> Card:
+        if self.archives and not _inside(self.folder):
+            raise ValueError(f"archives cannot be unpacked into {self.folder!r}, which is not below the data folder")
+        return self
+
+
+def names() -> list[str]:
+    """The suite's own data sets, sorted."""
+    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+
+
+def load(name_or_path: str, data_dir: Path | None = None) -> Card:
+    """The card of a data set.
+
+    Args:
+        name_or_path: a name of the suite, a card's file (`.toml`), or a folder of own images.
+        data_dir: the data folder; a card that lies beside the data there replaces the suite's own of the same name.
+
+    Raises:
+        UsageError: an unknown name, a path that does not exist, or a file that is not a card.
+    """
+    path = Path(name_or_path).expanduser()
+    if name_or_path in names():
+        card = read(_folder() / f"{name_or_path}.toml")
+    elif name_or_path.endswith(".toml") and path.is_file():
+        card = read(path)
+    elif name_or_path and path.is_dir():
+        path = path.resolve()
+        card = _validated(
+            {"name": path.name, "title": f"images in {path.name}", "layout": "folder", "folder": str(path)}, path
+        )
+    elif (
+        name_or_path.endswith(".toml")
+        or name_or_path.startswith(("~", "."))
+        or "/" in name_or_path
+        or os.sep in name_or_path
+    ):
+        raise UsageError(f"no such file or folder: {name_or_path}")
+    else:
+        raise unknown("data set", name_or_path, names())
+    return card if data_dir is None else replacement(card, data_dir)
+
+
+def read(file: Path | Traversable) -> Card:
+    """The card in a TOML file.
+
+    Raises:
+        UsageError: not TOML, or not a card, with the file and the field.
+    """
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # what TOML and UTF-8 raise are ValueErrors
+        raise UsageError(f"{file} cannot be read as a card: {error}") from None
+    return _validated(content, file)
+
+
+def replacement(card: Card, data_dir: Path) -> Card:
+    """The card that lies beside the data, when it is one of the same name; else `card` itself.
+
+    A reduced copy of a data set brings a card with its own counts along, which holds for that copy wherever it is used.
+    """
+    beside = data_dir / card.folder / BESIDE
+    if not beside.is_file():
+        return card
+    other = read(beside)
+    if other.name != card.name:
+        return card
+    marked = other.title if "reduced" in other.title.lower() else f"{other.title} (reduced or changed copy)"
+    return other.model_copy(update={"title": marked})
+
+
+def is_own(card: Card) -> bool:
+    """Whether the suite has no such card: then not the name says what the data are, but their fingerprint."""
+    return card.name not in names() or card != read(_folder() / f"{card.name}.toml")
+
+
+def default_data_dir() -> Path:
+    """The folder that holds `CUB_200_2011/` and so on: `datasets/` of a checkout, else a cache folder of the user."""
+    if _CHECKOUT:
+        return _ROOT / "datasets"
+    import pooch  # slow, and needed for an installed package only
+
+    return Path(pooch.os_cache("embedding-distillation-benchmark"))
+
+
+def _folder() -> Traversable:
+    return _ROOT / "datasets" if _CHECKOUT else resources.files("benchmark") / "_cards"
+
+
+def _validated(content: object, source: object) -> Card:
+    try:
+        return Card.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the card"
+        raise UsageError(f"{source} is not a card: {field}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -1,0 +1,609 @@
+"""Words to specs, and what is printed. No logic, and no torch before it is needed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+
+from . import cards, methods, presets, zoo
+from .errors import BenchmarkError, DataError, UsageError, unknown
+from .spec import Spec, waves
+from .store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from .cards import Card
+    from .data import DataSet
+    from .presets import Preset
+
+app = App(
+    name="benchmark",
+    help="Distil image-embedding teachers into small students by every published method, and compare them fairly.",
+    version_flags=[],
+)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # a file or a pipe folds nothing
+err = Console(stderr=True, highlight=False)
+
+Words = Annotated[str | None, Parameter(help="comma-separated")]
+RESULTS = Path("results")
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run one command line; the exit code: 0, 1 for failure, 2 for usage, 130 where the user stopped it."""
+    try:
+        return app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as error:
+        err.print(f"benchmark: {' '.join(str(error).split())} (see benchmark --help)", markup=False, soft_wrap=True)
+        return UsageError.exit_code
+    except BenchmarkError as error:
+        err.print(f"benchmark: {error}", markup=False, soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        err.print("benchmark: stopped; run the same command again to go on")
+        return 130
+    except BrokenPipeError:
+        return 1
+    except OSError as error:  # a full disk, no permission, a path that is no folder: the system's words name the path
+        err.print(f"benchmark: {error}", markup=False, soft_wrap=True)
+        return 1
+
+
+@app.command
+def run(
+    *,
+    dataset: str,
+    preset: str | None = None,
+    methods: Words = None,
+    dims: Words = None,
+    seeds: Words = None,
+    steps: int | None = None,
+    backbone: str | None = None,
+    teacher: str | None = None,
+    set: tuple[str, ...] = (),
+    subset: str = "",
+    data: Path | None = None,
+    mirror: Path | None = None,
+    results: Path = RESULTS,
+    device: str | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> int:
+    """Train the teacher, distil it by every method, measure retrieval, write the comparison.
+
+    Finished runs are not repeated; a stopped one goes on where it was.
+
+    Parameters
+    ----------
+    dataset: a card (benchmark list datasets), a card's .toml, or a folder of images
+    preset: a protocol (benchmark list presets); the default depends on data set and machine, and is printed
+    methods: comma-separated names, or all, relational, individual
+    dims: comma-separated embedding dimensions of the students
+    seeds: comma-separated seeds of the students
+    steps: training steps of the students (of the teacher: --set teacher.steps=...)
+    backbone: network of the students
+    teacher: network of the teacher, NAME or NAME@DIM, such as resnet50@512
+    set: KEY=VALUE, repeatable: a field of the spec or a hyper-parameter, for all students, or as teacher.KEY or METHOD.KEY
+    subset: CLASSESxIMAGES of each split, such as 8x6
+    data: the folder that holds CUB_200_2011/, stanford_cars/, ...
+    mirror: a folder to take archives from instead of the network
+    results: where records and tables go
+    device: cpu or cuda; the default is cuda where there is one
+    dry_run: print the plan and stop
+    yes: do not ask before a run that is too long for this machine
+    """
+    plan = _Plan(dataset, preset, data, mirror, subset, results)
+    specs = plan.specs(methods, dims, seeds, steps, backbone, teacher, set)
+    missing = plan.store.missing(specs)
+    _announce(plan, specs, missing)
+    if dry_run:
+        out.print(_plan_table(waves(missing)))
+        return 0
+    failures = 0
+    if missing:
+        target = _device(device)
+        images = plan.images()
+        _estimate(plan, missing, images, target, asked=preset == "paper", yes=yes)
+        _check_weights(missing)
+        failures = _execute(plan, plan.store, missing, images, target)
+    _finish(plan.folder)
+    return 1 if failures else 0
+
+
+@app.command
+def tune(
+    *,
+    dataset: str,
+    preset: str | None = None,
+    methods: Words = None,
+    dims: Words = None,
+    seed: int = 0,
+    steps: int | None = None,
+    grid: tuple[str, ...] = ("lr=1e-4,3e-4,1e-3,3e-3",),
+    set: tuple[str, ...] = (),
+    data: Path | None = None,
+    mirror: Path | None = None,
+    results: Path = RESULTS,
+    device: str | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Choose settings on held-out training classes: the same grid for every method, in lockstep, scored by MAP@R.
+
+    Trains on the first 80 % of the training classes (teacher included) and scores on the rest; test classes are not read.
+    Writes tuning.csv, and the choice to benchmark/presets/tuned/.
+
+    Parameters
+    ----------
+    dataset: as for run
+    preset: as for run
+    methods: comma-separated names, or all, relational, individual
+    dims: comma-separated; the default is the preset's middle one
+    seed: the one seed of the grid
+    steps: training steps of the students, when fewer than the preset's must do; recorded with the choice
+    grid: KEY=VALUE,VALUE,...; repeatable: all combinations are tried
+    set: as for run
+    data: as for run
+    mirror: as for run
+    results: as for run
+    device: as for run
+    dry_run: print the plan and stop
+    """
+    from .tuning import choose, write_choice
+
+    values = {
+        key: [presets.parse_scalar(value) for value in text.split(",")]
+        for key, _, text in (word.partition("=") for word in grid)
+    }
+    if any(not key or "" in choices for key, choices in values.items()):
+        raise UsageError(f"--grid wants KEY=VALUE,VALUE,..., such as lr=1e-4,1e-3, not {' '.join(grid)!r}")
+    plan = _Plan(dataset, preset, data, mirror, "", results)
+    middle = str(sorted(plan.preset_dims)[(len(plan.preset_dims) - 1) // 2])
+    specs = plan.specs(methods, dims or middle, str(seed), steps, None, None, set, tune=values, evaluation="validation")
+    specs = [spec for spec in specs if spec.steps]
+    store = Store(plan.folder, "tuning")
+    missing = store.missing(specs)
+    _announce(plan, specs, missing)
+    if dry_run:
+        out.print(_plan_table(waves(missing)))
+        return 0
+    failures = 0
+    if missing:
+        target = _device(device)
+        images = plan.images()
+        _estimate(plan, missing, images, target, asked=False, yes=True)
+        _check_weights(missing)
+        failures = _execute(plan, store, missing, images, target)
+    ids = {spec.id for spec in specs[1:]}  # the first is the teacher
+    choice = choose([record for record in store if record.id in ids], list(values))
+    command = shlex.join(["python", "-m", "benchmark", *_without_paths(sys.argv[1:])])
+    written = write_choice(presets.tuned_path(plan.preset, plan.card), choice, command)
+    from .report import write_report
+
+    for path in [*write_report(plan.folder), written]:
+        out.print(f"wrote {path}", soft_wrap=True)
+    return 1 if failures else 0
+
+
+@app.command
+def fetch(*, dataset: str, data: Path | None = None, mirror: Path | None = None) -> int:
+    """Download, verify and unpack a data set, and check that it holds what its card says.
+
+    Parameters
+    ----------
+    dataset: a card (benchmark list datasets) or a card's .toml
+    data: the folder to unpack into
+    mirror: a folder to take archives from instead of the network
+    """
+    from .data import fetch as fetch_data
+    from .data import load
+
+    folder = data or cards.default_data_dir()
+    path = fetch_data(cards.load(dataset, folder), folder, mirror)
+    found = load(cards.load(dataset, folder), folder)
+    out.print(f"{path}: {_sizes(found)}", soft_wrap=True)
+    return 0
+
+
+@app.command
+def evaluate(
+    *,
+    embeddings: Path,
+    labels: Path,
+    gallery_embeddings: Path | None = None,
+    gallery_labels: Path | None = None,
+    metric: Literal["l2", "cosine"] | None = None,
+    at: str = "1,2,4,8",
+    json: bool = False,
+) -> int:
+    """Measure retrieval by embeddings from anywhere, with the definitions of the suite.
+
+    Parameters
+    ----------
+    embeddings: .npy, [n, d]
+    labels: .npy, [n] integers
+    gallery_embeddings: .npy, [m, d]; without it, queries are searched among themselves, each without itself
+    gallery_labels: .npy, [m] integers
+    metric: l2 or cosine; both without it
+    at: comma-separated K of Recall@K
+    json: print JSON
+    """
+    from .evaluate import evaluate_files
+
+    result = evaluate_files(embeddings, labels, gallery_embeddings, gallery_labels, at=tuple(_integers("--at", at)))
+    shown = {name: getattr(result, name) for name in ([metric] if metric else ["l2", "cosine"])}
+    if json:
+        _print_json({**shown, "queries": result.queries, "dropped": result.dropped, "gallery": result.gallery})
+        return 0
+    table = Table(
+        title=f"{result.queries} queries, {result.gallery} items"
+        + (f", {result.dropped} queries without a partner dropped" if result.dropped else "")
+    )
+    table.add_column("%")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for key in next(iter(shown.values())):
+        table.add_row(key, *(f"{100 * metrics[key]:.2f}" for metrics in shown.values()))
+    out.print(table)
+    return 0
+
+
+@app.command
+def report(*, results: Path = RESULTS) -> int:
+    """Regenerate every table from the records alone.
+
+    Parameters
+    ----------
+    results: the folder of all results, or of one data set or preset
+    """
+    from .report import find, write_report
+
+    for folder in find(results):
+        for path in write_report(folder):
+            out.print(f"wrote {path}", soft_wrap=True)
+    return 0
+
+
+@app.command(name="list")
+def list_(what: Literal["datasets", "methods", "backbones", "presets"], /, *, json: bool = False) -> int:
+    """Show what there is to choose from.
+
+    Parameters
+    ----------
+    what: datasets, methods, backbones or presets
+    json: print JSON
+    """
+    rows = {"datasets": _datasets, "methods": _methods, "backbones": _backbones, "presets": _presets}[what]()
+    if json:
+        _print_json(rows)
+        return 0
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
+    out.print(table)
+    return 0
+
+
+def _datasets() -> list[dict[str, Any]]:
+    found = [cards.load(name) for name in cards.names()]
+    return [
+        {
+            "name": card.name,
+            "title": card.title,
+            **{
+                f"{split}": f"{count.classes} classes, {count.images} images"
+                for split, count in card.counts.items()
+                if split in ("train", "test")
+            },
+            **(
+                {"test": f"{card.counts['query'].images} queries, {card.counts['gallery'].images} in the gallery"}
+                if "query" in card.counts
+                else {}
+            ),
+        }
+        for card in found
+    ]
+
+
+def _methods() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": found.name,
+            "kind": found.kind,
+            "reference": found.reference,
+            "defaults": found.defaults,
+            "l2": found.normalize,
+        }
+        for found in methods.catalogue().values()
+    ]
+
+
+def _backbones() -> list[dict[str, Any]]:
+    return [family._asdict() for family in zoo.FAMILIES]
+
+
+def _presets() -> list[dict[str, Any]]:
+    found = [presets.load(name) for name in presets.names()]
+    return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in found]
+
+
+class _Plan:
+    """What the words `--dataset`, `--preset`, `--data`, `--mirror`, `--subset` and `--results` name."""
+
+    def __init__(
+        self, dataset: str, preset: str | None, data: Path | None, mirror: Path | None, subset: str, results: Path
+    ) -> None:
+        self.data_dir = data or cards.default_data_dir()
+        self.mirror = mirror
+        self.card = cards.load(dataset, self.data_dir)
+        if mirror is not None:  # it may hold a reduced copy, with a card of its own
+            from .data import fetch
+
+            fetch(self.card, self.data_dir, mirror)
+            self.card = cards.load(dataset, self.data_dir)
+        self.subset = subset
+        name, why = (preset, "") if preset else _default_preset(self.card)
+        self.preset = presets.load(name)
+        self.why = why
+        if not presets.suits(self.preset, self.card):
+            fitting = [name for name in presets.names() if presets.suits(presets.load(name), self.card)]
+            raise UsageError(f"preset {name!r} is not for {self.card.name!r}; these are: {', '.join(fitting)}")
+        self.folder = results / (f"{self.card.name}-{subset}" if subset else self.card.name) / self.preset.name
+        self.store = Store(self.folder)
+        override = self.preset.dataset.get(self.card.name) or self.preset.dataset.get(self.card.layout)
+        self.preset_dims = (override.dims if override and override.dims else None) or self.preset.dims
+        self._images: DataSet | None = None
+
+    def specs(
+        self,
+        methods: str | None,
+        dims: str | None,
+        seeds: str | None,
+        steps: int | None,
+        backbone: str | None,
+        teacher: str | None,
+        assignments: Sequence[str],
+        tune: dict[str, list[Any]] | None = None,
+        evaluation: str = "test",
+    ) -> list[Spec]:
+        values = presets.parse_assignments(assignments)
+        if steps is not None:
+            values["steps"] = steps
+        if backbone is not None:
+            values["backbone"] = backbone
+        if teacher is not None:
+            name, _, dim = teacher.partition("@")
+            values["teacher.backbone"] = name
+            if dim:
+                values["teacher.dim"] = _integers("--teacher NAME@DIM", dim)[0]
+        _check_backbones(values)
+        stream = {"dataset": self.card.name, "subset": self.subset, "evaluation": evaluation}
+        if cards.is_own(self.card):  # an own folder, or a reduced copy: what it holds is known by its listing only
+            stream["data"] = self.images().fingerprint
+        return presets.grid(
+            self.preset,
+            self.card,
+            chosen=presets.select(_words(methods), self.preset) if methods else self.preset.methods,
+            dims=_integers("--dims", dims) if dims else self.preset_dims,
+            seeds=_integers("--seeds", seeds) if seeds else self.preset.seeds,
+            assignments=values,
+            stream=stream,
+            tune=tune,
+        )
+
+    def images(self) -> DataSet:
+        """The data set, fetched when it is not there."""
+        if self._images is None:
+            from .data import fetch, load
+
+            fetch(self.card, self.data_dir, self.mirror)
+            self._images = load(self.card, self.data_dir, self.subset)
+        return self._images
+
+
+def _default_preset(card: Card) -> tuple[str, str]:
+    """The preset for a data set on this machine, and why."""
+    if card.layout == "glyphs":
+        return ("smoke", "the preset for tiny sets") if card.name == "tiny" else ("quick", "the preset for glyphs")
+    if card.layout == "folder":
+        return "quick", "the preset for own folders"
+    import torch
+
+    if card.name != "inshop" and torch.cuda.is_available():
+        return "paper", "there is a GPU"
+    return (
+        "cpu",
+        "there is no GPU; --preset paper is the published protocol"
+        if card.name != "inshop"
+        else "the paper has no protocol for it",
+    )
+
+
+def _announce(plan: _Plan, specs: Sequence[Spec], missing: Sequence[Spec]) -> None:
+    ids = {spec.id for spec in specs}
+    again = sum(spec.id not in ids or plan.store.done(spec) for spec in missing)
+    why = f" ({plan.why})" if plan.why else ""
+    out.print(
+        f"{plan.card.name}, preset {plan.preset.name}{why}: {len(specs) - len(missing) + again} done, {len(missing)} to run",
+        soft_wrap=True,
+    )
+    if again:
+        out.print(f"{again} of them trained again, as a teacher whose weights are not on this machine")
+
+
+def _plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
+    table = Table("wave", "group", "method", "network", "l2", "seed", "steps", "batch", "lr", "id")
+    for wave, groups in enumerate(plan, 1):
+        for group, specs in enumerate(groups, 1):
+            for spec in specs:
+                l2 = "yes" if spec.normalize else "no"
+                table.add_row(
+                    str(wave), str(group), spec.method, f"{spec.backbone}-{spec.dim}", l2, str(spec.seed), str(spec.steps),
+                    str(spec.batch), f"{spec.lr:g}", spec.id,
+                )  # fmt: skip
+    return table
+
+
+def _estimate(
+    plan: _Plan, missing: Sequence[Spec], images: DataSet, device: torch.device, *, asked: bool, yes: bool
+) -> None:
+    """Print how long it will take; have an explicit `paper` confirmed where there is no GPU."""
+    from . import estimate
+
+    def seconds(specs: Sequence[Spec]) -> str:
+        return estimate.readable(estimate.seconds(specs, images, device))
+
+    out.print(
+        f"{_sizes(images)}; about {seconds(missing)} of computing on {device.type}, by a few measured steps",
+        soft_wrap=True,
+    )
+    if not asked or device.type == "cuda":
+        return
+    smaller = presets.load("cpu")
+    specs = presets.grid(
+        smaller,
+        plan.card,
+        chosen=smaller.methods,
+        dims=smaller.dims,
+        seeds=smaller.seeds,
+        assignments={},
+        stream={"dataset": plan.card.name},
+    )
+    out.print(
+        f"the preset paper is made for a GPU; --preset cpu would take about {seconds(specs)} here", soft_wrap=True
+    )
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("--preset paper on a CPU wants to be confirmed: add --yes, or take --preset cpu")
+    if input("go on with paper? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UsageError("not confirmed; nothing was run")
+
+
+def _check_weights(specs: Sequence[Spec]) -> None:
+    """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
+    from .backbones import trunk
+
+    for name in sorted({spec.backbone for spec in specs if spec.pretrained}):
+        trunk(name, pretrained=True)
+
+
+def _execute(plan: _Plan, store: Store, specs: Sequence[Spec], images: DataSet, device: torch.device) -> int:
+    """Run what is missing and save what comes; the number of failures, which are printed and kept as text."""
+    from .executors import local
+    from .progress import Reporter
+    from .run import Failure, Outcome, Workspace
+    from .run import run as run_group
+
+    store.folder.mkdir(parents=True, exist_ok=True)
+    failures: list[Failure] = []
+    try:
+        with FileLock(store.folder / ".lock", timeout=0), Reporter(out) as reporter:
+            workspace = Workspace(images, plan.data_dir, store, device, reporter.group, reporter.decoding)
+
+            def execute(group: Sequence[Spec]) -> Any:
+                return run_group(group, workspace)
+
+            for wave in waves(list(specs)):
+                outcome: Outcome
+                for outcome in local(execute, wave):
+                    if isinstance(outcome, Failure):
+                        failures.append(outcome)
+                        store.fail(outcome.spec, outcome.message, outcome.details)
+                        reporter.console.print(f"failed: {outcome.message}", markup=False, soft_wrap=True)
+                    else:
+                        store.save(outcome)
+                        recall = 100 * outcome.metrics["recall@1"]
+                        reporter.console.print(
+                            f"{outcome.spec.label}: Recall@1 {recall:.2f} %", markup=False, soft_wrap=True
+                        )
+    except Timeout:
+        raise BenchmarkError(
+            f"another run is writing to {store.folder}; wait for it, or choose another --results"
+        ) from None
+    if failures:
+        err.print(
+            f"benchmark: {len(failures)} of {len(specs)} runs failed; details in {store.failures}", soft_wrap=True
+        )
+    return len(failures)
+
+
+def _finish(folder: Path) -> None:
+    from .report import terminal_table, write_report
+
+    if not any((folder / "runs").glob("*.json")):
+        return
+    paths = write_report(folder)
+    out.print(terminal_table(folder))
+    for path in paths:
+        out.print(f"wrote {path}", soft_wrap=True)
+
+
+def _device(name: str | None) -> torch.device:
+    """The device, with the machine's settings for training made."""
+    from .machine import prepare
+
+    return prepare(name)
+
+
+def _check_backbones(values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if key.rpartition(".")[2] == "backbone":
+            zoo.check_name(str(value))
+
+
+def _sizes(images: DataSet) -> str:
+    parts = [
+        ("train", images.train),
+        ("query" if images.gallery else "test", images.query),
+        ("gallery", images.gallery),
+    ]
+    return ", ".join(
+        f"{name} {len(split.labels)} images of {len(split.names)} classes" for name, split in parts if split is not None
+    )
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _integers(option: str, text: str) -> list[int]:
+    try:
+        values = [int(word) for word in _words(text)]
+    except ValueError:
+        values = []
+    if not values:
+        raise UsageError(f"{option} wants whole numbers, such as 16,64, not {text!r}")
+    return values
+
+
+def _without_paths(words: Sequence[str]) -> list[str]:
+    """A command line without what is only true of one machine."""
+    result: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in ("--data", "--mirror", "--results", "--device"):
+            skip = True
+        elif not word.startswith(("--data=", "--mirror=", "--results=", "--device=")):
+            result.append(word)
+    return result
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={inner}" for key, inner in value.items())
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _print_json(value: Any) -> None:
+    out.print(json.dumps(value, indent=1), markup=False, soft_wrap=True)

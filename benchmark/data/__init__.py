@@ -1,0 +1,7 @@
+"""Images: get them (`fetch`), read their labels (`load`), hold classes out (`holdout`), decode once (`decoded`)."""
+
+from .cache import cache_dir, decoded
+from .fetch import fetch
+from .layouts import DataSet, Split, holdout, load
+
+__all__ = ["DataSet", "Split", "cache_dir", "decoded", "fetch", "holdout", "load"]

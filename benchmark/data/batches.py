@@ -1,0 +1,66 @@
+"""Batches of a stream: which images, which crops. Pure functions of the stream and the step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import UsageError
+from ..spec import Stream, derive
+
+
+def check(labels: np.ndarray, stream: Stream) -> None:
+    """Raise a UsageError where a batch cannot be filled with `per_class` images of a class (fewer where a class has fewer)."""
+    counts = np.bincount(labels)
+    if np.minimum(counts, stream.per_class).sum() < stream.batch:
+        raise UsageError(
+            f"a batch of {stream.batch} with {stream.per_class} images a class needs {-(-stream.batch // stream.per_class)} classes; "
+            f"the training set has {len(counts)} with {counts.min()} to {counts.max()} images: use --set batch=... or --set per_class=..."
+        )
+
+
+class Batches:
+    """The training batches of a stream, by step.
+
+    Args:
+        images: uint8 [n, size, size, 3], decoded; may be a memmap.
+        labels: int64 [n], 0 ... classes - 1.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, stream: Stream) -> None:
+        check(labels, stream)
+        self.images = images
+        self.labels = labels
+        self.stream = stream
+        order = np.argsort(labels, kind="stable")
+        self._members = np.split(order, np.cumsum(np.bincount(labels))[:-1])
+
+    def index(self, step: int) -> np.ndarray:
+        """Rows [batch] of a step: classes at random, `per_class` images each without replacement, until the batch is full."""
+        rng = np.random.default_rng(derive(self.stream.seed, "batch", step))
+        rows: list[int] = []
+        for label in rng.permutation(len(self._members)):
+            wanted = min(self.stream.per_class, self.stream.batch - len(rows))
+            members = self._members[label]
+            rows.extend(rng.choice(members, min(wanted, len(members)), replace=False))
+            if len(rows) == self.stream.batch:
+                break
+        return np.array(rows)
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crops uint8 [batch, image, image, 3], labels [batch] and rows [batch] of a step."""
+        rows = self.index(step)
+        rng = np.random.default_rng(derive(self.stream.seed, "crop", step))
+        size, crop = self.images.shape[1], self.stream.image
+        corners = rng.integers(0, size - crop + 1, (len(rows), 2))
+        flips = rng.random(len(rows)) < 0.5 if self.stream.flip else np.zeros(len(rows), bool)
+        batch = np.empty((len(rows), crop, crop, 3), np.uint8)
+        for out, row, (top, left), flip in zip(batch, rows, corners, flips, strict=True):
+            view = self.images[row, top : top + crop, left : left + crop]
+            out[:] = view[:, ::-1] if flip else view
+        return batch, self.labels[rows], rows
+
+
+def centre_crop(images: np.ndarray, crop: int) -> np.ndarray:
+    """The middle [n, crop, crop, 3] of images [n, size, size, 3], as a view."""
+    edge = (images.shape[1] - crop) // 2
+    return images[:, edge : edge + crop, edge : edge + crop]

@@ -1,0 +1,354 @@
+"""From files on disk to labelled splits: one reader a layout, and the checks that every data set has to pass."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from .. import cards
+from ..cards import Card
+from ..errors import DataError, UsageError
+from . import glyphs
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"))
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with labels. `names[label]` is the class; query and gallery of one data set share their `names`."""
+
+    images: tuple[Path, ...] | np.ndarray  # files, or uint8 [n, h, w] where they are rendered
+    labels: np.ndarray  # int64 [n], sorted
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Training classes, and others to search in: `query` in `gallery`, or among themselves where that is None."""
+
+    card: Card
+    train: Split
+    query: Split
+    gallery: Split | None
+    fingerprint: str  # 16 hex digits: relative names, sizes and labels of the files; of rendered sets the pixels
+
+
+Row = tuple[str, Path]  # class name, image
+Splits = dict[str, Split]  # train and test; or train, query and gallery
+
+
+def load(card: Card, data_dir: Path, subset: str = "") -> DataSet:
+    """Read and check a data set; no image is opened.
+
+    Args:
+        card: replaced by the one that lies beside the data, if there is one (`cards.replacement`).
+        data_dir: the folder that holds `card.folder`.
+        subset: "8x6": of each split the first 8 classes that have 6 images, with the first 6 of each.
+
+    Raises:
+        DataError: something is missing, not what the card says, or not fit for training and zero-shot retrieval.
+        UsageError: the subset is larger than the data set.
+    """
+    card = cards.replacement(card, data_dir)
+    root = _root(card, data_dir)
+    try:
+        splits = _READERS[card.layout](card, root)
+        _check(card, root, splits)
+        if subset:
+            classes, images = map(int, subset.split("x"))
+            splits = _subset(splits, classes, images)
+        fingerprint = _fingerprint(root, splits)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(card, data_dir, error.filename) from None
+    except OSError as error:
+        raise DataError(f"{card.name}: {error.filename} cannot be read: {error.strerror}") from None
+    query = splits["test"] if "test" in splits else splits["query"]
+    return DataSet(card, splits["train"], query, splits.get("gallery"), fingerprint)
+
+
+def holdout(dataset: DataSet) -> DataSet:
+    """The validation protocol: train on the first 80 % of the training classes, search among the rest; no test image.
+
+    Raises:
+        UsageError: fewer than the four training classes that give two on either side.
+    """
+    train = dataset.train
+    classes = len(train.names)
+    first = min(classes * 4 // 5, classes - 2)
+    if first < 2:
+        raise UsageError(
+            f"{dataset.card.name}: {classes} training classes are too few to hold some out for validation; at least 4"
+        )
+    return replace(dataset, train=_take(train, range(first)), query=_take(train, range(first, classes)), gallery=None)
+
+
+# --- readers: one a layout, each (card, root) -> splits with classes in their official order ---
+
+
+def _cub(card: Card, root: Path) -> Splits:
+    labels = {image: int(label) for image, label in _table(root / "image_class_labels.txt", "image class")}
+    rows = []
+    for image, name in _table(root / "images.txt", "image name"):
+        if image not in labels:
+            raise DataError(f"{root / 'image_class_labels.txt'}: image {image} has no class")
+        rows.append((labels[image], root / "images" / name))
+    rows.sort(key=lambda row: row[0])
+    names = {label: path.parent.name for label, path in reversed(rows)}
+    return _halves([(names[label], path) for label, path in rows])
+
+
+def _cars(card: Card, root: Path) -> Splits:
+    if (root / "car_ims").is_dir():
+        rows = [(label, root / name) for label, name in _annotations(root / "cars_annos.mat", "relative_im_path")]
+    else:  # file names repeat between the two folders
+        rows = [
+            (label, root / folder / name)
+            for folder, file in (
+                ("cars_train", "devkit/cars_train_annos.mat"),
+                ("cars_test", "cars_test_annos_withlabels.mat"),
+            )
+            for label, name in _annotations(root / file, "fname")
+        ]
+    return _halves([(str(label), path) for label, path in sorted(rows, key=lambda row: row[0])])
+
+
+def _sop(card: Card, root: Path) -> Splits:
+    return {
+        split: _split(
+            (name, root / path)
+            for _, name, _, path in _table(root / f"Ebay_{split}.txt", "image_id class_id super_class_id path", skip=1)
+        )
+        for split in ("train", "test")
+    }
+
+
+def _inshop(card: Card, root: Path) -> Splits:
+    rows: dict[str, list[Row]] = {"train": [], "query": [], "gallery": []}
+    file = root / "list_eval_partition.txt"
+    for image, item, split in _table(file, "image_name item_id evaluation_status", skip=2):
+        if split not in rows:
+            raise DataError(f"{file}: {image} is in {split!r}; expected train, query or gallery")
+        rows[split].append((item, root / image))
+    return _three(rows)
+
+
+def _folder(card: Card, root: Path) -> Splits:
+    inside = {path.name for path in _listed(root)}
+    if {"train", "query", "gallery"} <= inside:
+        return _three({split: _classes_in(root / split) for split in ("train", "query", "gallery")})
+    if {"train", "test"} <= inside:
+        return {split: _split(_classes_in(root / split)) for split in ("train", "test")}
+    if "train" in inside:
+        raise DataError(f"{root} has train/, but neither test/ nor query/ and gallery/")
+    return _halves(_classes_in(root))
+
+
+def _glyphs(card: Card, root: Path) -> Splits:
+    file = root / glyphs.FILE
+    try:
+        with np.load(file) as content:
+            pixels, names = content["pixels"], tuple(content["characters"].tolist())
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file} is damaged ({error}); delete it and fetch again") from None
+    glyphs.verify(card, pixels, str(file))
+    classes, faces = pixels.shape[:2]
+    labels = np.repeat(np.arange(classes), faces)
+    return _cut(Split(pixels.reshape(-1, *pixels.shape[2:]), labels, names))
+
+
+_READERS: dict[str, Callable[[Card, Path], Splits]] = {
+    "cub": _cub,
+    "cars": _cars,
+    "sop": _sop,
+    "inshop": _inshop,
+    "folder": _folder,
+    "glyphs": _glyphs,
+}
+
+
+# --- their parts ---
+
+
+def _root(card: Card, data_dir: Path) -> Path:
+    """The data set's own folder; `data_dir` may be that folder itself, as it comes out of the archive."""
+    itself = data_dir.name == card.folder or (card.layout == "cars" and (data_dir / "car_ims").is_dir())
+    root = data_dir / card.folder
+    return data_dir if itself and not root.is_dir() else root
+
+
+def _missing(card: Card, data_dir: Path, path: object) -> DataError:
+    message = f"{card.name}: {path} is missing"
+    if card.archives or card.layout == "glyphs":
+        name = card.name if card.name in cards.names() else "CARD.toml"
+        message += f"; get it with python -m benchmark fetch --dataset {name} --data {data_dir}"
+    return DataError(message)
+
+
+def _table(file: Path, columns: str, skip: int = 0) -> Iterable[list[str]]:
+    """Lines of an annotation file as words; the last column may hold spaces.
+
+    Raises:
+        DataError: a line with too few words, with its number.
+    """
+    count = len(columns.split())
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if number <= skip or not line.strip():
+            continue
+        words = line.split(None, count - 1)
+        if len(words) < count:
+            raise DataError(f"{file}, line {number}: expected {columns!r}, found {line!r}")
+        words[-1] = words[-1].rstrip()
+        yield words
+
+
+def _annotations(file: Path, name: str) -> list[tuple[int, str]]:
+    """Class (from 1) and file name of each image in a MATLAB file of Cars-196."""
+    from scipy.io import loadmat
+
+    if not file.is_file():
+        raise FileNotFoundError(2, "missing", str(file))
+    try:
+        rows = np.atleast_1d(loadmat(file, squeeze_me=True)["annotations"])
+        return [(int(label), str(path)) for label, path in zip(rows["class"], rows[name], strict=True)]
+    except Exception as error:  # whatever SciPy trips over, the file is not what it should be
+        raise DataError(
+            f"{file} does not hold the annotations of Cars-196 ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, hidden files left out, in natural order: 2 before 10."""
+    return sorted(
+        (path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: _natural(path.name)
+    )
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
+
+
+def _classes_in(folder: Path) -> list[Row]:
+    """Images of a folder that has a sub-folder a class; sub-folders without images are no classes."""
+    return [
+        (directory.name, path)
+        for directory in _listed(folder)
+        if directory.is_dir()
+        for path in _listed(directory)
+        if path.suffix.lower() in SUFFIXES
+    ]
+
+
+def _split(rows: Iterable[Row], names: Sequence[str] = ()) -> Split:
+    """Rows grouped by class: in the order of `names`, by default that of first appearance; images keep theirs."""
+    rows = list(rows)
+    index = {name: label for label, name in enumerate(names or dict.fromkeys(name for name, _ in rows))}
+    labels = np.array([index[name] for name, _ in rows], np.int64)
+    order = np.argsort(labels, kind="stable")
+    return Split(tuple(rows[i][1] for i in order), labels[order], tuple(index))
+
+
+def _three(rows: dict[str, list[Row]]) -> Splits:
+    """Train, query and gallery, the latter two with labels in common."""
+    both = [name for name, _ in chain(rows["query"], rows["gallery"])]
+    names = sorted(set(both), key=_natural)
+    return {"train": _split(rows["train"]), **{split: _split(rows[split], names) for split in ("query", "gallery")}}
+
+
+def _halves(rows: Iterable[Row]) -> Splits:
+    return _cut(_split(rows))
+
+
+def _cut(split: Split) -> Splits:
+    """The zero-shot rule of the literature: the first half of the classes trains, the second half tests."""
+    classes = len(split.names)
+    return {"train": _take(split, range(classes // 2)), "test": _take(split, range(classes // 2, classes))}
+
+
+def _take(split: Split, classes: Sequence[int], images: int | None = None) -> Split:
+    """Some classes (ascending), numbered anew, with the first so many images of each."""
+    place = np.full(len(split.names), -1)
+    place[np.asarray(classes, np.intp)] = np.arange(len(classes))
+    labels = place[split.labels]
+    keep = labels >= 0
+    if images is not None:
+        starts = np.searchsorted(split.labels, split.labels)  # labels are sorted
+        keep &= np.arange(len(labels)) - starts < images
+    chosen = np.flatnonzero(keep)
+    kept = split.images[chosen] if isinstance(split.images, np.ndarray) else tuple(split.images[i] for i in chosen)
+    return Split(kept, labels[chosen], tuple(split.names[c] for c in classes))
+
+
+def _subset(splits: Splits, classes: int, images: int) -> Splits:
+    if images < 2:
+        raise UsageError(f"the subset {classes}x{images} leaves one image a class; two are needed to learn from")
+    result = {}
+    # Query and gallery keep the same classes.
+    for group in (["train"], [name for name in splits if name != "train"]):
+        sizes = np.min([np.bincount(splits[name].labels, minlength=len(splits[name].names)) for name in group], axis=0)
+        enough = np.flatnonzero(sizes >= images)
+        if len(enough) < classes:
+            where = " and ".join(group)
+            raise UsageError(
+                f"the subset {classes}x{images} is more than there is: {len(enough)} classes of {where} have "
+                f"{images} images ({len(sizes)} classes, the largest has {max(sizes, default=0)})"
+            )
+        for name in group:
+            result[name] = _take(splits[name], enough[:classes].tolist(), images)
+    return result
+
+
+def _check(card: Card, root: Path, splits: Splits) -> None:
+    """Counts as the card says, nothing empty, no training class of one image, no class both trained on and tested."""
+    for name, split in splits.items():
+        images, classes = len(split), len(np.unique(split.labels))
+        if not images:
+            raise DataError(
+                f"{card.name}: no images of {name} in {root}"
+                + ("; expected one sub-folder a class, at least two" if card.layout == "folder" else "")
+            )
+        counts = card.counts.get(name)  # type: ignore[call-overload]
+        if counts and (images, classes) != (counts.images, counts.classes):
+            raise DataError(
+                f"{card.name}: {name} has {images:,} images of {classes:,} classes in {root}, "
+                f"its card says {counts.images:,} of {counts.classes:,}"
+            )
+    train = splits["train"]
+    single = np.flatnonzero(np.bincount(train.labels, minlength=len(train.names)) < 2)
+    if len(single):
+        raise DataError(
+            f"{card.name}: training class {train.names[single[0]]!r} has one image; two are needed to learn from"
+        )
+    tested = set(chain.from_iterable(split.names for name, split in splits.items() if name != "train"))
+    if both := sorted(tested & set(train.names)):
+        raise DataError(
+            f"{card.name}: class {both[0]!r} is trained on and tested; the classes must be disjoint ({root})"
+        )
+
+
+def _fingerprint(root: Path, splits: Splits) -> str:
+    """Independent of where the data lie.
+
+    Raises:
+        DataError: an image that the annotations name is missing.
+    """
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(f"{name} {len(split)}\n".encode())
+        digest.update(np.ascontiguousarray(split.labels, "<i8").data)
+        if isinstance(split.images, np.ndarray):
+            digest.update(np.ascontiguousarray(split.images).data)
+            continue
+        for path in split.images:
+            digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]

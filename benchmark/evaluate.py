@@ -1,0 +1,238 @@
+"""Retrieval: which images come nearest to a query, and how many of them are of its class.
+
+Exact search with faiss, in blocks: memory grows with queries x neighbours of one block, never with queries x gallery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DataError, UsageError
+from .store import Evaluation, Metrics
+
+Metric = Literal["l2", "cosine"]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Labels = NDArray[Any]
+
+_CELLS = 2**22  # queries x neighbours held at once: about 100 MB with all that is computed from them
+_UNIT = 1e-6  # how far float32 rounding takes a normalised row from length 1: a few times 2^-23
+
+
+def neighbours(query: Floats, gallery: Floats | None, k: int, metric: Metric) -> Ints:
+    """Indices into the gallery of each query's k nearest rows, nearest first.
+
+    Ties go to the lower index, as far as float32 sees a tie: copies of one row can get distances that differ in the
+    last bit. A zero row has no direction; under cosine it gets one of its own: similarity 0 to all rows but zero rows.
+
+    Args:
+        query: [n, d], finite.
+        gallery: [m, d]; None searches the queries among themselves, each without itself (by index, so a copy is found).
+        k: neighbours wanted.
+        metric: Euclidean distance, or the angle.
+
+    Returns:
+        [n, min(k, m)]; among themselves [n, min(k, n - 1)].
+    """
+    own = np.arange(len(query)) if gallery is None else None
+    return np.concatenate(list(_search(query, query if gallery is None else gallery, k, metric, own)))
+
+
+def _search(query: Floats, gallery: Floats, k: int, metric: Metric, own: Ints | None) -> Iterator[Ints]:
+    """`neighbours`, block after block; `own` [n] is each query's own place in the gallery, to be left out."""
+    if metric == "cosine":
+        # Between unit rows the order by distance is the order by angle. Not IndexFlatIP: of equals it takes the last.
+        query, gallery = _directions(query), _directions(gallery)
+    # |q|^2 - 2 q.g + |g|^2 cancels in float32 when an offset is large, and overflows or vanishes when the scale is
+    # extreme, as an unnormalised student's may be. Neither changes the order; a power of two loses no digits.
+    centre = gallery.mean(axis=0, dtype=np.float64).astype(np.float32)
+    query, gallery = query - centre, gallery - centre
+    _, exponent = np.frexp(max(query.max(), -query.min(), gallery.max(), -gallery.min()))
+    np.ldexp(query, -exponent, out=query)
+    np.ldexp(gallery, -exponent, out=gallery)
+
+    index = faiss.IndexFlatL2(gallery.shape[1])
+    index.add(gallery)
+    k = min(k, len(gallery) - (own is not None))
+    block = max(64, _CELLS // (k + 1))
+    for start in range(0, len(query), block):
+        rows = slice(start, start + block)
+        if own is None:
+            yield index.search(query[rows], k)[1]
+        else:
+            found = index.search(query[rows], k + 1)[1]
+            drop = found == own[rows, None]
+            drop[~drop.any(axis=1), -1] = True  # more than k copies of the query: it is not among those found
+            yield found[~drop].reshape(len(found), k)
+
+
+def _lengths(rows: Floats) -> NDArray[np.float64]:
+    return np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
+
+
+def _directions(rows: Floats) -> Floats:
+    """Rows [n, d] at length 1, [n, d + 1]: the last coordinate is the direction of rows that have none."""
+    lengths = _lengths(rows)[:, None]
+    zero = lengths == 0
+    return np.concatenate([rows / np.where(zero, 1, lengths), zero], axis=1, dtype=np.float32)
+
+
+def recall_at_k(matches: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
+    """Per query, whether one of its k nearest is of its class; with fewer than k neighbours, one of those there are.
+
+    `matches` [n, neighbours]: whether the neighbour is of the query's class, nearest first.
+    """
+    return np.any(matches[:, :k], axis=1)
+
+
+def r_precision(matches: NDArray[np.bool_], relevant: Ints) -> NDArray[np.float64]:
+    """Per query, the share of its class among the R nearest, where R = `relevant` [n] items of it can be found.
+
+    `matches` as for `recall_at_k`, with at least max(R) columns; R >= 1.
+    """
+    return _within(matches, relevant).sum(axis=1) / relevant
+
+
+def map_at_r(matches: NDArray[np.bool_], relevant: Ints) -> NDArray[np.float64]:
+    """Per query, 1/R x the sum over i = 1..R of the precision at i where the i-th neighbour matches, else 0.
+
+    Musgrave et al., A Metric Learning Reality Check, ECCV 2020. Arguments as for `r_precision`.
+    """
+    hits = _within(matches, relevant)
+    precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
+    return (precision * hits).sum(axis=1) / relevant
+
+
+def _within(matches: NDArray[np.bool_], relevant: Ints) -> NDArray[np.bool_]:
+    """Matches among each query's R nearest: [n, max(R)]."""
+    most = int(relevant.max())
+    return matches[:, :most] & (np.arange(most) < relevant[:, None])
+
+
+def evaluate(
+    query: Floats,
+    query_labels: Labels,
+    gallery: Floats | None = None,
+    gallery_labels: Labels | None = None,
+    at: Sequence[int] = (1, 2, 4, 8),
+) -> Evaluation:
+    """Recall@K, MAP@R and R-precision by raw Euclidean distance and by cosine, as means over queries.
+
+    R is the number of other gallery items of the query's class. Queries for which it is 0 are left out and counted;
+    where the set is searched in itself they stay in the gallery.
+
+    Args:
+        query: [n, d] embeddings.
+        query_labels: [n] integers or strings.
+        gallery: [m, d]; None searches the queries among themselves.
+        gallery_labels: [m].
+        at: the K of Recall@K; a K beyond the gallery counts what is there.
+
+    Raises:
+        DataError: shapes that do not fit, no rows, values that are not finite, no query with a partner.
+        UsageError: a K below 1, or one of gallery and gallery labels without the other.
+    """
+    if not at or min(at) < 1:
+        raise UsageError(f"Recall@K needs a K of 1 or more, not {', '.join(map(str, at)) or 'none at all'}")
+    if (gallery is None) != (gallery_labels is None):
+        raise UsageError("gallery embeddings and gallery labels go together: one is given, the other is missing")
+    query, query_labels = _checked("query", query, query_labels)
+    if gallery is None or gallery_labels is None:
+        same, gallery, gallery_labels = True, query, query_labels
+    else:
+        same = False
+        gallery, gallery_labels = _checked("gallery", gallery, gallery_labels)
+    if query.shape[1] != gallery.shape[1]:
+        raise DataError(f"query embeddings have {query.shape[1]} dimensions, gallery embeddings {gallery.shape[1]}")
+
+    _, classes = np.unique(np.concatenate([gallery_labels, query_labels]), return_inverse=True)
+    gallery_classes, query_classes = classes[: len(gallery)], classes[len(gallery) :]
+    partners = np.bincount(gallery_classes, minlength=classes.max() + 1)[query_classes] - same
+    kept = np.flatnonzero(partners)
+    if not len(kept):
+        raise DataError(f"none of the {len(query)} queries has another item of its class to be found")
+    query_classes, relevant = query_classes[kept], partners[kept]
+    furthest = max(*at, int(relevant.max()))
+
+    def score(metric: Metric) -> Metrics:
+        done = 0
+        parts: dict[str, list[NDArray[Any]]] = {}
+        for found in _search(query[kept], gallery, furthest, metric, kept if same else None):
+            rows = slice(done, done := done + len(found))
+            matches = gallery_classes[found] == query_classes[rows, None]
+            for name, values in {
+                **{f"recall@{k}": recall_at_k(matches, k) for k in at},
+                "map@r": map_at_r(matches, relevant[rows]),
+                "r_precision": r_precision(matches, relevant[rows]),
+            }.items():
+                parts.setdefault(name, []).append(values)
+        return {name: float(np.concatenate(values).mean()) for name, values in parts.items()}
+
+    l2 = score("l2")
+    # Rows of length 1 are their own directions: the second search would be the first one again.
+    unit = all(np.abs(_lengths(rows) - 1).max() <= _UNIT for rows in (query, gallery))
+    return Evaluation(
+        l2=l2,
+        cosine=l2 if unit else score("cosine"),
+        queries=len(kept),
+        dropped=len(query) - len(kept),
+        gallery=len(gallery),
+    )
+
+
+def _checked(what: str, rows: Floats, labels: Labels) -> tuple[Floats, Labels]:
+    """Embeddings as contiguous float32 and their labels, or a DataError that says what is wrong with them."""
+    rows, labels = np.asarray(rows), np.asarray(labels)
+    if rows.ndim != 2 or not rows.size:
+        raise DataError(f"{what} embeddings must be a table of rows x dimensions, not an array of shape {rows.shape}")
+    if rows.dtype.kind not in "fiu":
+        raise DataError(f"{what} embeddings must be real numbers, not {rows.dtype}")
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise DataError(f"{what} labels must be a list of integers or strings, not {labels.dtype} of {labels.shape}")
+    if len(rows) != len(labels):
+        raise DataError(f"{what}: {len(rows)} embeddings, but {len(labels)} labels")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinite
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise DataError(f"{len(bad)} of {len(rows)} {what} embeddings hold NaN or infinity, first row {bad[0]}")
+    return rows, labels
+
+
+def evaluate_files(
+    embeddings: Path,
+    labels: Path,
+    gallery_embeddings: Path | None = None,
+    gallery_labels: Path | None = None,
+    at: Sequence[int] = (1, 2, 4, 8),
+) -> Evaluation:
+    """`evaluate` on arrays saved with `numpy.save`.
+
+    Raises:
+        DataError: a file is missing or not a plain array; and as `evaluate`.
+        UsageError: as `evaluate`.
+    """
+    return evaluate(
+        _load(embeddings),
+        _load(labels),
+        None if gallery_embeddings is None else _load(gallery_embeddings),
+        None if gallery_labels is None else _load(gallery_labels),
+        at,
+    )
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        with path.open("rb") as file:
+            # Not numpy.load: that takes what is not an array for a pickle, and says so instead of what is wrong.
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not an array that numpy.save wrote: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,92 @@
+"""The one signature of every method: a typed batch in, a scalar out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from . import Kind
+
+
+class Widths(NamedTuple):
+    """The sizes of a network's features, for what a method must build to fit them (regressors, proxies)."""
+
+    embedding: int
+    pooled: int
+    maps: tuple[int, ...]  # channels, shallow to deep
+
+
+class Features(NamedTuple):
+    """What one forward pass yields. What no method of a step needs is left empty."""
+
+    embedding: Tensor  # [n, d]; l2-normalised if the network's spec says so
+    pooled: Tensor  # [n, c]: the trunk's output after global pooling, before the head
+    maps: tuple[Tensor, ...] = ()  # [n, c, h, w] each: the ends of the trunk's stages, shallow to deep
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method sees of a step."""
+
+    student: Features
+    teacher: Features | None  # without gradient; None for methods of kind "none"
+    labels: Tensor  # [n] int64, 0 ... training classes - 1
+    index: Tensor  # [n] int64: rows of the training set
+    progress: float  # part of the run that is behind, in [0, 1): for recipes in stages
+
+
+class Method(nn.Module):
+    """A distillation loss.
+
+    A subclass names itself, says what it is, and takes its hyper-parameters as keyword-only arguments of `__init__` with
+    their published values as defaults. Its parameters and buffers are trained and checkpointed with the student.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]  # none: needs no teacher
+    reference: ClassVar[str]  # paper, venue, arXiv number
+    needs: ClassVar[tuple[str, ...]] = ("embedding",)  # what of Features it reads: embedding, pooled, maps
+    normalize: ClassVar[bool] = True  # whether the student's embedding is l2-normalised where the method was published
+    trained: ClassVar[bool] = True  # False: the network is evaluated as it is at step 0
+    rate: float = 1.0  # learning rate of the method's own parameters, in units of the head's
+
+    def __init__(self, student: Widths, teacher: Widths | None, classes: int) -> None:
+        super().__init__()
+
+    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Called once before the first step with the teacher's embeddings of the training images.
+
+        Args:
+            embeddings: [n, d], without augmentation.
+            labels: [n].
+        """
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` does anything, so that the teacher's embeddings are computed only where they are used."""
+        return type(self).prepare is not Method.prepare
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss: a scalar, gradients to the student's features and the method's own parameters only."""
+        raise TypeError(f"{type(self).__name__} defines no loss")
+
+
+def teacher_of(batch: Batch) -> Features:
+    """The teacher's features of a method that cannot do without."""
+    if batch.teacher is None:
+        raise TypeError("this method needs a teacher")
+    return batch.teacher
+
+
+def distances(x: Tensor) -> Tensor:
+    """Euclidean distances [n, n] of the rows of x [n, d]; zeros, with zero gradient, on the diagonal and between duplicates.
+
+    The plain form sqrt(max(|a|² + |b|² - 2ab, eps)): the square root's gradient is cut off at eps instead of becoming infinite.
+    """
+    squared = x.square().sum(1)
+    product = squared[:, None] + squared[None, :] - 2 * x @ x.T
+    diagonal = torch.eye(len(x), dtype=torch.bool, device=x.device)
+    return product.clamp(min=1e-12).sqrt().masked_fill(diagonal, 0.0)

@@ -1,0 +1,58 @@
+"""Hints: regress the teacher's features from the student's, then train on the task.
+
+Romero et al.: FitNets: Hints for Thin Deep Nets, ICLR 2015, arXiv 1412.6550.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Batch, Method, Widths, teacher_of
+from .task import Triplet
+
+BLOCKS = 3  # the last three stages, "blocks 2, 3, 4" of a ResNet (Park et al. 2019, section 4.1)
+
+
+def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps [n, c, h, w] at the smaller of their two resolutions, by average pooling."""
+    size = tuple(min(pair) for pair in zip(student.shape[2:], teacher.shape[2:], strict=True))
+    return F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
+
+
+class FitNet(Method):
+    """Stage 1: hints on the last three blocks and the embedding, through trained regressors. Stage 2: triplet loss alone.
+
+    Both stages share the one budget of steps. Losses are means over all elements, summed over the hints, as in Park et al.'s
+    code; there the regressors were left out of the optimiser, here they are trained, as FitNets say (equation 3).
+    """
+
+    name = "fitnet"
+    kind = "individual"
+    reference = (
+        "Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015, arXiv 1412.6550; hints as in Park et al. 2019"
+    )
+    needs = ("embedding", "maps")
+
+    def __init__(
+        self, student: Widths, teacher: Widths, classes: int, *, hint_share: float = 0.5, margin: float = 0.2
+    ) -> None:
+        super().__init__(student, teacher, classes)
+        self.hint_share = hint_share
+        pairs = zip(student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True)
+        self.regressors = nn.ModuleList(nn.Conv2d(mine, theirs, 1) for mine, theirs in pairs)
+        self.embedding_regressor = nn.Linear(student.embedding, teacher.embedding)
+        self.task = Triplet(student, None, classes, margin=margin)
+
+    def forward(self, batch: Batch) -> Tensor:
+        if batch.progress >= self.hint_share:
+            return self.task(batch)
+        teacher = teacher_of(batch)
+        hints = [F.mse_loss(self.embedding_regressor(batch.student.embedding), teacher.embedding)]
+        for regressor, mine, theirs in zip(
+            self.regressors, batch.student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True
+        ):
+            mine, theirs = pool_to_smaller(mine, theirs)
+            hints.append(F.mse_loss(regressor(mine), theirs))
+        return torch.stack(hints).sum()

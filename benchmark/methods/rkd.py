@@ -1,0 +1,89 @@
+"""Relational Knowledge Distillation: match distances between pairs, and angles between triples, of a batch.
+
+Park, Kim, Lu, Cho: Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import Batch, Method, Widths, distances, teacher_of
+
+
+def scaled_distances(x: Tensor) -> Tensor:
+    """Distances [n, n] in units of their mean over distinct pairs (equations 5 and 6)."""
+    d = distances(x)
+    return d / d[d > 0].mean()
+
+
+def angles(x: Tensor) -> Tensor:
+    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 8); 0 where i or k is j."""
+    difference = x[None, :, :] - x[:, None, :]  # [j, i, :] points from j to i
+    length = difference.norm(dim=2, keepdim=True)
+    # A point has no direction to its duplicate: 0, without gradient, where a small epsilon would give one of 1 / epsilon.
+    directions = difference / length.masked_fill(length < 1e-6, torch.inf)
+    return torch.bmm(directions, directions.transpose(1, 2))
+
+
+def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Equation 7: Huber loss with delta 1 of the scaled distances.
+
+    The mean is over all n² entries, the diagonal's zeros included, as in the authors' code; the paper sums over distinct pairs.
+    """
+    return F.smooth_l1_loss(scaled_distances(student), scaled_distances(teacher))
+
+
+def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Equation 9: Huber loss with delta 1 of the cosines; mean over all n³ entries, degenerate ones included, as in the authors' code."""
+    return F.smooth_l1_loss(angles(student), angles(teacher))
+
+
+class RKD(Method):
+    """Distance-wise and angle-wise loss together, without a task loss, on embeddings that are not normalised."""
+
+    name = "rkd-da"
+    kind = "relational"
+    reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7 and 9"
+    normalize = False
+
+    def __init__(
+        self, student: Widths, teacher: Widths, classes: int, *, distance_weight: float = 1.0, angle_weight: float = 2.0
+    ) -> None:
+        super().__init__(student, teacher, classes)
+        self.distance_weight = distance_weight
+        self.angle_weight = angle_weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        student, teacher = batch.student.embedding, teacher_of(batch).embedding
+        loss = student.new_zeros(())
+        if self.distance_weight:
+            loss = loss + self.distance_weight * distance_loss(student, teacher)
+        if self.angle_weight:
+            loss = loss + self.angle_weight * angle_loss(student, teacher)
+        return loss
+
+
+class RKDDistance(RKD):
+    """Distance-wise loss alone."""
+
+    name = "rkd-d"
+    kind = "relational"
+    reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7"
+    normalize = False
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0) -> None:
+        super().__init__(student, teacher, classes, distance_weight=weight, angle_weight=0.0)
+
+
+class RKDAngle(RKD):
+    """Angle-wise loss alone."""
+
+    name = "rkd-a"
+    kind = "relational"
+    reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 9"
+    normalize = False
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0) -> None:
+        super().__init__(student, teacher, classes, distance_weight=0.0, angle_weight=weight)

@@ -1,0 +1,140 @@
+"""Losses on labels alone: what teachers are trained by, and the baselines of the comparison. From pytorch-metric-learning."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pytorch_metric_learning import losses, miners
+from torch import Tensor
+
+from .base import Batch, Method, Widths
+
+
+class TaskLoss(Method):
+    """A loss of pytorch-metric-learning, with a miner where it has one."""
+
+    kind: ClassVar = "none"
+
+    def __init__(
+        self,
+        student: Widths,
+        classes: int,
+        loss: losses.BaseMetricLossFunction,
+        miner: miners.BaseMiner | None = None,
+    ) -> None:
+        super().__init__(student, None, classes)
+        self.loss = loss
+        self.miner = miner
+
+    def forward(self, batch: Batch) -> Tensor:
+        embedding, labels = batch.student.embedding, batch.labels
+        return self.loss(embedding, labels, self.miner(embedding, labels) if self.miner is not None else None)
+
+
+class Triplet(TaskLoss):
+    """Triplet loss with distance-weighted sampling of the negatives: the paper's teacher and baseline."""
+
+    name = "triplet"
+    kind = "none"
+    reference = (
+        "Schroff et al., FaceNet, CVPR 2015; Wu et al., Sampling Matters, ICCV 2017 (cutoff 0.5, nonzero loss 1.4)"
+    )
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths | None,
+        classes: int,
+        *,
+        margin: float = 0.2,
+        cutoff: float = 0.5,
+        nonzero: float = 1.4,
+    ) -> None:
+        miner = miners.DistanceWeightedMiner(cutoff=cutoff, nonzero_loss_cutoff=nonzero)
+        super().__init__(student, classes, losses.TripletMarginLoss(margin=margin), miner)
+
+
+class MultiSimilarity(TaskLoss):
+    """Multi-similarity loss with its pair miner."""
+
+    name = "multi-similarity"
+    kind = "none"
+    reference = "Wang et al., Multi-Similarity Loss with General Pair Weighting, CVPR 2019 (alpha 2, beta 50, base 0.5, epsilon 0.1)"
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths | None,
+        classes: int,
+        *,
+        alpha: float = 2.0,
+        beta: float = 50.0,
+        base: float = 0.5,
+        epsilon: float = 0.1,
+    ) -> None:
+        loss = losses.MultiSimilarityLoss(alpha=alpha, beta=beta, base=base)
+        super().__init__(student, classes, loss, miners.MultiSimilarityMiner(epsilon=epsilon))
+
+
+class Contrastive(TaskLoss):
+    """Contrastive loss on all pairs of the batch."""
+
+    name = "contrastive"
+    kind = "none"
+    reference = "Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006; margin 0.5 on normalised embeddings"
+
+    def __init__(self, student: Widths, teacher: Widths | None, classes: int, *, margin: float = 0.5) -> None:
+        super().__init__(student, classes, losses.ContrastiveLoss(pos_margin=0.0, neg_margin=margin))
+
+
+class ProxyAnchor(TaskLoss):
+    """Proxy-anchor loss: a learned proxy a class, with a rate of its own."""
+
+    name = "proxy-anchor"
+    kind = "none"
+    reference = "Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020 (margin 0.1, alpha 32, proxies at 100 times the rate)"
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths | None,
+        classes: int,
+        *,
+        margin: float = 0.1,
+        alpha: float = 32.0,
+        proxy_rate: float = 100.0,
+    ) -> None:
+        super().__init__(
+            student, classes, losses.ProxyAnchorLoss(classes, student.embedding, margin=margin, alpha=alpha)
+        )
+        self.rate = proxy_rate
+
+
+class ArcFace(TaskLoss):
+    """Additive angular margin softmax over the training classes."""
+
+    name = "arcface"
+    kind = "none"
+    reference = "Deng et al., ArcFace, CVPR 2019 (margin 0.5 rad = 28.6 degrees, scale 64)"
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths | None,
+        classes: int,
+        *,
+        margin: float = 28.6,
+        scale: float = 64.0,
+        proxy_rate: float = 10.0,
+    ) -> None:
+        super().__init__(student, classes, losses.ArcFaceLoss(classes, student.embedding, margin=margin, scale=scale))
+        self.rate = proxy_rate
+
+
+class Untrained(Method):
+    """No training: the student at step 0, pretrained trunk and fresh head. What distillation starts from."""
+
+    name = "untrained"
+    kind = "none"
+    reference = "control"
+    trained = False

@@ -1,0 +1,253 @@
+"""Presets: named protocols as TOML, and the grid of specs that one stands for."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .. import methods
+from ..cards import Card
+from ..errors import UsageError, unknown
+from ..spec import Scalar, Spec
+
+FOLDER = Path(__file__).parent
+TUNED = FOLDER / "tuned"
+Settings = dict[str, Any]
+
+
+class Overrides(BaseModel):
+    """What a preset changes for one data set."""
+
+    model_config = ConfigDict(extra="forbid")
+    dims: tuple[int, ...] | None = None
+    shared: Settings = {}
+    teacher: Settings = {}
+    student: Settings = {}
+
+
+class Preset(BaseModel):
+    """A protocol: `shared` settings, then those of the `teacher` and of every `student`, then those of a `method`.
+
+    A list in a method's settings stands for one run a value (RKD with and without l2). `dataset` changes settings by a card's name or
+    layout.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    title: str
+    datasets: tuple[str, ...]  # names or layouts of cards
+    methods: tuple[str, ...]
+    dims: tuple[int, ...]
+    seeds: tuple[int, ...]
+    shared: Settings = {}
+    teacher: Settings
+    student: Settings
+    method: dict[str, Settings] = {}
+    dataset: dict[str, Overrides] = {}
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name: str) -> Preset:
+    """The preset of that name; a UsageError with the nearest name where there is none."""
+    if name not in names():
+        raise unknown("preset", name, names())
+    return Preset.model_validate({"name": name, **tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))})
+
+
+def tuned_path(preset: Preset, card: Card) -> Path:
+    return TUNED / f"{preset.name}-{card.name}.toml"
+
+
+def tuned(preset: Preset, card: Card) -> dict[str, Settings]:
+    """By method, what `benchmark tune` chose for this preset on this data set; empty where it has not been run."""
+    path = tuned_path(preset, card)
+    return tomllib.loads(path.read_text(encoding="utf-8"))["method"] if path.exists() else {}
+
+
+def suits(preset: Preset, card: Card) -> bool:
+    return card.name in preset.datasets or card.layout in preset.datasets
+
+
+def select(words: Sequence[str], preset: Preset) -> list[str]:
+    """Methods by name or by group (all, relational, individual); `untrained` and the task losses of the preset stay with a group."""
+    known = methods.catalogue()
+    result: list[str] = []
+    for word in words:
+        if word == "all":
+            result += [name for name in preset.methods if known[name].kind == "none"]
+            result += [name for name, found in known.items() if found.kind in ("individual", "relational")]
+        elif word in ("individual", "relational"):
+            result += [name for name in preset.methods if known[name].kind == "none"]
+            result += [name for name, found in known.items() if found.kind == word]
+        elif word in known:
+            result.append(word)
+        else:
+            raise unknown("method", word, [*known, "all", "individual", "relational"])
+    return list(dict.fromkeys(result))
+
+
+def parse_assignments(words: Sequence[str]) -> dict[str, Scalar]:
+    """`["lr=3e-4", "rkd-da.angle_weight=1"]` -> values by key, typed as TOML would (true, 3, 1e-3, else text)."""
+    result: dict[str, Scalar] = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign or not key or not value:
+            raise UsageError(f"--set wants KEY=VALUE, such as lr=3e-4, not {word!r}")
+        result[key.strip()] = parse_scalar(value.strip())
+    return result
+
+
+def parse_scalar(text: str) -> Scalar:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def grid(
+    preset: Preset,
+    card: Card,
+    *,
+    chosen: Sequence[str],
+    dims: Sequence[int],
+    seeds: Sequence[int],
+    assignments: Mapping[str, Scalar],
+    stream: Settings,
+    tune: Mapping[str, Sequence[Scalar]] | None = None,
+) -> list[Spec]:
+    """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x value to tune).
+
+    Args:
+        assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method.
+        stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation.
+        tune: field or hyper-parameter -> values: one student a value, in place of what was tuned before.
+    """
+    override = preset.dataset.get(card.name) or preset.dataset.get(card.layout) or Overrides()
+    by_target = _targets(assignments)
+    # A teacher is one run for all students and seeds: seed 0 unless teacher.seed says otherwise.
+    teacher = _spec(
+        {
+            **preset.shared,
+            **override.shared,
+            **preset.teacher,
+            **override.teacher,
+            **by_target.get("teacher", {}),
+            **stream,
+        },
+        {},
+    )
+    choices = tuned(preset, card)
+    specs = [teacher]
+    for name in chosen:
+        entry = methods.entry(name)
+        base: Settings = {
+            "normalize": entry.normalize,
+            **preset.shared,
+            **override.shared,
+            **preset.student,
+            **override.student,
+            **({} if tune else choices.get(name, {})),
+            **preset.method.get(name, {}),
+            **by_target.get("", {}),
+            **by_target.get(name, {}),
+            **stream,
+        }
+        for variant in _expand(base):
+            for values in itertools.product(*(tune or {}).values()) if entry.trained else [()]:
+                for dim, seed in itertools.product(dims, seeds):
+                    settings = {
+                        **variant,
+                        **dict(zip(tune or {}, values, strict=False)),
+                        "method": name,
+                        "dim": dim,
+                        "seed": seed,
+                    }
+                    if not entry.trained:
+                        settings = _untrained(settings)
+                    specs.append(_spec(settings, {"teacher": teacher} if entry.needs_teacher else {}))
+    return list({spec.id: spec for spec in specs}.values())
+
+
+def _targets(assignments: Mapping[str, Scalar]) -> dict[str, Settings]:
+    """Assignments by target: '' for all students, 'teacher', or a method's name."""
+    result: dict[str, Settings] = {}
+    for key, value in assignments.items():
+        target, _, name = key.rpartition(".")
+        if target not in ("", "teacher"):
+            methods.entry(target)
+        result.setdefault(target, {})[name] = value
+    return result
+
+
+def _expand(settings: Settings) -> list[Settings]:
+    """One setting a combination of the values that are lists (milestones are a list by nature)."""
+    lists = {key: value for key, value in settings.items() if isinstance(value, list) and key != "milestones"}
+    return [{**settings, **dict(zip(lists, values, strict=True))} for values in itertools.product(*lists.values())]
+
+
+def _untrained(settings: Settings) -> Settings:
+    """Without what only training reads: an untrained network is one run, whatever the budget of the others."""
+    kept = {
+        "method",
+        "dataset",
+        "data",
+        "subset",
+        "evaluation",
+        "seed",
+        "backbone",
+        "pretrained",
+        "dim",
+        "normalize",
+        "resize",
+        "image",
+        "precision",
+    }
+    return {key: value for key, value in settings.items() if key in kept} | {"steps": 0}
+
+
+def _spec(settings: Settings, more: Settings) -> Spec:
+    """A spec from flat settings: what is no field of Spec is a hyper-parameter of the method, and unknown otherwise."""
+    entry = methods.entry(settings["method"])
+    fields = {key: value for key, value in settings.items() if key in Spec.model_fields}
+    rest = {key: value for key, value in settings.items() if key not in Spec.model_fields}
+    for key in rest:
+        if key not in entry.defaults:
+            raise unknown(f"setting (for {entry.name})", key, [*entry.defaults, *Spec.model_fields])
+    try:
+        return Spec(**fields, **more, params=_typed({**entry.defaults, **rest}, entry))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise UsageError(
+            f"{place}: {first['msg'].removeprefix('Value error, ')} (given: {_short(first.get('input'))})"
+        ) from None
+
+
+def _typed(params: Settings, entry: methods.Entry) -> Settings:
+    """Hyper-parameters in the type of their default, so that 1 and 1.0 are one spec."""
+    result = {}
+    for key, value in params.items():
+        kind = type(entry.defaults[key])
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not kind:
+            raise UsageError(f"{entry.name}.{key} is a {kind.__name__}, such as {entry.defaults[key]!r}, not {value!r}")
+        result[key] = value
+    return result
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,138 @@
+"""The identity of a run: every field that changes its numbers, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Scalar = bool | int | float | str
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """A value: immutable, hashable by content, and an error when given a field it does not have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Stream(Frozen):
+    """What students that are trained together share: equal streams draw equal batches, image for image and crop for crop."""
+
+    dataset: str
+    data: str = Field("", description="digest of the file listing of an own folder; empty for a card of the suite")
+    subset: str = Field("", description="'8x6': 8 classes of 6 images of each split; empty: all")
+    evaluation: Literal["test", "validation"] = Field(
+        "test", description="validation: train on the first 80 % of the training classes, evaluate on the rest"
+    )
+    seed: Annotated[int, Field(ge=0)] = 0
+    steps: Annotated[int, Field(ge=0)] = 1000
+    batch: Annotated[int, Field(ge=2)] = 64
+    per_class: Annotated[int, Field(ge=2)] = 4
+    resize: Positive = Field(
+        256, description="pixels a side of the decoded image (aspect ratio squashed, as published)"
+    )
+    image: Positive = Field(224, description="pixels a side of the crop that the network sees")
+    flip: bool = Field(True, description="mirror half of the training crops")
+
+    @field_validator("subset")
+    @classmethod
+    def _subset(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
+            raise ValueError(f"a subset is CLASSESxIMAGES, such as 8x6, not {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Stream:
+        if self.image > self.resize:
+            raise ValueError(f"the crop (image={self.image}) is larger than the decoded image (resize={self.resize})")
+        if self.per_class > self.batch:
+            raise ValueError(f"per_class={self.per_class} does not fit into batch={self.batch}")
+        return self
+
+
+class Spec(Stream):
+    """A run: one network trained by one method. Without a teacher it is a baseline, or the teacher of others."""
+
+    method: str
+    params: dict[str, Scalar] = Field({}, description="every hyper-parameter of the method, defaults included")
+    teacher: Spec | None = None
+    backbone: str = "resnet18"
+    pretrained: bool = True
+    dim: Positive = 64
+    normalize: bool = Field(True, description="l2-normalise the embedding, in training and in evaluation")
+    batchnorm: Literal["train", "frozen"] = "train"
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    head_lr: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="rate of the embedding head and of what a method learns, in units of lr"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    schedule: Literal["constant", "cosine", "one-cycle", "step"] = "constant"
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (), description="schedule 'step': fractions of the run at which the rate is multiplied by decay"
+    )
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @property
+    def canonical(self) -> str:
+        """What `id` hashes: sorted, compact JSON of the fields that are not at their defaults.
+
+        So a field that a later version adds, with a default that means "as before", leaves old ids as they are; and a default that
+        is changed shows, since records hold all fields and their ids are checked on reading.
+        """
+        return json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def id(self) -> str:
+        """Ten hexadecimal digits of SHA-256: equal specs have equal ids, on every machine."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
+
+    @property
+    def label(self) -> str:
+        """For people: unique within a table but for the seed."""
+        return f"{self.method} {self.backbone}-{self.dim}{'' if self.normalize else ' raw'} seed {self.seed}"
+
+    @property
+    def depth(self) -> int:
+        """0 without a teacher, else one more than the teacher's: runs go in waves by depth."""
+        return 0 if self.teacher is None else 1 + self.teacher.depth
+
+    @property
+    def stream(self) -> Stream:
+        return Stream(**{name: getattr(self, name) for name in Stream.model_fields})
+
+    def replace(self, **changes: Any) -> Spec:
+        """A copy with other values, validated again."""
+        return Spec.model_validate({**self.model_dump(), **changes})
+
+
+def derive(seed: int, *purpose: str | int) -> int:
+    """A seed for one purpose: 63 bits of SHA-256 over the run's seed and what the numbers are for.
+
+    Every random choice of the suite comes from a generator made of this, never from the global state, so that it depends neither
+    on what ran before nor on who else is in the group; and since the step is part of the purpose, a resumed run needs no
+    generator's state.
+    """
+    digest = hashlib.sha256(json.dumps([seed, *purpose]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def waves(specs: list[Spec]) -> list[list[list[Spec]]]:
+    """Specs in the order in which they can run: by depth, and within a depth in groups of one stream.
+
+    A teacher that is not in `specs` is taken to exist already. Order is kept, duplicates are dropped.
+    """
+    unique = list({spec.id: spec for spec in specs}.values())
+    result = []
+    for depth in sorted({spec.depth for spec in unique}):
+        groups: dict[Stream, list[Spec]] = {}
+        for spec in unique:
+            if spec.depth == depth:
+                groups.setdefault(spec.stream, []).append(spec)
+        result.append(list(groups.values()))
+    return result

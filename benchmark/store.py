@@ -1,0 +1,153 @@
+"""Finished runs as JSON files. Done means that the file exists; it is written last and at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from .errors import BenchmarkError
+from .spec import Frozen, Spec
+
+Metrics = dict[str, float]
+
+
+class Evaluation(Frozen):
+    """Retrieval by one network on one set of images."""
+
+    l2: Metrics = Field(description="by raw Euclidean distance: recall@K, map@r, r_precision; fractions of 1")
+    cosine: Metrics = Field(description="the same by cosine similarity")
+    queries: int = Field(description="queries that have a partner, the ones that are scored")
+    dropped: int = Field(description="queries without a partner, left out")
+    gallery: int = Field(description="items that a query is searched in")
+
+
+class Point(Frozen):
+    """One evaluation on the way, on validation classes."""
+
+    step: int
+    evaluation: Evaluation
+
+
+class Record(Frozen):
+    """A finished run: what was asked, what came out, what it took, and what it ran on."""
+
+    id: str
+    spec: Spec
+    evaluation: Evaluation = Field(description="after the last step; never the best")
+    curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")
+    loss: float | None = Field(
+        description="mean training loss of the last tenth of the steps; null where nothing is trained"
+    )
+    parameters: int
+    seconds: dict[str, float] = Field(description="train: this student's own share of its group; evaluate")
+    data: str = Field(description="fingerprint of the images' names, sizes and labels")
+    environment: dict[str, str]
+
+    @property
+    def metrics(self) -> Metrics:
+        """By the main distance: cosine for normalised embeddings, else raw L2, where an offset makes cosine meaningless."""
+        return self.evaluation.cosine if self.spec.normalize else self.evaluation.l2
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that, whatever happens, either the old or the new content is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o666 & ~_umask())  # noqa: PTH101  (mkstemp makes private files; records are for everyone)
+        os.replace(partial, path)  # noqa: PTH105
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class Store:
+    """The folder of one data set and preset, `results/<dataset>/<preset>`.
+
+    Holds `runs/<method>-<id>.json` (results), `tuning/<method>-<id>.json` (validation runs), `checkpoints/` and `failures/`.
+    """
+
+    def __init__(self, folder: Path, kind: Literal["runs", "tuning"] = "runs") -> None:
+        self.folder = folder
+        self.records = folder / kind
+        self.checkpoints = folder / "checkpoints"
+        self.failures = folder / "failures"
+
+    def path(self, spec: Spec) -> Path:
+        return self.records / f"{spec.method}-{spec.id}.json"
+
+    def weights(self, spec: Spec) -> Path:
+        return self.checkpoints / f"{spec.id}.safetensors"
+
+    def done(self, spec: Spec) -> bool:
+        return self.path(spec).exists()
+
+    def missing(self, specs: Iterable[Spec]) -> list[Spec]:
+        """What is still to run: specs without a record, and teachers of those whose weights are not on this machine."""
+        result: dict[str, Spec] = {}
+
+        def visit(spec: Spec) -> None:
+            if spec.teacher is not None and not self.weights(spec.teacher).exists():
+                visit(spec.teacher)
+            result[spec.id] = spec
+
+        for spec in specs:
+            if not self.done(spec):
+                visit(spec)
+        return list(result.values())
+
+    def save(self, record: Record) -> None:
+        data = json.dumps(_rounded(record.model_dump(mode="json")), indent=1, sort_keys=True)
+        write_atomically(self.path(record.spec), data + "\n")
+
+    def fail(self, spec: Spec, message: str, details: str) -> None:
+        """Keep why a run failed, as text for people."""
+        write_atomically(self.failures / f"{spec.method}-{spec.id}.txt", f"{message}\n\n{spec.canonical}\n\n{details}")
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records, sorted by file name.
+
+        Raises:
+            BenchmarkError: a file is not a record, or its content is not what its name says.
+        """
+        for path in sorted(self.records.glob("*.json")):
+            yield read_record(path)
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file, checked against its schema and its own id."""
+    advice = "restore it, or delete it and run again"
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BenchmarkError(f"{path} is not a record ({place}: {first['msg']}); {advice}") from None
+    if record.id != record.spec.id or path.stem != f"{record.spec.method}-{record.id}":
+        raise BenchmarkError(f"{path}: its spec has the id {record.spec.id}, so file or content was changed; {advice}")
+    return record
+
+
+def _rounded(value: object) -> object:
+    """Six decimals for metrics and seconds (a spec is left alone: its numbers are its identity)."""
+    if isinstance(value, dict):
+        return {key: inner if key == "spec" else _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return round(value, 6) if isinstance(value, float) else value

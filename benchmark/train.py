@@ -1,0 +1,279 @@
+"""The only training loop: a group of students in lockstep, for teachers too (a group without a teacher)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .backbones import Encoder
+from .data.batches import centre_crop
+from .errors import BenchmarkError, TrainingError
+from .methods.base import Batch, Features, Method
+from .spec import Spec, derive
+
+TRUNK, HEAD, OWN = range(3)  # the optimiser's parameter groups
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator at `seed` within the block, and as it was after it: modules and miners know no other source."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def rate(spec: Spec, step: int) -> float:
+    """The learning rate of a step, in units of `spec.lr`."""
+    progress = step / spec.steps
+    if spec.schedule == "step":
+        return spec.decay ** sum(progress >= milestone for milestone in spec.milestones)
+    if spec.schedule == "cosine":
+        return (1 + math.cos(math.pi * progress)) / 2
+    if spec.schedule == "one-cycle":  # linear warm-up over the first tenth, then a cosine to zero
+        warm = 0.1
+        return (
+            (step + 1) / (spec.steps * warm + 1)
+            if progress < warm
+            else (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
+        )
+    return 1.0
+
+
+def optimizer(spec: Spec, encoder: Encoder, method: Method) -> torch.optim.Optimizer:
+    """Adam or AdamW over all that is trained: trunk, head, and what the method learns."""
+    head = list(encoder.head.parameters())
+    groups: list[dict[str, Any]] = [{}, {}, {}]
+    groups[TRUNK] = {"params": list(encoder.trunk.parameters()), "base": spec.lr}
+    groups[HEAD] = {"params": head, "base": spec.lr * spec.head_lr}
+    groups[OWN] = {"params": list(method.parameters()), "base": spec.lr * spec.head_lr * method.rate}
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.optimizer]
+    return kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+
+
+@dataclass
+class Student:
+    """A run in training: all that changes from step to step."""
+
+    spec: Spec
+    encoder: Encoder
+    method: Method
+    optimizer: torch.optim.Optimizer
+    step: int = 0  # steps behind
+    tail: list[float] = field(default_factory=list)  # losses of the last tenth of the run
+    seconds: float = 0.0  # its own forward, backward and update passes
+    curve: list[tuple[int, Any]] = field(default_factory=list)
+    loss: float = math.nan  # of the latest step
+
+    def train_step(self, images: Tensor, teacher: Features | None, labels: Tensor, index: Tensor) -> None:
+        """Forward, backward and update on one batch.
+
+        Raises:
+            TrainingError: the loss is not finite; weights are as they were before the step.
+        """
+        started = time.perf_counter()
+        spec = self.spec
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * rate(spec, self.step)
+        self.encoder.train()
+        self.method.train()
+        with seeded(derive(spec.seed, "method", spec.method, self.step)):
+            with autocast(spec, images.device):
+                features = self.encoder(images, frozenset(self.method.needs))
+            loss = self.method(Batch(features, teacher, labels, index, self.step / spec.steps))
+            self.loss = loss.item()
+            if not math.isfinite(self.loss):
+                raise TrainingError(
+                    f"{spec.label}: the loss is {self.loss} at step {self.step + 1} of {spec.steps} with lr={spec.lr:g}; "
+                    f"try a smaller rate (--set {spec.method}.lr=...)"
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        if self.step > 0.9 * spec.steps:
+            self.tail.append(self.loss)
+        self.seconds += time.perf_counter() - started
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, at once: a crash leaves the old one."""
+        state = {
+            "step": self.step,
+            "tail": self.tail,
+            "seconds": self.seconds,
+            "curve": self.curve,
+            "encoder": self.encoder.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)  # noqa: PTH105
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint that `save` wrote.
+
+        Raises:
+            BenchmarkError: it cannot be read.
+        """
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.encoder.head.weight.device)
+            self.encoder.load_state_dict(state["encoder"])
+            self.method.load_state_dict(state["method"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except Exception as error:  # torch.load has no error type of its own
+            raise BenchmarkError(
+                f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start that run again"
+            ) from error
+        self.step, self.tail, self.seconds, self.curve = state["step"], state["tail"], state["seconds"], state["curve"]
+
+
+class Draw(Protocol):
+    """A stream's batches by step: uint8 images [n, h, w, 3], labels [n], rows [n]."""
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+Watch = Callable[[int, Mapping[str, float]], None]
+
+
+class Interrupted(BenchmarkError):
+    """Stopped by the user between two updates; checkpoints are written."""
+
+    exit_code = 130
+
+
+def fit(
+    students: Sequence[Student],
+    teachers: Mapping[str, Encoder],
+    draw: Draw,
+    checkpoints: Path,
+    *,
+    device: torch.device,
+    every: float = 120.0,
+    milestones: Mapping[int, Callable[[Student], Any]] | None = None,
+    watch: Watch = lambda step, losses: None,
+) -> dict[str, TrainingError]:
+    """Train students of one stream to their end, step by step together.
+
+    A step draws one batch, runs each teacher once, and then each student in turn does forward, backward and update: one student's
+    activations at a time. Students may stand at different steps (a checkpoint of some, none of others): those ahead wait.
+
+    Args:
+        teachers: by spec id, frozen and in eval mode.
+        checkpoints: folder; `<id>.pt` is read when present and written every `every` seconds and on interruption.
+        milestones: step -> what to note in the student's curve when it has done that many steps.
+        watch: called after each step with the students' losses by id.
+
+    Returns:
+        The students that failed, by id; the others go on without them.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM; all students' states are on disk.
+    """
+    for student in students:
+        if (path := checkpoints / f"{student.spec.id}.pt").exists():
+            student.resume(path)
+    failed: dict[str, TrainingError] = {}
+    steps = students[0].spec.steps
+    needs = {
+        teacher: frozenset().union(
+            *(s.method.needs for s in students if s.spec.teacher and s.spec.teacher.id == teacher)
+        )
+        for teacher in teachers
+    }
+
+    def save() -> None:
+        for student in students:
+            if student.spec.id not in failed:
+                student.save(checkpoints / f"{student.spec.id}.pt")
+
+    with _stoppable() as stop:
+        saved = time.monotonic()
+        for step in range(min(student.step for student in students), steps):
+            turn = [student for student in students if student.step == step and student.spec.id not in failed]
+            if not turn:
+                continue
+            pixels, labels, index = (torch.from_numpy(array).to(device) for array in draw(step))
+            images = pixels.permute(0, 3, 1, 2)  # NHWC memory is channels_last
+            seen: dict[str, Features] = {}
+            for student in turn:
+                if stop.requested:
+                    save()
+                    raise Interrupted(
+                        f"stopped at step {step} of {steps}; run the same command again to go on from there"
+                    )
+                teacher = student.spec.teacher
+                if teacher is not None and teacher.id not in seen:
+                    with torch.no_grad(), autocast(teacher, device):
+                        seen[teacher.id] = teachers[teacher.id](images, needs[teacher.id])
+                try:
+                    student.train_step(images, seen[teacher.id] if teacher else None, labels, index)
+                except TrainingError as error:
+                    failed[student.spec.id] = error
+                    continue
+                if milestones and student.step in milestones:
+                    student.curve.append((student.step, milestones[student.step](student)))
+            watch(step + 1, {student.spec.id: student.loss for student in turn})
+            if time.monotonic() - saved > every:
+                save()
+                saved = time.monotonic()
+    return failed
+
+
+@dataclass
+class _Stop:
+    requested: bool = False
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[_Stop]:
+    """Turn the first SIGINT or SIGTERM into a request, so that no update is cut in half; a second one acts at once."""
+    stop = _Stop()
+    before = {}
+
+    def request(number: int, frame: object) -> None:
+        stop.requested = True
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.getsignal(number)
+            signal.signal(number, request)
+    except ValueError:  # not in the main thread: the caller's handlers stay
+        before.clear()
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def autocast(spec: Spec, device: torch.device) -> torch.autocast:
+    """bfloat16 where the spec asks for it; parameters, losses and embeddings stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16")
+
+
+@torch.no_grad()
+def embed(spec: Spec, encoder: Encoder, images: np.ndarray, device: torch.device, batch: int = 128) -> np.ndarray:
+    """Embeddings float32 [n, d] of the centre crops of decoded images [n, size, size, 3], in eval mode."""
+    encoder.eval()
+    crops = centre_crop(images, spec.image)
+    result = np.empty((len(images), spec.dim), np.float32)
+    for start in range(0, len(images), batch):
+        pixels = torch.from_numpy(np.ascontiguousarray(crops[start : start + batch])).to(device)
+        with autocast(spec, device):
+            result[start : start + batch] = encoder(pixels.permute(0, 3, 1, 2)).embedding.cpu().numpy()
+    return result

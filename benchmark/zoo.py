@@ -1,0 +1,32 @@
+"""The names of backbones, known without importing torch."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .errors import unknown
+
+LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+RESNETS = ("resnet18", "resnet50")
+
+
+class Family(NamedTuple):
+    """A row of `benchmark list backbones`."""
+
+    name: str
+    weights: str
+
+
+FAMILIES = (
+    *(Family(name, "ImageNet, torchvision's (downloaded)") for name in RESNETS),
+    *(Family(name, "ImageNet, from the extra 'weights' (no network)") for name in LITE),
+    Family("conv4-W", "none: trained from scratch; W channels, such as conv4-32"),
+    Family("timm:NAME", "ImageNet or other, timm's default for the model (downloaded)"),
+)
+
+
+def check_name(name: str) -> None:
+    """Raise a UsageError, with the nearest name, where no backbone can be called that (timm's own names are checked on building)."""
+    if name not in (*LITE, *RESNETS) and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
+        raise unknown("backbone", name, [family.name for family in FAMILIES])

@@ -1,0 +1,198 @@
+import os
+import threading
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark import cards
+from benchmark.data import Split, cache, cache_dir, decoded
+from benchmark.errors import DataError
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    """Four kinds of images in four sizes; the first is red on the left and blue on the right."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    half = np.zeros((40, 60, 3), np.uint8)
+    half[:, :30, 0] = half[:, 30:, 2] = 255
+    Image.fromarray(half).save(folder / "half.png")
+    Image.new("L", (500, 300), 77).save(folder / "grey.jpg")
+    Image.new("RGBA", (5, 9), (10, 20, 30, 128)).save(folder / "alpha.png")
+    Image.new("P", (20, 20), 3).save(folder / "palette.gif")
+    names = ("half.png", "grey.jpg", "alpha.png", "palette.gif")
+    return Split(tuple(folder / name for name in names), np.arange(4), names)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock") if folder.exists() else []
+
+
+def test_images_become_squares_of_rgb(split: Split, tmp_path: Path) -> None:
+    array = decoded(split, 16, tmp_path / "cache")
+    assert array.shape == (4, 16, 16, 3) and array.dtype == np.uint8
+    assert isinstance(array, np.memmap) and not array.flags.writeable
+    assert array[0, :, :6].reshape(-1, 3).tolist() == [[255, 0, 0]] * 96  # squashed, not cropped
+    assert array[0, :, 10:].reshape(-1, 3).tolist() == [[0, 0, 255]] * 96
+    assert np.unique(array[1]).tolist() == [77]
+    assert array[2, 3, 3].tolist() == [10, 20, 30]
+
+
+def test_resizing_is_antialiased(tmp_path: Path) -> None:
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    for suffix in ("png", "jpg"):
+        path = tmp_path / f"stripes.{suffix}"
+        Image.fromarray(stripes).save(path, quality=95)
+        array = decoded(Split((path,), np.zeros(1, np.int64), ("a",)), 16, tmp_path / "cache")
+        assert np.abs(array.astype(int) - 128).max() <= 3
+
+
+def test_jpeg_keeps_its_detail(tmp_path: Path) -> None:
+    blocks = np.kron(np.random.default_rng(0).integers(60, 200, (32, 32)), np.ones((8, 8))).astype(np.uint8)
+    paths = tmp_path / "blocks.png", tmp_path / "blocks.jpg"
+    for path in paths:
+        Image.fromarray(blocks).save(path, quality=95)
+    png, jpg = decoded(Split(paths, np.zeros(2, np.int64), ("a",)), 64, tmp_path / "cache").astype(int)
+    assert np.abs(png - jpg).mean() < 2
+
+
+def test_decoded_once(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = decoded(split, 16, tmp_path / "cache")
+    monkeypatch.setattr(cache, "_decode", lambda *_: pytest.fail("decoded again"))
+    assert np.array_equal(decoded(split, 16, tmp_path / "cache"), first)
+
+
+def test_size_content_and_rule_are_the_key(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cache"
+    decoded(split, 16, folder)
+    assert decoded(split, 8, folder).shape == (4, 8, 8, 3)
+    assert len(files(folder)) == 2
+    grey = split.images[1]
+    Image.new("L", (500, 300), 99).save(grey)
+    os.utime(grey, ns=(1, 1))
+    assert decoded(split, 16, folder)[1, 0, 0].tolist() == [99] * 3
+    assert len(files(folder)) == 3
+    monkeypatch.setattr(cache, "RULE", "another")
+    decoded(split, 16, folder)
+    assert len(files(folder)) == 4
+
+
+def test_progress_counts_images(split: Split, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    decoded(split, 16, tmp_path / "cache", lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "partial", "other"])
+def test_half_written_files_are_rebuilt(split: Split, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "cache"
+    whole = np.array(decoded(split, 16, folder))
+    file = next(folder.glob("*.npy"))
+    content = file.read_bytes()
+    if damage == "partial":
+        file.with_suffix(".partial").write_bytes(content[:200])
+        file.unlink()
+    elif damage == "other":
+        np.save(file, np.zeros((4, 2, 2, 3), np.uint8))
+    else:
+        file.write_bytes(content[: -10 if damage == "truncated" else 0])
+    assert np.array_equal(decoded(split, 16, folder), whole)
+    assert files(folder) == [file.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_a_corrupt_image_is_named_and_nothing_is_left(split: Split, tmp_path: Path, content: bytes | None) -> None:
+    path = split.images[1]
+    path.write_bytes(path.read_bytes()[:400] if content is None else content)
+    with pytest.raises(DataError, match=f"{path} cannot be decoded"):
+        decoded(split, 16, tmp_path / "cache")
+    assert files(tmp_path / "cache") == []
+
+
+def test_a_missing_image_is_named(split: Split, tmp_path: Path) -> None:
+    split.images[2].unlink()
+    with pytest.raises(DataError, match=str(split.images[2])):
+        decoded(split, 16, tmp_path / "cache")
+
+
+def test_an_interrupted_build_leaves_nothing(split: Split, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decoded(split, 16, tmp_path / "cache", interrupt)
+    assert files(tmp_path / "cache") == []
+
+
+def test_short_of_disk(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage(10**6, 0, 4 * 16 * 16 * 3))
+    with pytest.raises(DataError, match=rf"need 0\.00 GB in {tmp_path / 'cache'}, .* are free.*BENCHMARK_CACHE"):
+        decoded(split, 16, tmp_path / "cache")
+    assert files(tmp_path / "cache") == []
+
+
+def test_a_disk_that_fills_up_meanwhile(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.os, "fsync", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        decoded(split, 16, tmp_path / "cache")
+    assert files(tmp_path / "cache") == []
+
+
+def test_a_folder_that_cannot_be_written(split: Split, tmp_path: Path) -> None:
+    # As root permission bits do not bind; below a regular file nobody can write.
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=f"cannot write to {tmp_path / 'file' / 'cache'}"):
+        decoded(split, 16, tmp_path / "file" / "cache")
+
+
+def test_two_builders_decode_once(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, started = cache._decode, threading.Barrier(2)
+    count: list[Path] = []
+
+    def counted(path: Path, size: int) -> np.ndarray:
+        count.append(path)
+        return decode(path, size)
+
+    monkeypatch.setattr(cache, "_decode", counted)
+    results = []
+
+    def build() -> None:
+        started.wait()
+        results.append(np.array(decoded(split, 16, tmp_path / "cache")))
+
+    threads = [threading.Thread(target=build) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(count) == 4
+    assert np.array_equal(results[0], results[1])
+
+
+def test_rendered_images_stay_in_memory(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8)
+    split = Split(pixels, np.zeros(5, np.int64), ("a",))
+    array = decoded(split, 32, tmp_path / "cache")
+    assert all(np.array_equal(array[..., channel], pixels) for channel in range(3))
+    assert not array.flags.writeable
+    assert decoded(split, 48, tmp_path / "cache").shape == (5, 48, 48, 3)
+    assert abs(decoded(split, 8, tmp_path / "cache").mean() - pixels.mean()) < 2
+    assert not (tmp_path / "cache").exists()
+
+
+def test_cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCHMARK_CACHE", raising=False)
+    assert cache_dir(tmp_path) == tmp_path / ".cache"
+    read_only = tmp_path / "read-only"
+    read_only.mkdir(mode=0o555)
+    assert cache_dir(read_only) == cache_dir(tmp_path / "missing") == cards.default_data_dir() / ".cache"
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path / "elsewhere"))
+    assert cache_dir(tmp_path) == tmp_path / "elsewhere"

@@ -1,0 +1,132 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark import cards
+from benchmark.errors import UsageError
+
+SUITE = ["cars", "cub", "glyphs", "inshop", "sop", "tiny"]
+
+
+def card_file(where: Path, **changes: object) -> Path:
+    values = {"name": "own", "title": "t", "layout": "cub", "folder": "own", **changes}
+    file = where / "own.toml"
+    file.write_text("".join(f"{key} = {value!r}\n" for key, value in values.items()))
+    return file
+
+
+def test_names_are_the_suite() -> None:
+    assert set(SUITE) <= set(cards.names())
+    assert cards.names() == sorted(cards.names())
+
+
+@pytest.mark.parametrize("name", cards.names())
+def test_every_card_of_the_suite_is_complete(name: str) -> None:
+    card = cards.load(name)
+    assert card.name == name
+    assert card.title and card.licence and card.citation
+    assert set(card.counts) in ({"train", "test"}, {"train", "query", "gallery"})
+    assert card.archives or (card.checksum and card.pinned_with)
+    assert card.where or all(archive.url for archive in card.archives)
+    assert not cards.is_own(card)
+
+
+def test_counts_are_those_of_the_literature() -> None:
+    counts = {name: {split: (c.images, c.classes) for split, c in cards.load(name).counts.items()} for name in SUITE}
+    assert counts["cub"] == {"train": (5864, 100), "test": (5924, 100)}
+    assert counts["cars"] == {"train": (8054, 98), "test": (8131, 98)}
+    assert counts["sop"] == {"train": (59551, 11318), "test": (60502, 11316)}
+    assert counts["inshop"] == {"train": (25882, 3997), "query": (14218, 3985), "gallery": (12612, 3985)}
+    assert cards.load("sop").recall_at == (1, 10, 100, 1000)
+    assert cards.load("inshop").recall_at == (1, 10, 20, 30)
+
+
+def test_unknown_name_comes_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown data set 'cbu'; did you mean 'cub'\?"):
+        cards.load("cbu")
+
+
+@pytest.mark.parametrize("path", ["no/such/folder", "./cub", "~/no-such-folder", "missing.toml"])
+def test_path_that_does_not_exist(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        cards.load(path)
+
+
+def test_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "birds").mkdir()
+    monkeypatch.chdir(tmp_path)
+    card = cards.load("birds")
+    assert (card.name, card.layout, card.folder) == ("birds", "folder", str(tmp_path / "birds"))
+    assert cards.is_own(card)
+    assert cards.load("./birds") == card
+
+
+def test_own_card(tmp_path: Path) -> None:
+    card = cards.load(str(card_file(tmp_path)))
+    assert card.name == "own"
+    assert cards.is_own(card)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layout": "voc"}, "layout: Input should be"),
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"name": "../x"}, "name: String should match"),
+        ({"recall_at": [0]}, "recall_at.0"),
+        ({"archives": [], "folder": 3}, "folder"),
+    ],
+)
+def test_invalid_card_names_file_and_field(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    file = card_file(tmp_path, **changes)
+    with pytest.raises(UsageError) as error:
+        cards.load(str(file))
+    assert str(file) in str(error.value) and message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "field"),
+    [
+        ("folder = '../x'\n[[archives]]\nname = 'a.tgz'", "archives cannot be unpacked"),
+        ("folder = 'x'\n[[archives]]\nname = 'a.tgz'\ninto = '/etc'", "archives.0.into"),
+        ("folder = 'x'\n[[archives]]\nname = '../a.tgz'", "archives.0.name"),
+    ],
+)
+def test_a_card_cannot_write_outside_of_the_data_folder(tmp_path: Path, lines: str, field: str) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(f"name = 'own'\ntitle = 't'\nlayout = 'cub'\n{lines}\n")
+    with pytest.raises(UsageError, match=field):
+        cards.load(str(file))
+
+
+def test_not_toml(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("name = \n")
+    with pytest.raises(UsageError, match=r"own\.toml cannot be read as a card: .*line 1"):
+        cards.load(str(file))
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"own\.toml cannot be read as a card"):
+        cards.load(str(file))
+
+
+def test_a_card_beside_the_data_replaces_the_suites_own(tmp_path: Path) -> None:
+    suite = cards.load("cub", tmp_path)
+    assert suite == cards.load("cub")
+    (tmp_path / suite.folder).mkdir()
+    beside = tmp_path / suite.folder / cards.BESIDE
+    beside.write_text("name = 'cub'\ntitle = 'Birds'\nlayout = 'cub'\nfolder = 'CUB_200_2011'\n")
+    card = cards.load("cub", tmp_path)
+    assert card.title == "Birds (reduced or changed copy)"
+    assert not card.counts
+    assert cards.is_own(card)
+    beside.write_text("name = 'other'\ntitle = 'Birds'\nlayout = 'cub'\nfolder = 'CUB_200_2011'\n")
+    assert cards.load("cub", tmp_path) == suite
+
+
+def test_importing_cards_is_light() -> None:
+    heavy = "{'torch', 'pooch', 'numpy'} & set(sys.modules)"
+    code = f"import sys; from benchmark import cards; cards.load('cub'); print({heavy})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

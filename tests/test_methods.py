@@ -1,0 +1,242 @@
+"""The contract that every registered method keeps. A new method is tested here without a line being written for it."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark import methods
+from benchmark.errors import UsageError
+from benchmark.methods.base import Batch, Features, Method, Widths, distances
+from benchmark.methods.rkd import angles, scaled_distances
+
+CLASSES, PER_CLASS = 6, 4
+STUDENT = Widths(embedding=8, pooled=16, maps=(4, 6, 8, 16))
+TEACHER = Widths(embedding=12, pooled=20, maps=(5, 7, 9, 20))
+TRAINED = [name for name, entry in methods.catalogue().items() if entry.trained]
+
+
+def features(widths: Widths, seed: int, size: int, grad: bool) -> Features:
+    generator = torch.Generator().manual_seed(seed)
+    n = CLASSES * PER_CLASS
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    embedding = torch.nn.functional.normalize(draw(n, widths.embedding))
+    maps = tuple(draw(n, channels, size >> i, size >> i) for i, channels in enumerate(widths.maps))
+    result = Features(embedding, draw(n, widths.pooled), maps)
+    for tensor in (result.embedding, result.pooled, *result.maps):
+        tensor.requires_grad_(grad)
+    return result
+
+
+def batch(progress: float = 0.0, teacher_grad: bool = False) -> Batch:
+    labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
+    student, teacher = features(STUDENT, 1, 16, True), features(TEACHER, 2, 32, teacher_grad)
+    return Batch(student, teacher, labels, torch.arange(len(labels)), progress)
+
+
+def build(name: str) -> Method:
+    torch.manual_seed(0)
+    method = methods.load(name)(STUDENT, TEACHER, CLASSES)
+    seen = batch()
+    assert seen.teacher is not None
+    method.prepare(seen.teacher.embedding, seen.labels)
+    return method
+
+
+def tensors(of: Features) -> tuple[Tensor, ...]:
+    return (of.embedding, of.pooled, *of.maps)
+
+
+def test_catalogue_is_what_the_classes_say() -> None:
+    for name, entry in methods.catalogue().items():
+        cls = methods.load(name)
+        declared = (cls.name, cls.kind, cls.reference, cls.needs, cls.normalize, cls.trained)
+        assert declared == (entry.name, entry.kind, entry.reference, entry.needs, entry.normalize, entry.trained)
+        assert entry.reference and entry.summary and set(entry.needs) <= set(Features._fields)
+
+
+def test_unknown_method_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'rkd-da'"):
+        methods.load("rkd-daa")
+
+
+def test_unknown_hyper_parameter_is_an_error() -> None:
+    with pytest.raises(TypeError, match="no_such"):
+        methods.load("rkd-da")(STUDENT, TEACHER, CLASSES, no_such=1.0)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_scalar_finite_and_gradients_where_they_belong(name: str) -> None:
+    method = build(name)
+    reached = [torch.zeros((), dtype=torch.bool) for _ in method.parameters()]
+    student_reached = False
+    for progress in (0.0, 0.3, 0.6, 0.99):  # a recipe may have stages
+        seen = batch(progress, teacher_grad=True)
+        torch.manual_seed(0)
+        loss = method(seen)
+        assert loss.shape == () and loss.dtype == torch.float32 and torch.isfinite(loss)
+        method.zero_grad()
+        loss.backward()
+        gradients = [tensor.grad for tensor in tensors(seen.student)]
+        assert all(g is None or torch.isfinite(g).all() for g in gradients)
+        student_reached |= any(g is not None and g.abs().sum() > 0 for g in gradients)
+        reached = [
+            old | (p.grad is not None and bool(p.grad.abs().sum() > 0))
+            for old, p in zip(reached, method.parameters(), strict=True)
+        ]
+    assert student_reached
+    assert all(reached), "a parameter of the method is never trained"
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_reads_only_what_it_declares(name: str) -> None:
+    method = build(name)
+    entry = methods.entry(name)
+    for progress in (0.0, 0.99):
+        full = batch(progress)
+        assert full.teacher is not None
+        hidden = torch.empty(0)
+        bare = replace(
+            full,
+            student=Features(
+                *(
+                    getattr(full.student, f) if f in entry.needs else (() if f == "maps" else hidden)
+                    for f in Features._fields
+                )
+            ),
+            teacher=Features(
+                *(
+                    getattr(full.teacher, f) if f in entry.needs else (() if f == "maps" else hidden)
+                    for f in Features._fields
+                )
+            )
+            if entry.needs_teacher
+            else None,
+        )
+        torch.manual_seed(0)
+        expected = method(full)
+        torch.manual_seed(0)
+        assert method(bare).item() == expected.item()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_duplicate_rows_give_finite_gradients(name: str) -> None:
+    method = build(name)
+    for progress in (0.0, 0.99):
+        seen = batch(progress)
+        with torch.no_grad():
+            for tensor in tensors(seen.student):
+                tensor[1] = tensor[0]
+                tensor[5] = tensor[0]  # also across classes
+        torch.manual_seed(0)
+        loss = method(seen)
+        loss.backward()
+        for tensor in tensors(seen.student):
+            if tensor.grad is not None:
+                assert torch.isfinite(tensor.grad).all() and tensor.grad.abs().max() < 1e4
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_row_order_does_not_matter(name: str) -> None:
+    """Random choices (mining) are averaged out; what is left must not depend on the order of the rows."""
+    method = build(name)
+    order = torch.randperm(CLASSES * PER_CLASS, generator=torch.Generator().manual_seed(3))
+
+    def mean(seen: Batch) -> float:
+        values = []
+        for seed in range(200 if name in ("triplet", "fitnet", "attention") else 1):
+            torch.manual_seed(seed)
+            values.append(method(seen).item())
+        return sum(values) / len(values)
+
+    seen = batch(0.99)
+    assert seen.teacher is not None
+    shuffled = Batch(
+        *(
+            Features(f.embedding[order], f.pooled[order], tuple(m[order] for m in f.maps))
+            for f in (seen.student, seen.teacher)
+        ),
+        labels=seen.labels[order],
+        index=seen.index[order],
+        progress=seen.progress,
+    )
+    assert mean(shuffled) == pytest.approx(mean(seen), rel=0.05 if name in ("triplet", "fitnet", "attention") else 1e-4)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_deterministic_and_state_round_trip(name: str) -> None:
+    method = build(name)
+    file = io.BytesIO()
+    torch.save(method.state_dict(), file)
+    file.seek(0)
+    torch.manual_seed(9)
+    other = methods.load(name)(STUDENT, TEACHER, CLASSES)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    for progress in (0.0, 0.99):
+        losses = []
+        for each in (method, method, other):
+            torch.manual_seed(4)
+            losses.append(each(batch(progress)).item())
+        assert losses[0] == losses[1] == losses[2]
+
+
+@pytest.mark.parametrize("name", [n for n in TRAINED if methods.entry(n).needs_teacher])
+def test_a_method_with_a_teacher_listens_to_it(name: str) -> None:
+    method = build(name)
+    seen = batch()
+    torch.manual_seed(0)
+    here = method(seen).item()
+    torch.manual_seed(0)
+    assert method(replace(seen, teacher=features(TEACHER, 5, 32, False))).item() != here
+
+
+def test_distances_by_hand() -> None:
+    x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    d = distances(x)
+    assert torch.allclose(d, torch.tensor([[0, 5, 1e-6], [5, 0, 5], [1e-6, 5, 0]]), atol=1e-5)
+    d.sum().backward()
+    assert x.grad is not None and torch.isfinite(x.grad).all()
+
+
+def test_scaled_distances_have_unit_mean_over_pairs() -> None:
+    x = torch.tensor([[0.0], [1.0], [3.0]])
+    mean = (1 + 3 + 2) / 3
+    assert torch.allclose(scaled_distances(x), torch.tensor([[0.0, 1, 3], [1, 0, 2], [3, 2, 0]]) / mean)
+
+
+def test_angles_at_named_points() -> None:
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    cosines = angles(x)
+    assert cosines[0, 1, 2].item() == pytest.approx(0.0, abs=1e-6)  # right angle at the origin
+    assert cosines[0, 1, 3].item() == pytest.approx(math.cos(math.pi / 4))
+    assert cosines[1, 0, 3].item() == pytest.approx(0.0, abs=1e-6)
+    assert cosines[0, 0].abs().sum() == 0 and cosines[0, :, 0].abs().sum() == 0  # no direction from a point to itself
+    assert cosines[0, 2, 2].item() == pytest.approx(1.0)
+
+
+def test_rkd_ignores_scale_rotation_and_shift() -> None:
+    method = methods.load("rkd-da")(STUDENT, TEACHER, CLASSES)
+    teacher = features(TEACHER, 2, 32, False)
+    rotation, _ = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(0)))
+    moved = Features(3 * teacher.embedding @ rotation + 5, teacher.pooled)
+    labels = torch.zeros(len(teacher.embedding), dtype=torch.int64)
+    loss = method(Batch(moved, teacher, labels, labels, 0.0))
+    assert loss.item() < 1e-6
+
+
+def test_fitnet_has_two_stages() -> None:
+    method = build("fitnet")
+    seen = batch(0.99)
+    torch.manual_seed(0)
+    second = method(seen).item()
+    torch.manual_seed(0)
+    assert second == build("triplet")(seen).item()
+    assert method(batch(0.0)).item() != second

@@ -1,0 +1,326 @@
+"""Tables from records: golden files, statistics by hand, and what may not be averaged together.
+
+After a change of the tables, or of the schema of records, regenerate the golden files and read the diff:
+
+    python tests/test_tables.py
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import BenchmarkError, UsageError
+from benchmark.report import find, terminal_table, write_report
+from benchmark.report.stats import paired, summarise
+from benchmark.report.tables import BASELINE, DASH, Comparison, comparison, fixed, frame, markdown
+from benchmark.spec import Spec
+from benchmark.store import Evaluation, Point, Record, Store
+
+GOLDEN = Path(__file__).parent / "golden" / "glyphs" / "quick"
+KINDS = {  # of the test's own: the golden tables do not change with the catalogue
+    "untrained": "none",
+    "triplet": "none",
+    "multi-similarity": "none",
+    "fitnet": "individual",
+    "rkd-d": "relational",
+    "rkd-da": "relational",
+    "pca": "posthoc",
+}
+TEACHER = Spec(
+    dataset="glyphs", method="multi-similarity", backbone="conv4-128", dim=128, steps=1200, lr=1e-3, image=32
+)
+
+
+def record(method="triplet", recall=0.5, *, fingerprint="f00d", code="1a2b3c4", seconds=20.0, **fields):
+    """A run whose metrics all follow from its Recall@1 by the main distance."""
+    values = {"dataset": "glyphs", "backbone": "conv4-64", "dim": 16, "steps": 400, "image": 32, "lr": 1e-3}
+    spec = Spec.model_validate({**values, "method": method, **fields})
+
+    def metrics(one):
+        return {
+            "recall@1": one,
+            "recall@2": (1 + one) / 2,
+            "recall@10": (3 + one) / 4,
+            "map@r": one / 2,
+            "r_precision": one / 2 + 0.01,
+        }
+
+    both = {"l2": metrics(recall - 0.01), "cosine": metrics(recall)}
+    if not spec.normalize:
+        both = {"l2": both["cosine"], "cosine": both["l2"]}
+    return Record(
+        id=spec.id,
+        spec=spec,
+        evaluation=Evaluation(**both, queries=8642, dropped=2, gallery=8644),
+        loss=0.123456 if spec.steps else None,
+        parameters=113088,
+        seconds={"train": seconds, "evaluate": 1.5} if spec.steps else {"evaluate": 1.5},
+        data=fingerprint,
+        environment={"code": code, "torch": "2.14.1"},
+    )
+
+
+def student(method, recall, seed=0, **fields):
+    return record(method, recall, seed=seed, teacher=TEACHER, **fields)
+
+
+def teacher():
+    return record(recall=0.885, seconds=300.0, **TEACHER.model_dump())
+
+
+def golden_records():
+    yield teacher()
+    for dim in (16, 32):
+        yield record("untrained", 0.3 + dim / 1000, steps=0, dim=dim)
+        for seed in range(3):
+            yield record("triplet", 0.55 + dim / 1000 + (0, 0.01, 0.03)[seed], dim=dim, seed=seed)
+            yield student("rkd-da", 0.60 + dim / 1000 + (0, 0.02, 0.03)[seed], seed, dim=dim, normalize=False)
+            yield student("rkd-da", 0.58 + dim / 1000 + (0.01, 0, 0.02)[seed], seed, dim=dim, seconds=25.0 + seed)
+    yield student("fitnet", 0.57)
+    yield student("fitnet", 0.585, 1, code="1a2b3c4+dirty")
+    yield student("rkd-d", 0.59, params={"weight": 1.0})
+    yield student("rkd-d", 0.6125, params={"weight": 2.0})
+    yield student("rkd-d", 0.61, params={"weight": 1.0}, steps=1600, code="5d6e7f8")
+    yield student("pca", 0.65, steps=0, backbone="conv4-128")
+    yield student("forgotten", 0.4, fingerprint="beef")
+
+
+def golden_tuning():
+    for lr in (1e-3, 1e-2):
+        for method, weight in (("triplet", None), ("rkd-d", 1.0), ("rkd-d", 2.0)):
+            params = {} if weight is None else {"weight": weight}
+            run = record(method, 0.4 + 10 * lr, lr=lr, evaluation="validation", params=params)
+            halfway = run.evaluation.model_copy(update={"cosine": {**run.evaluation.cosine, "recall@1": 0.3}})
+            yield run.model_copy(update={"curve": (Point(step=200, evaluation=halfway),)})
+
+
+def save(folder, records, kind="runs"):
+    for one in records:
+        Store(folder, kind).save(one)
+
+
+def rows(table):
+    """A csv text or data frame, as its lines by column name."""
+    text = table if isinstance(table, str) else table.to_csv(index=False)
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_golden(tmp_path):
+    folder = tmp_path / "glyphs" / "quick"
+    for kind in ("runs", "tuning"):
+        shutil.copytree(GOLDEN / kind, folder / kind)
+    written = write_report(folder, KINDS)
+    assert [path.name for path in written] == ["runs.csv", "comparison.csv", "comparison.md", "tuning.csv"]
+    for path in written:
+        assert path.read_bytes() == (GOLDEN / path.name).read_bytes(), f"{path.name} differs: see this file's docstring"
+
+
+def test_the_order_of_records_does_not_matter():
+    records = list(golden_records())
+    assert markdown(records[::-1], KINDS, "quick") == markdown(records, KINDS, "quick")
+    assert frame(records[::-1], KINDS).equals(frame(records, KINDS))
+
+
+def test_statistics_by_hand():
+    found = summarise([1.0, 2.0, 6.0])
+    assert (found.n, found.mean) == (3, 3.0)
+    assert found.sd == pytest.approx(7**0.5)  # (4 + 1 + 9) / 2
+    assert found.half == pytest.approx(4.302653 * (7 / 3) ** 0.5, rel=1e-6)  # t, two degrees of freedom, 97.5 %
+    assert summarise([5.0]) == (1, 5.0, None, None)
+    assert summarise([5.0, 5.0]) == (2, 5.0, 0.0, 0.0)
+
+
+def test_pairs_are_of_the_common_seeds():
+    found = paired({0: 10.0, 1: 20.0, 2: 31.0, 7: 99.0}, {2: 30.0, 1: 18.0, 0: 7.0, 8: 0.0})
+    assert found == summarise([3.0, 2.0, 1.0])
+    assert paired({0: 1.0}, {0: 3.0}) == (1, -2.0, None, None)
+    assert paired({0: 1.0}, {1: 3.0}) is None
+
+
+def test_comparison_by_hand():
+    """triplet 50 54 58; rkd-da 60 66 with seeds 0, 1: the pairs differ by 10 and 12."""
+    runs = [teacher(), *(record("triplet", 0.5 + 0.04 * seed, seed=seed) for seed in range(3))]
+    runs += [student("rkd-da", 0.60), student("rkd-da", 0.66, 1)]
+    top, base, ours = rows(comparison(runs, KINDS))
+    assert [one["role"] for one in (top, base, ours)] == ["teacher", "baseline", "relational"]
+    assert (base["seeds"], ours["seeds"], top["dim"]) == ("3", "2", "128")
+    assert float(base["recall@1 mean [%]"]) == pytest.approx(54)
+    assert float(base["recall@1 sd [points]"]) == pytest.approx(4)
+    assert float(base["recall@1 95% half-width [points]"]) == pytest.approx(4.302653 * 4 / 3**0.5)
+    assert float(ours["map@r mean [%]"]) == pytest.approx(31.5)
+    assert float(ours["recall@10 mean [%]"]) == pytest.approx(90.75)
+    assert float(ours["recall@1 minus triplet [points]"]) == pytest.approx(11)
+    assert float(ours["difference 95% half-width [points]"]) == pytest.approx(12.706205 * 2**0.5 / 2**0.5)
+    assert base["recall@1 minus triplet [points]"] == top["recall@1 minus triplet [points]"] == ""
+    assert top["recall@1 sd [points]"] == ""
+
+
+def test_the_main_distance():
+    """Cosine where normalised, else raw L2; both are in runs.csv."""
+    l2, raw = rows(frame([student("rkd-da", 0.7), student("rkd-da", 0.8, normalize=False)], KINDS))
+    shown = ("l2", "distance", "recall@1 [%]", "L2 recall@1 [%]", "cosine recall@1 [%]")
+    assert [l2[name][:6] for name in shown] == ["yes", "cosine", "70.0", "69.0", "70.0"]
+    assert [raw[name][:6] for name in shown] == ["no", "L2", "80.0", "80.0", "79.0"]
+
+
+def test_runs_are_averaged_over_seeds_only():
+    """Every other field, the teacher's and the images' too, makes a row of its own that says what it differs in."""
+    usual = student("rkd-d", 0.5)
+    others = [
+        (student("rkd-d", 0.6, steps=800), ""),  # has a column
+        (student("rkd-d", 0.6, normalize=False), ""),  # has a column
+        (student("rkd-d", 0.6, lr=0.01), "lr=0.01"),
+        (student("rkd-d", 0.6, params={"weight": 3}), "weight=3"),
+        (student("rkd-d", 0.6, fingerprint="beef"), "fingerprint=beef"),
+        (record("rkd-d", 0.6, teacher=TEACHER.replace(steps=7)), "teacher.steps=7"),
+    ]
+    for other, settings in others:
+        compared = Comparison([usual, other], KINDS)
+        assert len(compared.cells) == len(compared.rows) == 2
+        assert settings in {row.settings for row in compared.rows}
+    seeds = [usual, student("rkd-d", 0.6, 1), record("rkd-d", 0.7, seed=2, teacher=TEACHER.replace(seed=2))]
+    (cell,) = Comparison(seeds, KINDS).cells
+    assert cell.by_seed("recall@1") == pytest.approx({0: 50, 1: 60, 2: 70})
+
+
+def test_one_seed_with_two_teachers_is_one_sample():
+    both = [student("rkd-d", 0.5), record("rkd-d", 0.7, teacher=TEACHER.replace(seed=5))]
+    (cell,) = Comparison(both, KINDS).cells
+    assert cell.summary("recall@1") == (1, pytest.approx(60), None, None)
+
+
+def test_settings_that_go_with_the_dimension_are_one_row():
+    """A learning rate tuned for each dimension is not two methods."""
+    compared = Comparison([student("rkd-d", 0.5, lr=1e-3), student("rkd-d", 0.6, lr=1e-2, dim=32)], KINDS)
+    (row,) = compared.rows
+    assert row.settings == "" and compared.dims == [16, 32]
+
+
+@pytest.mark.parametrize("change", [{"steps": 800}, {"backbone": "conv4-32"}, {"dim": 32}, {"fingerprint": "beef"}])
+def test_the_baseline_is_of_the_same_kind(change):
+    ours = student("rkd-d", 0.6)
+    assert Comparison([ours, record("triplet", 0.5)], KINDS).difference(_cell(ours)) is not None
+    assert Comparison([ours, record("triplet", 0.5, **change)], KINDS).difference(_cell(ours)) is None
+
+
+def _cell(one):
+    return Comparison([one], KINDS).cells[0]
+
+
+def test_of_two_baselines_the_one_most_alike():
+    raw, l2 = record("triplet", 0.5, normalize=False, lr=0.5), record("triplet", 0.4)
+    tuned = record("triplet", 0.3, lr=0.5)
+    compared = Comparison([raw, l2, tuned], KINDS)
+    for ours, points in ((student("rkd-d", 0.6, normalize=False), 10), (student("rkd-d", 0.6), 20)):
+        assert compared.difference(_cell(ours)).mean == pytest.approx(points)
+
+
+def test_roles():
+    """A run without a teacher is one once another run names it; a student that taught is still a student."""
+    first = student("rkd-d", 0.5)
+    second = record("fitnet", 0.6, teacher=first.spec)
+    found = Comparison([teacher(), first, second, record("triplet"), record("untrained", steps=0)], KINDS).roles
+    assert [found[one.id] for one in (teacher(), first, second)] == ["teacher", "relational", "individual"]
+    assert found[record("triplet").id] == "baseline" and found[record("untrained", steps=0).id] == "untrained"
+    assert Comparison([teacher()], KINDS).roles == {teacher().id: "baseline"}
+    assert Comparison([student("forgotten", 0.5)], KINDS).cells[0].row.role == "other"
+
+
+def test_bold_is_the_best_student():
+    text = markdown(
+        [teacher(), record("untrained", 0.9, steps=0), record("triplet", 0.5), student("rkd-d", 0.6)], KINDS, "q"
+    )
+    table = text.split("## Recall@1")[1].split("## ")[0]
+    assert table.count("**") == 2 and "**60.00**" in table
+    assert "90.00" in table and DASH in table
+
+
+def test_notes_name_what_is_flagged():
+    runs = [record("triplet", 0.5, seed=seed) for seed in range(6)]
+    plain = markdown(runs, KINDS, "quick").split("## Notes")[1]
+    assert "wide" not in plain and "+dirty" not in plain and "Other images" not in plain and "versions" not in plain
+    dirty, foreign = student("rkd-d", 0.5, code="abc+dirty"), student("fitnet", 0.5, fingerprint="beef", steps=3)
+    notes = markdown([*runs, dirty, foreign], KINDS, "quick").split("## Notes")[1].splitlines()
+    assert any("+dirty): " in line and f"`rkd-d-{dirty.id}`." in line for line in notes)
+    assert any("fingerprint f00d" in line and f"`fitnet-{foreign.id}`." in line for line in notes)
+    assert any("rows of 1 seed:" in line for line in notes)
+    assert any("different numbers of steps" in line for line in notes)
+    assert any("1a2b3c4 (7 runs), abc+dirty (1 run)" in line for line in notes)
+
+
+def test_fixed_decimals():
+    assert [fixed(value, 2) for value in (-0.001, 1.0, 66.666)] == ["0.00", "1.00", "66.67"]
+
+
+def test_tuning_alone_and_nothing(tmp_path):
+    with pytest.raises(UsageError, match="no results"):
+        find(tmp_path)
+    with pytest.raises(UsageError, match="no results"):
+        write_report(tmp_path, KINDS)
+    with pytest.raises(UsageError, match="no results"):
+        terminal_table(tmp_path, KINDS)
+    assert not list(tmp_path.iterdir())
+    folder = tmp_path / "glyphs" / "quick"
+    save(folder, golden_tuning(), "tuning")
+    assert find(tmp_path) == find(folder) == [folder]
+    assert write_report(folder, KINDS) == [folder / "tuning.csv"]
+    save(tmp_path / "cars" / "cpu", [teacher()])
+    assert find(tmp_path) == [tmp_path / "cars" / "cpu", folder]
+
+
+def test_a_damaged_record_writes_nothing(tmp_path):
+    save(tmp_path, [teacher()])
+    (tmp_path / "runs" / "triplet-0123456789.json").write_text("{")
+    with pytest.raises(BenchmarkError, match="triplet-0123456789"):
+        write_report(tmp_path, KINDS)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_the_catalogue_knows_the_kinds(tmp_path):
+    save(tmp_path, [teacher(), record("triplet"), student("rkd-da", 0.6), student("fitnet", 0.6)])
+    write_report(tmp_path)
+    found = {one["method"]: one["role"] for one in rows((tmp_path / "comparison.csv").read_text())}
+    assert found == {
+        "multi-similarity": "teacher",
+        BASELINE: "baseline",
+        "fitnet": "individual",
+        "rkd-da": "relational",
+    }
+
+
+def test_terminal_table(tmp_path):
+    from rich.console import Console
+
+    save(tmp_path, golden_records())
+    console = Console(width=160, file=io.StringIO(), record=True)
+    console.print(terminal_table(tmp_path, KINDS))
+    text = console.export_text()
+    assert "rkd-d (weight=2.0)" in text and "88.50" in text and "*" not in text
+
+
+def test_no_torch(tmp_path):
+    """Tables are made on a laptop, in a second."""
+    save(tmp_path, [teacher(), record("triplet"), record("triplet", seed=1)])
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import benchmark.store, benchmark.report
+        benchmark.report.write_report(Path(sys.argv[1]))
+        heavy = {"torch", "faiss", "timm"} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+if __name__ == "__main__":
+    for kind, records in (("runs", golden_records()), ("tuning", golden_tuning())):
+        shutil.rmtree(GOLDEN / kind, ignore_errors=True)
+        save(GOLDEN, records, kind)
+    print(*write_report(GOLDEN, KINDS), sep="\n")
