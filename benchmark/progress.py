@@ -30,7 +30,7 @@ class Reporter:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, object] = {}
-        self._said = 0.0
+        self._said: dict[str, float] = {}
 
     def __enter__(self) -> Reporter:
         self.progress.start()
@@ -66,8 +66,8 @@ class Reporter:
             self.progress.update(self._tasks[title], completed=done, note=note)  # type: ignore[arg-type]
             if done >= of:
                 self.progress.remove_task(self._tasks.pop(title))  # type: ignore[arg-type]
-        elif done >= of or time.monotonic() - self._said > PLAIN_EVERY:
-            self._said = time.monotonic()
+        elif done >= of or time.monotonic() - self._said.get(title, -PLAIN_EVERY) >= PLAIN_EVERY:
+            self._said[title] = time.monotonic()
             self.console.print(f"{title}: {done}/{of}  {note}", highlight=False, soft_wrap=True)
 
 

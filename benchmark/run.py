@@ -50,6 +50,7 @@ class Workspace:
     data_dir: Path
     store: Store
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    checkpoint_every: float = 120.0  # seconds
     watch: Callable[[Sequence[Spec]], Watch] = lambda group: lambda step, losses: None
     decoding: Callable[[str, int, int], None] = lambda what, done, of: None
 
@@ -87,6 +88,7 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
                 batches,
                 checkpoints,
                 device=workspace.device,
+                every=workspace.checkpoint_every,
                 milestones=_milestones(stream, score),
                 watch=workspace.watch(group),
             )
@@ -131,7 +133,7 @@ def make_student(
     calibrate(encoder, spec, train, device)
     teacher = teachers[spec.teacher.id].widths if spec.teacher is not None else None
     with seeded(derive(spec.seed, "method init", spec.method, spec.dim)):
-        method = methods.load(spec.method)(encoder.widths, teacher, classes, **spec.params).to(device)  # type: ignore[arg-type]
+        method = methods.load(spec.method)(encoder.widths, teacher, classes, **spec.params).to(device)
     return Student(spec, encoder, method, optimizer(spec, encoder, method))
 
 

@@ -161,7 +161,7 @@ def fit(
     checkpoints: Path,
     *,
     device: torch.device,
-    every: float = 120.0,
+    every: float,
     milestones: Mapping[int, Callable[[Student], Any]] | None = None,
     watch: Watch = lambda step, losses: None,
 ) -> dict[str, TrainingError]:
@@ -226,7 +226,7 @@ def fit(
                 if milestones and student.step in milestones:
                     student.curve.append((student.step, milestones[student.step](student)))
             watch(step + 1, {student.spec.id: student.loss for student in turn})
-            if time.monotonic() - saved > every:
+            if time.monotonic() - saved >= every:
                 save()
                 saved = time.monotonic()
     return failed
@@ -241,7 +241,7 @@ class _Stop:
 def _stoppable() -> Iterator[_Stop]:
     """Turn the first SIGINT or SIGTERM into a request, so that no update is cut in half; a second one acts at once."""
     stop = _Stop()
-    before = {}
+    before: dict[int, Any] = {}
 
     def request(number: int, frame: object) -> None:
         stop.requested = True

@@ -17,7 +17,7 @@ BLOCKS = 3  # the last three stages, "blocks 2, 3, 4" of a ResNet (Park et al. 2
 
 def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps [n, c, h, w] at the smaller of their two resolutions, by average pooling."""
-    size = tuple(min(pair) for pair in zip(student.shape[2:], teacher.shape[2:], strict=True))
+    size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
     return F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
 
 

@@ -27,10 +27,10 @@ def softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 class Hinton(Method):
     """Cross-entropy on labels plus KL of softened logits over the training classes.
 
-    An embedding teacher has no logits, and no definition is published, so ours is: the teacher's logits are the scaled cosines
-    to the centroids of its own training embeddings, class by class; the student's are the scaled cosines to class proxies that it
-    learns. Temperature 4 and weight 16 are those of Park et al. 2019 (Table 4, classification); scale 30 is common for normalised softmax; proxies learn at 100 times the
-    rate, as those of proxy-anchor do.
+    An embedding teacher has no logits, and no definition is published, so ours is: the teacher's logits are the scaled
+    cosines to the centroids of its own training embeddings, class by class; the student's are the scaled cosines to class
+    proxies that it learns, at 100 times the rate, as proxy-anchor does. Temperature 4 and weight 16 are those of Park et
+    al. 2019 (Table 4, classification); scale 30 is common for normalised softmax.
     """
 
     name = "hinton"

@@ -1,0 +1,75 @@
+"""Shared fixtures: a rendered tiny data set, the command line in this process, and small specs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from benchmark import cards
+from benchmark.cli import run_command
+from benchmark.data import fetch
+from benchmark.spec import Spec
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that holds the tiny glyphs."""
+    folder = tmp_path_factory.mktemp("data")
+    fetch(cards.load("tiny", folder), folder, None)
+    return folder
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run a command line in this process: `cli("list", "methods")`."""
+
+    def call(*words: Any) -> Result:
+        capsys.readouterr()
+        code = run_command([str(word) for word in words])
+        return Result(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def smoke(data_dir: Path, tmp_path: Path) -> list[str]:
+    """The words of a run that takes seconds; its results are in `tmp_path`."""
+    words = f"run --dataset tiny --preset smoke --device cpu --seeds 0 --data {data_dir} --results {tmp_path}"
+    return words.split()
+
+
+def tiny_spec(method: str = "triplet", **changes: Any) -> Spec:
+    """A small spec on the tiny glyphs; methods with a teacher get one."""
+    from benchmark import methods
+
+    entry = methods.entry(method)
+    base: dict[str, Any] = {
+        "dataset": "tiny",
+        "method": method,
+        "params": entry.defaults,
+        "backbone": "conv4-4",
+        "pretrained": False,
+        "dim": 6,
+        "normalize": entry.normalize,
+        "steps": 6,
+        "batch": 12,
+        "per_class": 3,
+        "resize": 32,
+        "image": 28,
+        "flip": False,
+        "lr": 1e-2,
+        "optimizer": "adamw",
+        "schedule": "one-cycle",
+    }
+    if entry.needs_teacher:
+        base["teacher"] = tiny_spec(backbone="conv4-5", dim=10, steps=3, seed=7)
+    return Spec(**{**base, **changes})

@@ -1,0 +1,218 @@
+"""The contract of training in lockstep: what a student becomes depends on nobody else, and not on being interrupted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_spec
+from safetensors.torch import load_file
+
+from benchmark import cards, methods
+from benchmark.data import load
+from benchmark.run import Failure, Outcome, Workspace, run
+from benchmark.spec import Spec
+from benchmark.store import Record, Store
+from benchmark.train import rate
+
+METHODS = [name for name, entry in methods.catalogue().items() if entry.trained]
+
+
+def workspace(data_dir: Path, folder: Path, every: float = 1e9) -> Workspace:
+    return Workspace(load(cards.load("tiny", data_dir), data_dir), data_dir, Store(folder), checkpoint_every=every)
+
+
+def train(specs: Sequence[Spec], space: Workspace) -> list[Outcome]:
+    outcomes = list(run(specs, space))
+    for outcome in outcomes:
+        if isinstance(outcome, Record):
+            space.store.save(outcome)
+    return outcomes
+
+
+def weights(space: Workspace, spec: Spec) -> dict[str, torch.Tensor]:
+    return load_file(space.store.weights(spec))
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_student_is_the_same_alone_and_in_a_group(data_dir: Path, tmp_path: Path, precision: str) -> None:
+    together = workspace(data_dir, tmp_path / "together")
+    alone = workspace(data_dir, tmp_path / "alone")
+    group = [tiny_spec(method, precision=precision) for method in METHODS]
+    group += [tiny_spec("rkd-da", dim=9, precision=precision), tiny_spec("rkd-da", lr=1e-3, precision=precision)]
+    teacher = next(spec.teacher for spec in group if spec.teacher is not None)
+    for space in (together, alone):
+        train([teacher], space)
+    records = {o.id: o for o in train(group, together) if isinstance(o, Record)}
+    assert len(records) == len(group)
+    # The state of the process must not matter either.
+    torch.manual_seed(random.randrange(10**6))
+    np.random.seed(random.randrange(10**6))  # noqa: NPY002
+    for spec in random.sample(group, len(group)):
+        (record,) = train([spec], alone)
+        assert isinstance(record, Record)
+        assert record.evaluation == records[spec.id].evaluation and record.loss == records[spec.id].loss
+        assert_equal(weights(alone, spec), weights(together, spec))
+
+
+def test_students_of_one_network_and_seed_start_equal_and_differ_after(data_dir: Path, tmp_path: Path) -> None:
+    space = workspace(data_dir, tmp_path)
+    group = [tiny_spec("triplet", normalize=True), tiny_spec("contrastive"), tiny_spec("triplet", seed=1)]
+    for spec in (group[0], group[2]):
+        train([spec], space)
+    train([group[1]], space)
+    first, other_method, other_seed = (weights(space, spec) for spec in group)
+    assert not torch.equal(first["head.weight"], other_method["head.weight"])
+    assert torch.equal(first["centre"], other_method["centre"])  # calibrated on equal weights and images
+    assert not torch.equal(first["centre"], other_seed["centre"])
+
+
+COMMAND = "run --dataset tiny --preset smoke --device cpu --seeds 0 --methods fitnet,hinton,triplet"
+
+
+def start(data_dir: Path, results: Path, *more: str, steps: int = 40) -> subprocess.Popen[str]:
+    words = [*COMMAND.split(), "--steps", str(steps), "--data", str(data_dir), "--results", str(results), *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmark", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def final_weights(results: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {path.stem: load_file(path) for path in sorted(results.rglob("*.safetensors"))}
+
+
+def test_killed_at_random_moments_and_resumed(data_dir: Path, tmp_path: Path) -> None:
+    whole = start(data_dir, tmp_path / "whole")
+    assert whole.communicate()[0] and whole.returncode == 0
+    moments = random.Random(time.time_ns())
+    kills = 0
+    for _ in range(3):
+        process = start(data_dir, tmp_path / "killed", "--checkpoint-every", "0")
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "killed").rglob("*.pt")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 1.0))
+        if process.poll() is None:
+            kills += 1
+        process.kill()
+        process.communicate()
+    assert kills, "no process lived long enough to be killed"
+    last = start(data_dir, tmp_path / "killed")
+    assert last.communicate()[0] and last.returncode == 0
+    expected, found = final_weights(tmp_path / "whole"), final_weights(tmp_path / "killed")
+    assert expected.keys() == found.keys()
+    for id in expected:
+        assert_equal(found[id], expected[id])
+    assert not list((tmp_path / "killed").rglob("*.pt")) and not list((tmp_path / "killed").rglob("*.partial"))
+
+
+def test_an_interrupt_leaves_checkpoints_and_says_how_to_go_on(data_dir: Path, tmp_path: Path) -> None:
+    process = start(data_dir, tmp_path, "--set", "teacher.steps=2", steps=100000)
+    deadline = time.monotonic() + 60
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if "/100000" in line or time.monotonic() > deadline:
+            break
+    os.kill(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, "".join(lines) + rest
+    assert "run the same command again to go on" in rest and "Traceback" not in rest
+    assert list(tmp_path.rglob("*.pt"))
+
+
+def test_students_at_different_steps_wait_for_each_other(data_dir: Path, tmp_path: Path) -> None:
+    """A checkpoint of one student only, as a crash between two writes leaves it."""
+    specs = [tiny_spec("triplet", steps=8), tiny_spec("contrastive", steps=8)]
+    whole = workspace(data_dir, tmp_path / "whole")
+    train(specs, whole)
+    space = workspace(data_dir, tmp_path / "split", every=0)
+    stopped = []
+
+    def stop_at_five(group: Sequence[Spec]) -> object:
+        def watch(step: int, losses: object) -> None:
+            if step == 5:
+                stopped.append(step)
+                raise KeyboardInterrupt
+
+        return watch
+
+    space.watch = stop_at_five  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        train(specs, space)
+    assert stopped
+    (space.store.checkpoints / f"{specs[1].id}.pt").unlink()
+    space.watch = workspace(data_dir, tmp_path / "x").watch
+    train(specs, space)
+    for spec in specs:
+        assert_equal(weights(space, spec), weights(whole, spec))
+
+
+def test_a_loss_that_is_not_finite_fails_one_run_and_not_its_group(data_dir: Path, tmp_path: Path) -> None:
+    space = workspace(data_dir, tmp_path)
+    good, bad = tiny_spec("contrastive", steps=8), tiny_spec("multi-similarity", steps=8, lr=1e30)
+    outcomes = {o.spec.id: o for o in train([bad, good], space)}
+    failure = outcomes[bad.id]
+    assert isinstance(failure, Failure) and isinstance(outcomes[good.id], Record)
+    assert "the loss is nan at step" in failure.message and "multi-similarity.lr" in failure.message
+    assert not space.store.done(bad) and not space.store.weights(bad).exists()
+    assert not list(space.store.checkpoints.glob("*.pt"))
+
+
+def test_a_damaged_checkpoint_is_named(data_dir: Path, tmp_path: Path) -> None:
+    space = workspace(data_dir, tmp_path)
+    spec = tiny_spec()
+    space.store.checkpoints.mkdir(parents=True)
+    (space.store.checkpoints / f"{spec.id}.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(Exception, match=f"{spec.id}.pt cannot be read"):
+        train([spec], space)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("cosine", [1, 0.853553, 0.5, 0.146447]),
+        ("step", [1, 1, 0.1, 0.01]),
+    ],
+)
+def test_schedules_by_hand(schedule: str, expected: list[float]) -> None:
+    spec = tiny_spec(steps=4, schedule=schedule, milestones=(0.5, 0.75), decay=0.1)
+    assert [rate(spec, step) for step in range(4)] == pytest.approx(expected, abs=1e-5)
+
+
+def test_one_cycle_warms_up_and_ends_near_zero() -> None:
+    spec = tiny_spec(steps=1000)
+    rates = [rate(spec, step) for step in range(1000)]
+    assert max(rates) == pytest.approx(1, abs=0.02) and rates.index(max(rates)) in range(95, 105)
+    assert rates[0] < 0.02 and rates[-1] < 1e-4
+
+
+def test_the_learning_rate_reaches_the_parts(data_dir: Path, tmp_path: Path) -> None:
+    from benchmark.run import make_student
+
+    spec = tiny_spec("proxy-anchor", head_lr=3.0, schedule="constant")
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+    student = make_student(spec, {}, images, 5, torch.device("cpu"))
+    student.train_step(
+        torch.randint(0, 255, (12, 3, 28, 28), dtype=torch.uint8), None, torch.arange(4).repeat(3), torch.arange(12)
+    )
+    rates = [group["lr"] for group in student.optimizer.param_groups]
+    assert rates == pytest.approx([1e-2, 3e-2, 3.0])  # trunk, head, proxies at 100 times the head's rate
+    assert sum(p.numel() for p in student.optimizer.param_groups[2]["params"]) == 5 * 6
