@@ -185,7 +185,7 @@ def tune(
         failures = _execute(plan, store, missing, images, target)
     ids = {spec.id for spec in specs[1:]}  # the first is the teacher
     choice = choose([record for record in store if record.id in ids], list(values))
-    command = shlex.join(["python", "-m", "benchmark", *_without_paths(sys.argv[1:])])
+    command = _tune_command(plan, methods, dims, seed, steps, grid, set)
     written = write_choice(presets.tuned_path(plan.preset, plan.card), choice, command)
     from .report import write_report
 
@@ -405,7 +405,14 @@ def _check_weights(specs: Sequence[Spec]) -> None:
         trunk(name, pretrained=True)
 
 
-def _execute(plan: Plan, store: Store, specs: Sequence[Spec], images: DataSet, device: torch.device, checkpoint_every: float = 120.0) -> int:
+def _execute(
+    plan: Plan,
+    store: Store,
+    specs: Sequence[Spec],
+    images: DataSet,
+    device: torch.device,
+    checkpoint_every: float = 120.0,
+) -> int:
     """Run what is missing and save what comes; the number of failures, which are printed and kept as text."""
     from .executors import local
     from .progress import Reporter
@@ -416,7 +423,9 @@ def _execute(plan: Plan, store: Store, specs: Sequence[Spec], images: DataSet, d
     failures: list[Failure] = []
     try:
         with FileLock(store.folder / ".lock", timeout=0), Reporter(out) as reporter:
-            workspace = Workspace(images, plan.data_dir, store, device, checkpoint_every, reporter.group, reporter.decoding)
+            workspace = Workspace(
+                images, plan.data_dir, store, device, checkpoint_every, reporter.group, reporter.decoding
+            )
 
             def execute(group: Sequence[Spec]) -> Any:
                 return run_group(group, workspace)
@@ -474,18 +483,24 @@ def _sizes(images: DataSet) -> str:
     )
 
 
-def _without_paths(words: Sequence[str]) -> list[str]:
-    """A command line without what is only true of one machine."""
-    result: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in ("--data", "--mirror", "--results", "--device"):
-            skip = True
-        elif not word.startswith(("--data=", "--mirror=", "--results=", "--device=")):
-            result.append(word)
-    return result
+def _tune_command(
+    plan: Plan,
+    methods: str | None,
+    dims: str | None,
+    seed: int,
+    steps: int | None,
+    grid: Sequence[str],
+    assignments: Sequence[str],
+) -> str:
+    """The command that chose, without what is true of one machine only."""
+    options = {"--methods": methods, "--dims": dims, "--seed": seed or None, "--steps": steps}
+    words = ["python", "-m", "benchmark", "tune", "--dataset", plan.card.name, "--preset", plan.preset.name]
+    for option, value in options.items():
+        words += [option, str(value)] if value is not None else []
+    for option, values in (("--grid", grid), ("--set", assignments)):
+        for value in values:
+            words += [option, value]
+    return shlex.join(words)
 
 
 def _text(value: Any) -> str:

@@ -51,7 +51,17 @@ def test_imports_point_down(path: Path) -> None:
 
 
 def test_methods_import_torch_and_their_own_package_only() -> None:
-    allowed = {"__future__", "torch", "pytorch_metric_learning", "math", "typing", "dataclasses", "collections", "functools", "itertools"}
+    allowed = {
+        "__future__",
+        "torch",
+        "pytorch_metric_learning",
+        "math",
+        "typing",
+        "dataclasses",
+        "collections",
+        "functools",
+        "itertools",
+    }
     for path in (PACKAGE / "methods").glob("*.py"):
         if path.name == "__init__.py":
             continue
@@ -59,10 +69,14 @@ def test_methods_import_torch_and_their_own_package_only() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             assert {name.split(".")[0] for name in names} <= allowed, path.name
-            assert not (isinstance(node, ast.ImportFrom) and node.level > 1), f"{path.name} reaches out of benchmark.methods"
+            assert not (isinstance(node, ast.ImportFrom) and node.level > 1), (
+                f"{path.name} reaches out of benchmark.methods"
+            )
 
 
-@pytest.mark.parametrize("words", ["list methods", "list datasets --json", "list presets", "list backbones", "--help", "run --help"])
+@pytest.mark.parametrize(
+    "words", ["list methods", "list datasets --json", "list presets", "list backbones", "--help", "run --help"]
+)
 def test_what_only_lists_imports_no_torch(words: str) -> None:
     code = (
         "import sys; from benchmark.cli import run_command; "

@@ -81,7 +81,13 @@ def test_frozen_batchnorm_keeps_statistics_and_trains_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("resnet_18", "resnet18"), ("efficientnet_lite", "efficientnet_lite"), ("conv4", "conv4-W"), ("conv4-0", "conv4-W")]
+    ("name", "near"),
+    [
+        ("resnet_18", "resnet18"),
+        ("efficientnet_lite", "efficientnet_lite"),
+        ("conv4", "conv4-W"),
+        ("conv4-0", "conv4-W"),
+    ],
 )
 def test_an_unknown_backbone_names_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UsageError, match=f"did you mean '{near}"):

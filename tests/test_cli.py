@@ -1,0 +1,384 @@
+"""The real command line, end to end, and every mistake a user can make: one line, the right exit code, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result
+from PIL import Image
+
+from benchmark import methods
+from benchmark.store import Store
+
+Cli = Callable[..., Result]
+
+
+def assert_one_line(result: Result, code: int, *words: str) -> None:
+    assert result.code == code, result
+    lines = [line for line in result.err.splitlines() if line]
+    assert len(lines) == 1 and lines[0].startswith("benchmark: "), result.err
+    assert "Traceback" not in result.err + result.out
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def pictures(folder: Path, classes: int = 12, each: int = 6, size: int = 40, first: int = 0) -> Path:
+    """A folder of coloured noise, one sub-folder a class."""
+    rng = np.random.default_rng(0)
+    for label in range(first, first + classes):
+        colour = rng.integers(0, 256, 3)
+        (folder / f"class {label}").mkdir(parents=True)
+        for i in range(each):
+            pixels = np.clip(colour + rng.normal(0, 40, (size, size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"class {label}" / f"{i}.png")
+    return folder
+
+
+def test_from_nothing_to_the_tables_and_again_in_no_time(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    result = cli(*smoke)
+    assert result.code == 0, result.err
+    folder = tmp_path / "tiny" / "smoke"
+    records = list(Store(folder))
+    expected = {"triplet", "untrained", "hinton", "fitnet", "attention", "regression", "rkd-d", "rkd-a", "rkd-da"}
+    assert {record.spec.method for record in records} == expected and len(
+        records
+    ) == 10  # the teacher is a triplet run too
+    for record in records:
+        assert record.evaluation.queries == 192 and 0 <= record.metrics["recall@1"] <= record.metrics["recall@8"] <= 1
+        assert (record.loss is None) == (record.spec.method == "untrained")
+        assert {"code", "torch", "device"} <= record.environment.keys()
+        assert str(tmp_path) not in record.model_dump_json()
+    assert "0 done, 10 to run" in result.out and "about" in result.out and "comparison.md" in result.out
+    for name in ("runs.csv", "comparison.csv", "comparison.md"):
+        assert "rkd-da" in (folder / name).read_text()
+
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
+    again = cli(*smoke)
+    assert again.code == 0 and "10 done, 0 to run" in again.out
+    assert {path: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()} == before
+
+    # One more method is trained on the teacher that is there.
+    more = cli(*smoke, "--methods", "rkd-da", "--set", "rkd-da.angle_weight=1")
+    assert more.code == 0 and "1 done, 1 to run" in more.out
+
+    # Without its weights the teacher is trained again, and becomes what it was.
+    teacher = next(record for record in records if record.spec.dim == 16)
+    content = Store(folder).path(teacher.spec).read_text()
+    Store(folder).weights(teacher.spec).unlink()
+    third = cli(*smoke, "--methods", "rkd-da", "--set", "rkd-da.angle_weight=3")
+    assert third.code == 0 and "1 of them trained again" in third.out
+    fresh = json.loads(Store(folder).path(teacher.spec).read_text())
+    assert fresh["evaluation"] == json.loads(content)["evaluation"]
+
+
+def test_report_regenerates_the_tables_from_records_alone(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    assert cli(*smoke, "--methods", "triplet,rkd-d").code == 0
+    folder = tmp_path / "tiny" / "smoke"
+    before = {name: (folder / name).read_bytes() for name in ("runs.csv", "comparison.csv", "comparison.md")}
+    for name in before:
+        (folder / name).unlink()
+    shutil.rmtree(folder / "checkpoints")
+    assert cli("report", "--results", tmp_path).code == 0
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_a_dry_run_writes_nothing(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    result = cli(*smoke, "--dry-run", "--dims", "4,8", "--methods", "relational")
+    assert result.code == 0 and "rkd-da" in result.out and "hinton" not in result.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_subset_is_a_data_set_of_its_own(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    assert cli(*smoke, "--subset", "8x6", "--methods", "rkd-d").code == 0
+    records = list(Store(tmp_path / "tiny-8x6" / "smoke"))
+    assert len(records) == 2 and all(r.evaluation.queries == 48 and r.spec.subset == "8x6" for r in records)
+
+
+def test_flags_reach_the_spec(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    words = "--methods rkd-da --dims 5 --seeds 3 --steps 4 --backbone conv4-6 --teacher conv4-7@9 --set lr=2e-3"
+    more = "--set teacher.steps=3 --set rkd-da.angle_weight=1 --set normalize=true --set precision=bf16"
+    assert (
+        cli(*smoke[: smoke.index("--seeds")], *smoke[smoke.index("--seeds") + 2 :], *words.split(), *more.split()).code
+        == 0
+    )
+    student = next(r.spec for r in Store(tmp_path / "tiny" / "smoke") if r.spec.teacher)
+    teacher = student.teacher
+    assert teacher is not None
+    assert (student.dim, student.seed, student.steps, student.backbone, student.lr) == (5, 3, 4, "conv4-6", 2e-3)
+    assert student.params == {"distance_weight": 1.0, "angle_weight": 1.0} and student.normalize
+    assert (teacher.backbone, teacher.dim, teacher.steps, teacher.seed) == ("conv4-7", 9, 3, 0)
+
+
+def test_own_folder(cli: Cli, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "my photos")
+    words = [
+        "run",
+        "--dataset",
+        folder,
+        "--preset",
+        "smoke",
+        "--device",
+        "cpu",
+        "--seeds",
+        "0",
+        "--results",
+        tmp_path / "out",
+    ]
+    assert cli(*words, "--methods", "triplet,rkd-da").code == 0
+    records = list(Store(tmp_path / "out" / "my photos" / "smoke"))
+    assert len(records) == 3 and all(r.spec.data and r.evaluation.queries == 36 for r in records)
+    # Other images, other runs: nothing is taken for done.
+    (folder / "class 1" / "0.png").unlink()
+    assert "0 done, 3 to run" in cli(*words, "--methods", "triplet,rkd-da", "--dry-run").out
+
+
+def test_query_and_gallery_folders(cli: Cli, tmp_path: Path) -> None:
+    pictures(tmp_path / "shop" / "train", 6)
+    pictures(tmp_path / "shop" / "query", 4, 2, first=6)
+    pictures(tmp_path / "shop" / "gallery", 4, 3, first=6)
+    words = [
+        "run",
+        "--dataset",
+        tmp_path / "shop",
+        "--preset",
+        "smoke",
+        "--device",
+        "cpu",
+        "--seeds",
+        "0",
+        "--results",
+        tmp_path / "out",
+    ]
+    result = cli(*words, "--methods", "regression")
+    assert result.code == 0, result.err
+    records = list(Store(tmp_path / "out" / "shop" / "smoke"))
+    assert {(r.evaluation.queries, r.evaluation.gallery) for r in records} == {(8, 12)}
+
+
+def test_tune_uses_training_classes_only_and_its_choice_is_used(
+    cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmark import presets
+    from benchmark.run import Workspace
+
+    monkeypatch.setattr(presets, "TUNED", tmp_path / "tuned")
+    seen = []
+    images = Workspace.images
+    monkeypatch.setattr(
+        Workspace, "images", lambda self, split, *rest: (seen.append(split), images(self, split, *rest))[1]
+    )
+    words = [word for word in smoke if word not in ("--seeds", "0")]
+    words[0] = "tune"
+    result = cli(*words, "--methods", "rkd-da,triplet", "--grid", "lr=1e-3,1e-2", "--steps", "8")
+    assert result.code == 0, result.err
+    records = list(Store(tmp_path / "tiny" / "smoke", "tuning"))
+    assert len(records) == 5 and all(r.spec.evaluation == "validation" for r in records)
+    assert all(r.spec.teacher is None or r.spec.teacher.evaluation == "validation" for r in records)
+    assert [point.step for point in next(r for r in records if r.spec.steps == 8).curve] == [1, 2, 4]
+    names = {name for split in seen for name in split.names}
+    from benchmark import cards
+    from benchmark.data import load
+
+    dataset = load(cards.load("tiny"), Path(smoke[smoke.index("--data") + 1]))
+    assert names <= set(dataset.train.names) and not names & set(dataset.query.names)
+
+    chosen = presets.tuned(presets.load("smoke"), cards.load("tiny"))
+    for method in ("rkd-da", "triplet"):
+        tried = [r for r in records if r.spec.method == method and r.spec.dim == 8]
+        assert chosen[method]["lr"] == max(tried, key=lambda r: r.metrics["map@r"]).spec.lr
+    assert "python -m benchmark tune --dataset tiny" in (tmp_path / "tuned" / "smoke-tiny.toml").read_text()
+    assert str(tmp_path) not in (tmp_path / "tuned" / "smoke-tiny.toml").read_text()
+    assert cli(*smoke, "--methods", "rkd-da").code == 0
+    student = next(r.spec for r in Store(tmp_path / "tiny" / "smoke") if r.spec.method == "rkd-da")
+    assert student.lr == chosen["rkd-da"]["lr"] and student.evaluation == "test"
+
+
+@pytest.mark.parametrize("what", ["datasets", "methods", "backbones", "presets"])
+def test_list(cli: Cli, what: str) -> None:
+    rows = json.loads(cli("list", what, "--json").out)
+    assert {"name"} <= rows[0].keys()
+    table = cli("list", what)
+    assert table.code == 0 and all(row["name"] in table.out for row in rows)
+
+
+def test_list_methods_knows_all_four_kinds_it_has(cli: Cli) -> None:
+    rows = {row["name"]: row for row in json.loads(cli("list", "methods", "--json").out)}
+    assert rows.keys() == methods.catalogue().keys()
+    assert rows["rkd-da"]["kind"] == "relational" and rows["rkd-da"]["defaults"] == {
+        "distance_weight": 1.0,
+        "angle_weight": 2.0,
+    }
+
+
+def test_evaluate_command(cli: Cli, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([[0.0, 0], [0, 1], [5, 5], [5, 6], [0, 5]], np.float32))
+    np.save(tmp_path / "y.npy", np.array([0, 0, 1, 1, 2]))
+    words = ["evaluate", "--embeddings", tmp_path / "x.npy", "--labels", tmp_path / "y.npy", "--at", "1,2"]
+    result = json.loads(cli(*words, "--json", "--metric", "l2").out)
+    assert (
+        result["l2"]["recall@1"] == 1 and result["queries"] == 4 and result["dropped"] == 1 and "cosine" not in result
+    )
+    assert "100.00" in cli(*words).out
+    assert_one_line(cli("evaluate", "--embeddings", tmp_path / "z.npy", "--labels", tmp_path / "y.npy"), 1, "z.npy")
+    assert_one_line(cli(*words[:-1], "1,x"), 2, "--at")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--dataset tinny", ["'tinny'", "'tiny'"]),
+        ("--dataset no/such/folder", ["no/such/folder"]),
+        ("--dataset tiny --preset smok", ["'smok'", "'smoke'"]),
+        ("--dataset tiny --preset paper", ["not for 'tiny'", "smoke"]),
+        ("--dataset tiny --methods rkd-daa", ["'rkd-daa'", "'rkd-da'"]),
+        ("--dataset tiny --methods relatoinal", ["'relatoinal'", "'relational'"]),
+        ("--dataset tiny --backbone conv5", ["'conv5'", "conv4-W"]),
+        ("--dataset tiny --teacher resnet81", ["'resnet81'", "'resnet18'"]),
+        ("--dataset tiny --set lrr=1", ["'lrr'", "'lr'"]),
+        ("--dataset tiny --set rkd-da.angel_weight=1", ["angel_weight", "angle_weight"]),
+        ("--dataset tiny --set rkd-ad.angle_weight=1", ["'rkd-ad'", "'rkd-d'"]),
+        ("--dataset tiny --set lr", ["KEY=VALUE"]),
+        ("--dataset tiny --set lr=fast", ["lr", "'fast'"]),
+        ("--dataset tiny --set lr=-1", ["lr", "greater than 0"]),
+        ("--dataset tiny --set triplet.margin=wide", ["triplet.margin", "float"]),
+        ("--dataset tiny --dims 0", ["dim", "greater than or equal to 1"]),
+        ("--dataset tiny --dims x", ["--dims", "16,64"]),
+        ("--dataset tiny --seeds -1", ["seed"]),
+        ("--dataset tiny --subset 8by6", ["8x6"]),
+        ("--dataset tiny --steps x", ["steps"]),
+        ("--dataset tiny --nonsense", ["nonsense"]),
+        ("--preset smoke", ["dataset"]),
+    ],
+)  # fmt: skip
+def test_mistakes_in_words(cli: Cli, data_dir: Path, tmp_path: Path, words: str, expected: list[str]) -> None:
+    result = cli("run", *words.split(), "--data", data_dir, "--results", tmp_path / "out")
+    assert_one_line(result, 2, *expected)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_that_is_not_there(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    import torch
+
+    words = [word if word != "cpu" else "cuda" for word in smoke]
+    if not torch.cuda.is_available():
+        assert_one_line(cli(*words), 2, "--device cpu")
+    assert_one_line(cli(*[word if word != "cpu" else "gpu" for word in smoke]), 2, "'gpu'")
+
+
+def test_a_batch_that_cannot_be_filled(cli: Cli, smoke: list[str]) -> None:
+    result = cli(*smoke, "--set", "teacher.batch=64", "--set", "teacher.per_class=3", "--methods", "triplet")
+    assert (
+        result.code == 1
+        and "a batch of 64 with 3 images a class needs 22 classes; the training set has 16" in result.out
+    )
+
+
+def test_missing_data(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    result = cli(
+        "run",
+        "--dataset",
+        "cars",
+        "--preset",
+        "cpu",
+        "--data",
+        tmp_path / "data",
+        "--results",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    assert_one_line(result, 1, "cars")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corrupt_image_is_named(cli: Cli, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos")
+    (folder / "class 3" / "2.png").write_bytes(b"\x89PNG nothing more")
+    words = [
+        "run",
+        "--dataset",
+        folder,
+        "--preset",
+        "smoke",
+        "--device",
+        "cpu",
+        "--seeds",
+        "0",
+        "--results",
+        tmp_path / "out",
+    ]
+    result = cli(*words, "--methods", "triplet")
+    assert (
+        result.code == 1
+        and str(Path("class 3") / "2.png") in result.out + result.err
+        and "Traceback" not in result.out + result.err
+    )
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
+def test_a_class_with_one_image(cli: Cli, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos")
+    for image in sorted((folder / "class 0").iterdir())[1:]:
+        image.unlink()
+    assert_one_line(cli("run", "--dataset", folder, "--preset", "smoke", "--results", tmp_path / "out"), 1, "class 0")
+
+
+def test_no_permission_to_write(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")  # a folder below a file cannot be made, by root neither
+    words = [word if word != str(tmp_path) else str(tmp_path / "file" / "out") for word in smoke]
+    assert_one_line(cli(*words, "--methods", "triplet"), 1, str(tmp_path / "file"))
+
+
+def test_weights_that_cannot_be_had(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    assert_one_line(cli(*smoke, "--set", "pretrained=true"), 1, "no pretrained weights for conv4-8", "pretrained=false")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_record_that_is_not_json(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    assert cli(*smoke, "--methods", "triplet").code == 0
+    broken = tmp_path / "tiny" / "smoke" / "runs" / "rkd-d-0123456789.json"
+    broken.write_text("{")
+    assert_one_line(cli("report", "--results", tmp_path), 1, str(broken), "delete it")
+
+
+def test_report_without_results(cli: Cli, tmp_path: Path) -> None:
+    result = cli("report", "--results", tmp_path / "nothing")
+    assert_one_line(result, 2, str(tmp_path / "nothing"))
+
+
+def test_two_runs_do_not_write_to_one_folder(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    folder = tmp_path / "tiny" / "smoke"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        assert_one_line(cli(*smoke, "--methods", "triplet"), 1, "another run is writing")
+
+
+def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark import estimate, plan
+    from benchmark.data import DataSet, Split
+
+    labels = np.repeat(np.arange(4), 4)
+    split = Split(np.zeros((16, 8, 8), np.uint8), labels, ("a", "b", "c", "d"))
+    monkeypatch.setattr(plan.Plan, "images", lambda self: DataSet(self.card, split, split, None, "0"))
+    monkeypatch.setattr(estimate, "_cost", lambda spec, device: (1.0, 0.1) if spec.batch == 128 else (0.001, 0.0001))
+    words = ["run", "--dataset", "cars", "--preset", "paper", "--device", "cpu", "--results", tmp_path / "out"]
+    result = cli(*words)
+    assert result.code == 2 and "--yes" in result.err and "--preset cpu would take about" in result.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_module_runs_and_knows_its_exit_codes() -> None:
+    good = subprocess.run([sys.executable, "-m", "benchmark", "list", "presets"], capture_output=True, text=True)
+    bad = subprocess.run([sys.executable, "-m", "benchmark", "list", "presents"], capture_output=True, text=True)
+    assert good.returncode == 0 and "smoke" in good.stdout
+    assert bad.returncode == 2 and bad.stderr.startswith("benchmark: ") and bad.stderr.count("\n") == 1
