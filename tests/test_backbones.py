@@ -114,5 +114,5 @@ def test_a_failed_download_is_an_error_that_names_the_choices(monkeypatch: pytes
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.models, "get_model", fail)
-    with pytest.raises(WeightsError, match="could not download them .no route to host.*efficientnet_lite0"):
+    with pytest.raises(WeightsError, match=r"could not download them .no route to host.*efficientnet_lite0"):
         Encoder("resnet18", 4)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -382,3 +383,68 @@ def test_the_module_runs_and_knows_its_exit_codes() -> None:
     bad = subprocess.run([sys.executable, "-m", "benchmark", "list", "presents"], capture_output=True, text=True)
     assert good.returncode == 0 and "smoke" in good.stdout
     assert bad.returncode == 2 and bad.stderr.startswith("benchmark: ") and bad.stderr.count("\n") == 1
+
+
+def test_cub_from_a_mirror_to_the_table(cli: Cli, tmp_path: Path) -> None:
+    """A small archive in the official layout, with a card of its own beside it."""
+    root = tmp_path / "CUB_200_2011"
+    rng = np.random.default_rng(0)
+    images, labels = [], []
+    for label in range(1, 13):
+        folder = root / "images" / f"{label:03}.Bird_{label}"
+        folder.mkdir(parents=True)
+        for i in range(5):
+            mode = "L" if i == 0 else "RGB"  # some are grey in the real set
+            pixels = rng.integers(0, 256, (30, 44) if mode == "L" else (30, 44, 3)).astype(np.uint8)
+            Image.fromarray(pixels, mode).save(folder / f"Bird_{i}.jpg")
+            images.append(f"{len(images) + 1} {folder.name}/Bird_{i}.jpg")
+            labels.append(f"{len(labels) + 1} {label}")
+    (root / "images.txt").write_text("\n".join(images) + "\n")
+    (root / "image_class_labels.txt").write_text("\n".join(labels) + "\n")
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    with tarfile.open(mirror / "CUB_200_2011.tgz", "w:gz") as archive:
+        archive.add(root, "CUB_200_2011")
+    shutil.rmtree(root)
+    (mirror / "cub.toml").write_text(
+        'name = "cub"\ntitle = "CUB, reduced"\nlicence = "-"\ncitation = "-"\nlayout = "cub"\nfolder = "CUB_200_2011"\n'
+        "counts.train = { images = 30, classes = 6 }\ncounts.test = { images = 30, classes = 6 }\n"
+        '[[archives]]\nname = "CUB_200_2011.tgz"\n'
+    )
+    words = [
+        "run",
+        "--dataset",
+        "cub",
+        "--preset",
+        "smoke",
+        "--device",
+        "cpu",
+        "--seeds",
+        "0",
+        "--data",
+        tmp_path / "data",
+    ]
+    result = cli(*words, "--results", tmp_path / "out", "--mirror", mirror, "--methods", "triplet,rkd-da")
+    assert result.code == 0, result.err
+    assert "30 images of 6 classes" in result.out
+    folder = tmp_path / "out" / "cub" / "smoke"
+    assert "rkd-da" in (folder / "comparison.md").read_text()
+    assert all(record.evaluation.queries == 30 and record.spec.data for record in Store(folder))
+    again = cli(*words, "--results", tmp_path / "out", "--methods", "triplet,rkd-da")
+    assert again.code == 0 and "3 done, 0 to run" in again.out
+
+
+def test_an_archive_that_writes_outside(cli: Cli, tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (tmp_path / "evil").write_text("")
+    with tarfile.open(mirror / "CUB_200_2011.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "evil", "../evil")
+    (mirror / "cub.toml").write_text(
+        'name = "cub"\ntitle = "reduced"\nlicence = "-"\ncitation = "-"\nlayout = "cub"\nfolder = "CUB_200_2011"\n'
+        "counts.train = { images = 30, classes = 6 }\ncounts.test = { images = 30, classes = 6 }\n"
+        '[[archives]]\nname = "CUB_200_2011.tgz"\n'
+    )
+    result = cli("fetch", "--dataset", "cub", "--data", tmp_path / "data", "--mirror", mirror)
+    assert_one_line(result, 1, "../evil")
+    assert not list((tmp_path / "data").glob("[!.]*"))
