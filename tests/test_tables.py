@@ -18,8 +18,9 @@ import pytest
 
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.report import find, terminal_table, write_report
+from benchmark.report.markdown import markdown
 from benchmark.report.stats import paired, summarise
-from benchmark.report.tables import BASELINE, DASH, Comparison, comparison, fixed, frame, markdown
+from benchmark.report.tables import BASELINE, DASH, Comparison, comparison, fixed, frame
 from benchmark.spec import Spec
 from benchmark.store import Evaluation, Point, Record, Store
 

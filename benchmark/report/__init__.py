@@ -1,5 +1,5 @@
 """From records alone to tables; imports no torch, so a laptop regenerates them in a second."""
 
-from .tables import find, terminal_table, write_report
+from .write import find, terminal_table, write_report
 
 __all__ = ["find", "terminal_table", "write_report"]

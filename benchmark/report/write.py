@@ -1,0 +1,73 @@
+"""From a folder of records to the files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..store import Store, write_atomically
+from .markdown import compact_table, markdown
+from .tables import Comparison, comparison, csv, frame, tuning
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def find(results: Path) -> list[Path]:
+    """All folders at or below `results` that hold records, sorted.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folders = {path.parents[1] for kind in ("runs", "tuning") for path in results.rglob(f"{kind}/*.json")}
+    if not folders:
+        raise UsageError(f"no results below {results}: runs are kept as <dataset>/<preset>/runs/*.json")
+    return sorted(folders)
+
+
+def write_report(folder: Path, kinds: Mapping[str, str] | None = None) -> list[Path]:
+    """Write the tables of one `results/<dataset>/<preset>` folder, from its records alone.
+
+    Args:
+        folder: runs.csv, comparison.csv and comparison.md come from its `runs/`, tuning.csv from its `tuning/`.
+        kinds: of methods; by default as the catalogue has them.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: the folder holds no records.
+        BenchmarkError: a record is damaged.
+    """
+    kinds = _catalogued() if kinds is None else kinds
+    runs, tuned = list(Store(folder)), list(Store(folder, "tuning"))
+    if not runs and not tuned:
+        raise UsageError(f"no results in {folder}: neither runs/ nor tuning/ holds a record")
+    assert len({record.spec.dataset for record in (*runs, *tuned)}) == 1, f"{folder} mixes data sets"
+    files: dict[str, str] = {}
+    if runs:
+        files["runs.csv"] = csv(frame(runs, kinds))
+        files["comparison.csv"] = csv(comparison(runs, kinds))
+        files["comparison.md"] = markdown(runs, kinds, folder.resolve().name)
+    if tuned:
+        files["tuning.csv"] = csv(tuning(tuned))
+    for name, text in files.items():
+        write_atomically(folder / name, text)
+    return [folder / name for name in files]
+
+
+def terminal_table(folder: Path, kinds: Mapping[str, str] | None = None) -> Table:
+    """The Recall@1 table of a folder's runs, for the end of a run. Raises as `write_report`."""
+    records = list(Store(folder))
+    if not records:
+        raise UsageError(f"no results in {folder}: runs/ holds no record")
+    title = f"Recall@1 in percent, mean ± sd over seeds: {records[0].spec.dataset}, {folder.resolve().name}"
+    return compact_table(Comparison(records, _catalogued() if kinds is None else kinds), title)
+
+
+def _catalogued() -> dict[str, str]:
+    from ..methods import catalogue
+
+    return {name: entry.kind for name, entry in catalogue().items()}
