@@ -14,7 +14,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Frozen(BaseModel):
-    """A value: immutable, hashable by content, and an error when given a field it does not have."""
+    """A value: immutable, equal by content, and an error when given a field it does not have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -77,6 +77,9 @@ class Spec(Stream):
     )
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
     precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __hash__(self) -> int:
+        return hash(self.canonical)
 
     @property
     def canonical(self) -> str:

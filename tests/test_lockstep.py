@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from conftest import tiny_spec
 from safetensors.torch import load_file
 
 from benchmark import cards, methods
+from benchmark.backbones import Encoder
 from benchmark.data import load
+from benchmark.methods.base import Features
 from benchmark.run import Failure, Outcome, Workspace, run
 from benchmark.spec import Spec
 from benchmark.store import Record, Store
@@ -216,3 +219,24 @@ def test_the_learning_rate_reaches_the_parts(data_dir: Path, tmp_path: Path) -> 
     rates = [group["lr"] for group in student.optimizer.param_groups]
     assert rates == pytest.approx([1e-2, 3e-2, 3.0])  # trunk, head, proxies at 100 times the head's rate
     assert sum(p.numel() for p in student.optimizer.param_groups[2]["params"]) == 5 * 6
+
+
+def test_one_students_activations_at_a_time(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a student's forward pass begins, no other student's graph is alive."""
+    space = workspace(data_dir, tmp_path)
+    group = [tiny_spec(method) for method in ("triplet", "contrastive", "arcface")]
+    alive: list[weakref.ref[torch.Tensor]] = []
+    forward = Encoder.forward
+    checked = []
+
+    def watched(self: Encoder, images: torch.Tensor, needs: frozenset[str] = frozenset({"embedding"})) -> Features:
+        if torch.is_grad_enabled():
+            checked.append(all(ref() is None for ref in alive))
+        features = forward(self, images, needs)
+        if torch.is_grad_enabled():
+            alive.append(weakref.ref(features.embedding))
+        return features
+
+    monkeypatch.setattr(Encoder, "forward", watched)
+    train(group, space)
+    assert len(checked) == 3 * 6 and all(checked)

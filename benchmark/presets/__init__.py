@@ -225,6 +225,8 @@ def _spec(settings: Settings, more: Settings) -> Spec:
     for key in rest:
         if key not in entry.defaults:
             raise unknown(f"setting (for {entry.name})", key, [*entry.defaults, *Spec.model_fields])
+    if isinstance(fields.get("milestones"), str | float):  # from the command line: 0.5,0.75
+        fields["milestones"] = str(fields["milestones"]).split(",")
     try:
         return Spec(**fields, **more, params=_typed({**entry.defaults, **rest}, entry))
     except ValidationError as error:

@@ -1,0 +1,134 @@
+"""Presets build valid grids for every data set that they are for, and settings win in the order that is promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark import cards, presets
+from benchmark.cards import Card
+from benchmark.errors import UsageError
+from benchmark.spec import Scalar, Spec
+
+CARDS = [cards.load(name) for name in cards.names()]
+OWN = CARDS[0].model_copy(update={"name": "own", "layout": "folder"})
+PAIRS = [(name, card) for name in presets.names() for card in [*CARDS, OWN] if presets.suits(presets.load(name), card)]
+
+
+def grid(preset: str, card: Card, assignments: dict[str, Scalar] | None = None, **changes: object) -> list[Spec]:
+    found = presets.load(preset)
+    words: dict[str, object] = {"chosen": found.methods, "dims": found.dims, "seeds": found.seeds}
+    return presets.grid(
+        found, card, assignments=assignments or {}, stream={"dataset": card.name}, **{**words, **changes}  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("preset", "card"), PAIRS, ids=[f"{preset}-{card.name}" for preset, card in PAIRS])
+def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
+    """Same stream, network, budget and BatchNorm policy for every trained student of a dimension and seed."""
+    found = presets.load(preset)
+    teacher, *students = grid(preset, card)
+    assert teacher.teacher is None and {s.teacher for s in students} <= {None, teacher}
+    assert {s.method for s in students} == set(found.methods) and {s.seed for s in students} == set(found.seeds)
+    trained = [s for s in students if s.method != "untrained"]
+    shared = ("steps", "batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
+              "schedule", "milestones", "decay", "weight_decay", "head_lr", "precision")  # fmt: skip
+    for name in shared:
+        assert len({getattr(s, name) for s in trained}) == 1, name
+    for dim in found.dims:
+        assert {s.method for s in trained if s.dim == dim} == set(found.methods) - {"untrained"}
+    untrained = next(s for s in students if s.method == "untrained")
+    assert (untrained.backbone, untrained.image, untrained.steps) == (trained[0].backbone, trained[0].image, 0)
+
+
+def test_every_data_set_has_a_preset() -> None:
+    assert {card.name for _, card in PAIRS} == {card.name for card in [*CARDS, OWN]}
+
+
+def test_paper_is_the_paper() -> None:
+    """Park et al. 2019, section 4.1 and the authors' code: literature table of settings."""
+    teacher, *students = grid("paper", cards.load("cub"))
+    assert (teacher.backbone, teacher.dim, teacher.method, teacher.lr, teacher.steps) == (
+        "resnet50",
+        512,
+        "triplet",
+        1e-5,
+        4000,
+    )
+    assert (teacher.milestones, teacher.decay) == ((0.625, 0.75, 0.875), 0.5)
+    student = next(s for s in students if s.method == "rkd-da")
+    assert student.params == {"distance_weight": 1.0, "angle_weight": 2.0}
+    assert (student.backbone, student.lr, student.steps, student.batch, student.per_class) == (
+        "resnet18",
+        1e-4,
+        8000,
+        128,
+        5,
+    )
+    assert (student.resize, student.image, student.flip, student.batchnorm) == (256, 224, True, "train")
+    assert (student.optimizer, student.weight_decay, student.schedule, student.milestones) == (
+        "adam",
+        1e-5,
+        "step",
+        (0.5, 0.75),
+    )
+    assert {s.dim for s in students} == {16, 32, 64, 128}
+    for method, forms in (
+        ("rkd-d", {True, False}),
+        ("rkd-a", {True, False}),
+        ("rkd-da", {True, False}),
+        ("fitnet", {True}),
+    ):
+        assert {s.normalize for s in students if s.method == method} == forms
+    assert {s.steps for s in grid("paper", cards.load("sop")) if s.teacher} == {60000}
+
+
+def test_order_of_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    card = cards.load("tiny")
+    monkeypatch.setattr(presets, "TUNED", tmp_path)
+    (tmp_path / "smoke-tiny.toml").write_text(
+        "[method.rkd-d]\nlr = 0.5\n[method.rkd-da]\nlr = 0.25\nangle_weight = 7.0\n"
+    )
+
+    def lr(**values: Scalar) -> dict[str, float]:
+        assigned = {key.replace("__", ".").replace("_d", "-d"): value for key, value in values.items()}
+        return {s.method: s.lr for s in grid("smoke", card, assigned, chosen=["triplet", "rkd-d", "rkd-da"])[1:]}
+
+    assert lr() == {"triplet": 3e-3, "rkd-d": 0.5, "rkd-da": 0.25}
+    assert lr(lr=0.125) == {"triplet": 0.125, "rkd-d": 0.125, "rkd-da": 0.125}
+    assert lr(lr=0.125, rkd_d__lr=1e-4) == {"triplet": 0.125, "rkd-d": 1e-4, "rkd-da": 0.125}
+    assert lr(teacher__lr=9.0) == lr()
+    student = grid("smoke", card, chosen=["rkd-da"])[1]
+    assert student.params["angle_weight"] == 7.0
+
+
+def test_tuned_settings_do_not_enter_a_new_tuning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(presets, "TUNED", tmp_path)
+    (tmp_path / "smoke-tiny.toml").write_text("[method.rkd-da]\nangle_weight = 7.0\n")
+    _, *students = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], seeds=[0], tune={"lr": [1e-3, 1e-2]})
+    assert {s.lr for s in students} == {1e-3, 1e-2} and {s.params["angle_weight"] for s in students} == {2.0}
+
+
+def test_a_number_is_one_number_however_it_is_written() -> None:
+    card = cards.load("tiny")
+    ids = {grid("smoke", card, {"rkd-da.angle_weight": value}, chosen=["rkd-da"])[1].id for value in (2, 2.0)}
+    assert len(ids) == 1
+
+
+def test_every_field_of_the_spec_can_be_set() -> None:
+    values = presets.parse_assignments(["lr=3e-4", "flip=true", "schedule=cosine", "batchnorm=frozen", "batch=32"])
+    assert values == {"lr": 3e-4, "flip": True, "schedule": "cosine", "batchnorm": "frozen", "batch": 32}
+    student = grid("smoke", cards.load("tiny"), values)[-1]
+    assert all(getattr(student, key) == value for key, value in values.items())
+    assert grid("smoke", cards.load("tiny"), {"milestones": "0.5,0.75"})[-1].milestones == (0.5, 0.75)
+
+
+def test_groups_of_methods() -> None:
+    preset = presets.load("smoke")
+    relational = presets.select(["relational"], preset)
+    assert {"rkd-d", "rkd-a", "rkd-da", "triplet", "untrained"} <= set(relational) and "hinton" not in relational
+    everything = presets.select(["all"], preset)
+    assert set(relational) | set(presets.select(["individual"], preset)) == set(everything)
+    with pytest.raises(UsageError, match="did you mean 'individual'"):
+        presets.select(["individul"], preset)
