@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 
 from . import methods
 from .backbones import Encoder
@@ -23,7 +24,7 @@ from .data.batches import Batches, centre_crop
 from .errors import BenchmarkError
 from .evaluate import evaluate
 from .spec import Spec, Stream, derive
-from .store import Evaluation, Point, Record, Store
+from .store import Evaluation, Point, Record, Store, write_atomically
 from .train import Student, Watch, embed, fit, optimizer, seeded
 
 CALIBRATION = 256  # training images that set the scale of a head's input
@@ -106,9 +107,8 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
         except BenchmarkError as error:
             yield Failure(spec, f"{spec.label}: {error}", traceback.format_exc())
             continue
-        workspace.store.weights(spec).parent.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in student.encoder.state_dict().items()}
-        save_file(state, workspace.store.weights(spec))
+        write_atomically(workspace.store.weights(spec), serialize(state))
         yield Record(
             id=spec.id,
             spec=spec,
