@@ -229,7 +229,8 @@ class Encoder(nn.Module):
         """Features of uint8 images [n, 3, h, w]; maps are kept only where `needs` names them."""
         pooled, maps = self._pooled(images)
         pooled = pooled.float()
-        embedding = self.head((pooled - self.centre) / self.scale).float()
+        with torch.autocast(pooled.device.type, enabled=False):  # distances of eight-bit mantissas would be coarse
+            embedding = self.head((pooled - self.centre) / self.scale)
         if self.normalize:
             embedding = F.normalize(embedding)
         return Features(embedding, pooled, tuple(one.float() for one in maps) if "maps" in needs else ())

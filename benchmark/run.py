@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import platform
 import subprocess
 import time
@@ -54,6 +55,10 @@ class Workspace:
     checkpoint_every: float = 120.0  # seconds
     watch: Callable[[Sequence[Spec]], Watch] = lambda group: lambda step, losses: None
     decoding: Callable[[str, int, int], None] = lambda what, done, of: None
+    environment: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.environment = environment(self.device)  # of the code as it was loaded, not as it is when a run ends
 
     def images(self, split: Split, what: str, size: int) -> np.ndarray:
         """Decoded images uint8 [n, size, size, 3] of a split."""
@@ -80,7 +85,7 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
     def score(student: Student) -> Evaluation:
         return retrieval(student.spec, student.encoder, dataset, workspace)
 
-    failed: dict[str, BenchmarkError] = {}
+    failed: dict[str, Exception] = {}
     if batches is not None:
         failed.update(
             fit(
@@ -99,7 +104,10 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
         resumable = checkpoints / f"{spec.id}.pt"
         if spec.id in failed:
             resumable.unlink(missing_ok=True)
-            yield Failure(spec, str(failed[spec.id]))
+            error = failed[spec.id]
+            known = isinstance(error, BenchmarkError)
+            message = str(error) if known else f"{spec.label}: {type(error).__name__}: {error}".split("\n")[0]
+            yield Failure(spec, message, "".join(traceback.format_exception(error)))
             continue
         started = time.perf_counter()
         try:
@@ -107,8 +115,8 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
         except BenchmarkError as error:
             yield Failure(spec, f"{spec.label}: {error}", traceback.format_exc())
             continue
-        state = {name: tensor.contiguous() for name, tensor in student.encoder.state_dict().items()}
-        write_atomically(workspace.store.weights(spec), serialize(state))
+        weights = serialize({name: tensor.contiguous() for name, tensor in student.encoder.state_dict().items()})
+        write_atomically(workspace.store.weights(spec), weights)
         yield Record(
             id=spec.id,
             spec=spec,
@@ -118,7 +126,9 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
             parameters=sum(p.numel() for p in student.encoder.parameters()),
             seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
             data=dataset.fingerprint,
-            environment=environment(workspace.device),
+            weights=digest(weights),
+            teacher=digest(workspace.store.weights(spec.teacher).read_bytes()) if spec.teacher is not None else None,
+            environment=workspace.environment,
         )
         # Only now: whoever asks for the next record has saved this one.
         resumable.unlink(missing_ok=True)
@@ -141,7 +151,7 @@ def calibrate(encoder: Encoder, spec: Spec, train: np.ndarray, device: torch.dev
     """Set the scale of the head's input from a fixed sample of training images."""
     rows = np.random.default_rng(derive(spec.seed, "calibrate")).permutation(len(train))[:CALIBRATION]
     pixels = torch.from_numpy(centre_crop(train[np.sort(rows)], spec.image)).to(device)
-    encoder.train()
+    encoder.train(spec.steps > 0)  # as it will be used next: an untrained network is only evaluated
     with seeded(derive(spec.seed, "calibrate", spec.backbone)):
         encoder.calibrate(pixels.permute(0, 3, 1, 2))
 
@@ -183,7 +193,12 @@ def load_encoder(spec: Spec, workspace: Workspace) -> Encoder:
     if not path.exists():
         raise BenchmarkError(f"the teacher {spec.label} has no weights at {path}: its own run failed or was left out")
     encoder = _encoder(spec, pretrained=False)
-    encoder.load_state_dict(load_file(path))
+    try:
+        encoder.load_state_dict(load_file(path))
+    except Exception as error:  # safetensors and torch have error types of their own here
+        raise BenchmarkError(
+            f"the teacher's weights {path} cannot be read; delete the file, and it is trained again"
+        ) from error
     return encoder.to(workspace.device).eval().requires_grad_(False)
 
 
@@ -205,7 +220,11 @@ def _milestones(stream: Stream, score: Callable[[Student], Evaluation]) -> dict[
     return {step: lambda student: score(student).model_dump() for step in steps}
 
 
-@functools.cache
+def digest(content: bytes) -> str:
+    """16 hexadecimal digits of SHA-256, which tell two networks of one spec apart: other machines round differently."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def environment(device: torch.device) -> dict[str, str]:
     """What the numbers came from: code, libraries, device."""
     name = (

@@ -47,6 +47,8 @@ class Record(Frozen):
     parameters: int
     seconds: dict[str, float] = Field(description="train: this student's own share of its group; evaluate")
     data: str = Field(description="fingerprint of the images' names, sizes and labels")
+    weights: str = Field(description="digest of the network's weights")
+    teacher: str | None = Field(description="digest of the teacher's weights; null without a teacher")
     environment: dict[str, str]
 
     @property

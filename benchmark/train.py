@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from .data.batches import centre_crop
 from .errors import BenchmarkError, TrainingError
 from .methods.base import Batch, Features, Method
 from .spec import Spec, derive
+from .store import write_atomically
 
+MOST_SAVING = 50  # checkpoints take at most a fiftieth of the time
 TRUNK, HEAD, OWN = range(3)  # the optimiser's parameter groups
 
 
@@ -90,13 +92,12 @@ class Student:
         with seeded(derive(spec.seed, "method", spec.method, self.step)):
             with autocast(spec, images.device):
                 features = self.encoder(images, frozenset(self.method.needs))
+            if not torch.isfinite(features.embedding).all():  # miners fail on NaN in ways of their own, or skip it
+                self._diverged("the embedding is not finite")
             loss = self.method(Batch(features, teacher, labels, index, self.step / spec.steps))
             self.loss = loss.item()
             if not math.isfinite(self.loss):
-                raise TrainingError(
-                    f"{spec.label}: the loss is {self.loss} at step {self.step + 1} of {spec.steps} with lr={spec.lr:g}; "
-                    f"try a smaller rate (--set {spec.method}.lr=...)"
-                )
+                self._diverged(f"the loss is {self.loss}")
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
         self.optimizer.step()
@@ -104,6 +105,12 @@ class Student:
         if self.step > 0.9 * spec.steps:
             self.tail.append(self.loss)
         self.seconds += time.perf_counter() - started
+
+    def _diverged(self, what: str) -> NoReturn:
+        spec = self.spec
+        raise TrainingError(
+            f"{spec.label}: {what} at step {self.step + 1} of {spec.steps}; lr={spec.lr:g} may be too large"
+        )
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, at once: a crash leaves the old one."""
@@ -116,10 +123,9 @@ class Student:
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)  # noqa: PTH105
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(path, buffer.getvalue())
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint that `save` wrote.
@@ -164,7 +170,7 @@ def fit(
     every: float,
     milestones: Mapping[int, Callable[[Student], Any]] | None = None,
     watch: Watch = lambda step, losses: None,
-) -> dict[str, TrainingError]:
+) -> dict[str, Exception]:
     """Train students of one stream to their end, step by step together.
 
     A step draws one batch, runs each teacher once, and then each student in turn does forward, backward and update: one student's
@@ -185,7 +191,7 @@ def fit(
     for student in students:
         if (path := checkpoints / f"{student.spec.id}.pt").exists():
             student.resume(path)
-    failed: dict[str, TrainingError] = {}
+    failed: dict[str, Exception] = {}
     steps = students[0].spec.steps
     needs = {
         teacher: frozenset().union(
@@ -220,15 +226,20 @@ def fit(
                         seen[teacher.id] = teachers[teacher.id](images, needs[teacher.id])
                 try:
                     student.train_step(images, seen[teacher.id] if teacher else None, labels, index)
-                except TrainingError as error:
+                except Exception as error:  # whatever one student meets, the others go on
                     failed[student.spec.id] = error
                     continue
                 if milestones and student.step in milestones:
                     student.curve.append((student.step, milestones[student.step](student)))
             watch(step + 1, {student.spec.id: student.loss for student in turn})
             if time.monotonic() - saved >= every:
+                started = time.monotonic()
                 save()
                 saved = time.monotonic()
+                every = max(every, MOST_SAVING * (saved - started)) if every else every
+        save()  # what comes next, evaluation, may be interrupted too
+        if stop.requested:
+            raise Interrupted("stopped after the last step; run the same command again to evaluate")
     return failed
 
 

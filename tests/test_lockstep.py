@@ -167,15 +167,32 @@ def test_students_at_different_steps_wait_for_each_other(data_dir: Path, tmp_pat
         assert_equal(weights(space, spec), weights(whole, spec))
 
 
-def test_a_loss_that_is_not_finite_fails_one_run_and_not_its_group(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_diverges_fails_alone(data_dir: Path, tmp_path: Path, method: str) -> None:
     space = workspace(data_dir, tmp_path)
-    good, bad = tiny_spec("contrastive", steps=8), tiny_spec("multi-similarity", steps=8, lr=1e30)
+    bad = tiny_spec(method, lr=1e30)
+    good = tiny_spec("contrastive", teacher=bad.teacher)
+    if bad.teacher is not None:
+        train([bad.teacher], space)
     outcomes = {o.spec.id: o for o in train([bad, good], space)}
     failure = outcomes[bad.id]
     assert isinstance(failure, Failure) and isinstance(outcomes[good.id], Record)
-    assert "the loss is nan at step" in failure.message and "multi-similarity.lr" in failure.message
+    assert "not finite at step" in failure.message and "lr=1e+30" in failure.message
     assert not space.store.done(bad) and not space.store.weights(bad).exists()
     assert not list(space.store.checkpoints.glob("*.pt"))
+
+
+def test_what_one_student_meets_does_not_stop_the_others(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, batch: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(methods.load("arcface"), "forward", broken)
+    outcomes = train([tiny_spec("arcface"), tiny_spec("contrastive")], workspace(data_dir, tmp_path))
+    assert [type(outcome) for outcome in outcomes] == [Failure, Record]
+    assert isinstance(outcomes[0], Failure) and "ZeroDivisionError: by zero" in outcomes[0].message
+    assert "Traceback" in outcomes[0].details
 
 
 def test_a_damaged_checkpoint_is_named(data_dir: Path, tmp_path: Path) -> None:

@@ -20,7 +20,16 @@ def record(spec: Spec, recall: float = 0.5) -> Record:
     metrics = {"recall@1": recall, "map@r": recall / 2, "r_precision": recall}
     evaluation = Evaluation(l2=metrics, cosine=metrics, queries=10, dropped=0, gallery=10)
     return Record(
-        id=spec.id, spec=spec, evaluation=evaluation, loss=0.1, parameters=1, seconds={}, data="", environment={}
+        id=spec.id,
+        spec=spec,
+        evaluation=evaluation,
+        loss=0.1,
+        parameters=1,
+        seconds={},
+        data="",
+        weights="",
+        teacher=None,
+        environment={},
     )
 
 

@@ -64,6 +64,8 @@ def record(method="triplet", recall=0.5, *, fingerprint="f00d", code="1a2b3c4", 
         parameters=113088,
         seconds={"train": seconds, "evaluate": 1.5} if spec.steps else {"evaluate": 1.5},
         data=fingerprint,
+        weights="",
+        teacher=None,
         environment={"code": code, "torch": "2.14.1"},
     )
 

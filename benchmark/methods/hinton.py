@@ -29,8 +29,8 @@ class Hinton(Method):
 
     An embedding teacher has no logits, and no definition is published, so ours is: the teacher's logits are the scaled
     cosines to the centroids of its own training embeddings, class by class; the student's are the scaled cosines to class
-    proxies that it learns, at 100 times the rate, as proxy-anchor does. Temperature 4 and weight 16 are those of Park et
-    al. 2019 (Table 4, classification); scale 30 is common for normalised softmax.
+    proxies that it learns, at 100 times the rate, as proxy-anchor does. Temperature 4, and the weight 16 of a plain KL, which
+    is the temperature squared, are those of Park et al. 2019 (Table 4, classification); scale 30 is common for normalised softmax.
     """
 
     name = "hinton"
@@ -44,7 +44,7 @@ class Hinton(Method):
         classes: int,
         *,
         temperature: float = 4.0,
-        weight: float = 16.0,
+        weight: float = 1.0,
         scale: float = 30.0,
         proxy_rate: float = 100.0,
     ) -> None:

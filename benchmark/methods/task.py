@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pytorch_metric_learning import losses, miners
+from pytorch_metric_learning import distances, losses, miners, reducers
 from torch import Tensor
 
 from .base import Batch, Method, Widths
@@ -32,7 +32,11 @@ class TaskLoss(Method):
 
 
 class Triplet(TaskLoss):
-    """Triplet loss with distance-weighted sampling of the negatives: the paper's teacher and baseline."""
+    """Triplet loss with distance-weighted sampling of the negatives: the paper's teacher and baseline.
+
+    The mean is over all sampled triplets, as in Park et al. 2019, not over those with a loss, as pytorch-metric-learning has it.
+    Distances are of the embeddings as they are; sampling looks at their directions.
+    """
 
     name = "triplet"
     kind = "none"
@@ -51,7 +55,12 @@ class Triplet(TaskLoss):
         nonzero: float = 1.4,
     ) -> None:
         miner = miners.DistanceWeightedMiner(cutoff=cutoff, nonzero_loss_cutoff=nonzero)
-        super().__init__(student, classes, losses.TripletMarginLoss(margin=margin), miner)
+        loss = losses.TripletMarginLoss(
+            margin=margin,
+            distance=distances.LpDistance(normalize_embeddings=False),
+            reducer=reducers.MeanReducer(),
+        )
+        super().__init__(student, classes, loss, miner)
 
 
 class MultiSimilarity(TaskLoss):

@@ -210,6 +210,7 @@ def _untrained(settings: Settings) -> Settings:
         "pretrained",
         "dim",
         "normalize",
+        "batchnorm",
         "resize",
         "image",
         "precision",
