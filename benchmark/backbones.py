@@ -67,7 +67,7 @@ class ResNet(Trunk):
 
         try:
             network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no network; a file that was cut off
             raise _no_weights(name, f"torchvision could not download them ({_first_line(error)})") from error
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         self.blocks = nn.ModuleList([network.layer1, network.layer2, network.layer3, network.layer4])

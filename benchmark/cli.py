@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
 from . import cards, methods, presets, zoo
+from .driver import Driver
 from .errors import BenchmarkError, UsageError
-from .plan import Plan, integers
+from .plan import Plan, integers, parse_grid
 from .spec import Spec, waves
 from .store import Store
 
@@ -102,20 +102,22 @@ def run(
     dry_run: print the plan and stop
     yes: do not ask before a run that is too long for this machine
     """
-    plan = Plan(dataset, preset, data, mirror, subset, results)
-    specs = plan.specs(methods, dims, seeds, steps, backbone, teacher, set)
-    missing = plan.store.missing(specs)
-    _announce(plan, specs, missing)
+    plan = Plan(dataset, preset, data=data, mirror=mirror, results=results, device=device, subset=subset, dry=dry_run)
+    specs = plan.specs(
+        methods=methods,
+        dims=dims,
+        seeds=seeds,
+        steps=steps,
+        backbone=backbone,
+        teacher=teacher,
+        assignments=set,
+    )
+    driver = Driver(plan, plan.store, out)
+    missing = driver.announce(specs)
     if dry_run:
         out.print(_plan_table(waves(missing)))
         return 0
-    failures = 0
-    if missing:
-        target = _device(device)
-        images = plan.images()
-        _estimate(plan, missing, images, target, asked=preset == "paper", yes=yes)
-        _check_weights(missing)
-        failures = _execute(plan, plan.store, missing, images, target, checkpoint_every)
+    failures = driver.run(missing, _device(device), checkpoint_every=checkpoint_every, yes=yes) if missing else 0
     _finish(plan.folder)
     return 1 if failures else 0
 
@@ -135,6 +137,7 @@ def tune(
     mirror: Path | None = None,
     results: Path = RESULTS,
     device: str | None = None,
+    checkpoint_every: float = 120.0,
     dry_run: bool = False,
 ) -> int:
     """Choose settings on held-out training classes: the same grid for every method, in lockstep, scored by MAP@R.
@@ -156,37 +159,36 @@ def tune(
     mirror: as for run
     results: as for run
     device: as for run
+    checkpoint_every: as for run
     dry_run: print the plan and stop
     """
     from .tuning import choose, write_choice
 
-    values = {
-        key: [presets.parse_scalar(value) for value in text.split(",")]
-        for key, _, text in (word.partition("=") for word in grid)
-    }
-    if any(not key or "" in choices for key, choices in values.items()):
-        raise UsageError(f"--grid wants KEY=VALUE,VALUE,..., such as lr=1e-4,1e-3, not {' '.join(grid)!r}")
-    plan = Plan(dataset, preset, data, mirror, "", results)
-    middle = str(sorted(plan.preset_dims)[(len(plan.preset_dims) - 1) // 2])
-    specs = plan.specs(methods, dims or middle, str(seed), steps, None, None, set, tune=values, evaluation="validation")
+    values = parse_grid(grid)
+    plan = Plan(dataset, preset, data=data, mirror=mirror, results=results, device=device, dry=dry_run)
+    middle = str(sorted(plan.dims)[(len(plan.dims) - 1) // 2])
+    specs = plan.specs(
+        methods=methods,
+        dims=dims or middle,
+        seeds=str(seed),
+        steps=steps,
+        backbone=None,
+        teacher=None,
+        assignments=set,
+        tune=values,
+    )
     specs = [spec for spec in specs if spec.steps]
     store = Store(plan.folder, "tuning")
-    missing = store.missing(specs)
-    _announce(plan, specs, missing)
+    driver = Driver(plan, store, out)
+    missing = driver.announce(specs)
     if dry_run:
         out.print(_plan_table(waves(missing)))
         return 0
-    failures = 0
-    if missing:
-        target = _device(device)
-        images = plan.images()
-        _estimate(plan, missing, images, target, asked=False, yes=True)
-        _check_weights(missing)
-        failures = _execute(plan, store, missing, images, target)
-    ids = {spec.id for spec in specs[1:]}  # the first is the teacher
-    choice = choose([record for record in store if record.id in ids], list(values))
+    failures = driver.run(missing, _device(device), checkpoint_every=checkpoint_every, yes=True) if missing else 0
+    candidates = {spec.id for spec in specs} - {spec.teacher.id for spec in specs if spec.teacher is not None}
+    choice = choose([record for record in store if record.id in candidates], list(values))
     command = _tune_command(plan, methods, dims, seed, steps, grid, set)
-    written = write_choice(presets.tuned_path(plan.preset, plan.card), choice, command)
+    written = write_choice(plan.tuned_path, choice, command)
     from .report import write_report
 
     for path in [*write_report(plan.folder), written]:
@@ -336,18 +338,6 @@ def _presets() -> list[dict[str, Any]]:
     return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in found]
 
 
-def _announce(plan: Plan, specs: Sequence[Spec], missing: Sequence[Spec]) -> None:
-    ids = {spec.id for spec in specs}
-    again = sum(spec.id not in ids or plan.store.done(spec) for spec in missing)
-    why = f" ({plan.why})" if plan.why else ""
-    out.print(
-        f"{plan.card.name}, preset {plan.preset.name}{why}: {len(specs) - len(missing) + again} done, {len(missing)} to run",
-        soft_wrap=True,
-    )
-    if again:
-        out.print(f"{again} of them trained again, as a teacher whose weights are not on this machine")
-
-
 def _plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
     table = Table("wave", "group", "method", "network", "l2", "seed", "steps", "batch", "lr", "id")
     for wave, groups in enumerate(plan, 1):
@@ -359,99 +349,6 @@ def _plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
                     str(spec.batch), f"{spec.lr:g}", spec.id,
                 )  # fmt: skip
     return table
-
-
-def _estimate(
-    plan: Plan, missing: Sequence[Spec], images: DataSet, device: torch.device, *, asked: bool, yes: bool
-) -> None:
-    """Print how long it will take; have an explicit `paper` confirmed where there is no GPU."""
-    from . import estimate
-
-    def seconds(specs: Sequence[Spec]) -> str:
-        return estimate.readable(estimate.seconds(specs, images, device))
-
-    out.print(
-        f"{_sizes(images)}; about {seconds(missing)} of computing on {device.type}, by a few measured steps",
-        soft_wrap=True,
-    )
-    if not asked or device.type == "cuda":
-        return
-    smaller = presets.load("cpu")
-    specs = presets.grid(
-        smaller,
-        plan.card,
-        chosen=smaller.methods,
-        dims=smaller.dims,
-        seeds=smaller.seeds,
-        assignments={},
-        stream={"dataset": plan.card.name},
-    )
-    out.print(
-        f"the preset paper is made for a GPU; --preset cpu would take about {seconds(specs)} here", soft_wrap=True
-    )
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("--preset paper on a CPU wants to be confirmed: add --yes, or take --preset cpu")
-    if input("go on with paper? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise UsageError("not confirmed; nothing was run")
-
-
-def _check_weights(specs: Sequence[Spec]) -> None:
-    """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
-    from .backbones import trunk
-
-    for name in sorted({spec.backbone for spec in specs if spec.pretrained}):
-        trunk(name, pretrained=True)
-
-
-def _execute(
-    plan: Plan,
-    store: Store,
-    specs: Sequence[Spec],
-    images: DataSet,
-    device: torch.device,
-    checkpoint_every: float = 120.0,
-) -> int:
-    """Run what is missing and save what comes; the number of failures, which are printed and kept as text."""
-    from .executors import local
-    from .progress import Reporter
-    from .run import Failure, Outcome, Workspace
-    from .run import run as run_group
-
-    store.folder.mkdir(parents=True, exist_ok=True)
-    failures: list[Failure] = []
-    try:
-        with FileLock(store.folder / ".lock", timeout=0), Reporter(out) as reporter:
-            workspace = Workspace(
-                images, plan.data_dir, store, device, checkpoint_every, reporter.group, reporter.decoding
-            )
-
-            def execute(group: Sequence[Spec]) -> Any:
-                return run_group(group, workspace)
-
-            for wave in waves(list(specs)):
-                outcome: Outcome
-                for outcome in local(execute, wave):
-                    if isinstance(outcome, Failure):
-                        failures.append(outcome)
-                        store.fail(outcome.spec, outcome.message, outcome.details)
-                        reporter.console.print(f"failed: {outcome.message}", markup=False, soft_wrap=True)
-                    else:
-                        store.save(outcome)
-                        recall = 100 * outcome.metrics["recall@1"]
-                        reporter.console.print(
-                            f"{outcome.spec.label}: Recall@1 {recall:.2f} %", markup=False, soft_wrap=True
-                        )
-    except Timeout:
-        raise BenchmarkError(
-            f"another run is writing to {store.folder}; wait for it, or choose another --results"
-        ) from None
-    if failures:
-        err.print(
-            f"benchmark: {len(failures)} of {len(specs)} runs failed; details in {store.failures}", soft_wrap=True
-        )
-    return len(failures)
 
 
 def _finish(folder: Path) -> None:

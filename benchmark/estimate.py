@@ -9,6 +9,7 @@ import torch
 
 from .backbones import Encoder
 from .data import DataSet
+from .errors import UsageError
 from .spec import Spec
 from .train import autocast
 
@@ -81,7 +82,15 @@ def _cost(spec: Spec, device: torch.device) -> tuple[float, float]:
             times.append(time.perf_counter() - started)
         return min(times[1:]) / n
 
-    return best(train), best(forward)
+    try:
+        return best(train), best(forward)
+    except (
+        AssertionError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # whatever a network says to images that it is not made for
+        reason = str(error).split("\n")[0]
+        raise UsageError(f"{spec.backbone} cannot be trained on images of {spec.image} px: {reason}") from error
 
 
 def readable(duration: float) -> str:

@@ -2,83 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import cards, presets, zoo
 from .cards import Card
-from .errors import UsageError
-from .spec import Spec
+from .errors import UsageError, unknown
+from .spec import Scalar, Spec
 from .store import Store
 
 if TYPE_CHECKING:
     from .data import DataSet
 
+# What --set cannot change, and which option does.
+RESERVED = {
+    "method": "--methods",
+    "dim": "--dims",
+    "seed": "--seeds",
+    "dataset": "--dataset",
+    "subset": "--subset",
+    "teacher": "--teacher, or teacher.KEY=VALUE",
+    "evaluation": "benchmark tune",
+    "data": "--dataset",
+    "params": "METHOD.KEY=VALUE",
+}
+TEACHER_MAY = ("method", "dim", "seed")
+
 
 class Plan:
-    """What the words `--dataset`, `--preset`, `--data`, `--mirror`, `--subset` and `--results` name."""
+    """What the words `--dataset`, `--preset`, `--data`, `--mirror`, `--subset`, `--device` and `--results` name."""
 
     def __init__(
-        self, dataset: str, preset: str | None, data: Path | None, mirror: Path | None, subset: str, results: Path
+        self,
+        dataset: str,
+        preset: str | None,
+        *,
+        data: Path | None,
+        mirror: Path | None,
+        results: Path,
+        device: str | None,
+        subset: str = "",
+        dry: bool = False,
     ) -> None:
         self.data_dir = data or cards.default_data_dir()
         self.mirror = mirror
+        self.subset = subset
+        self.results = results
         self.card = cards.load(dataset, self.data_dir)
-        if mirror is not None:  # it may hold a reduced copy, with a card of its own
+        name, self.why = (preset, "") if preset else _default_preset(self.card, device)
+        self.preset = presets.load(name)
+        if not presets.suits(self.preset, self.card):
+            fitting = [name for name in presets.names() if presets.suits(presets.load(name), self.card)]
+            raise UsageError(f"preset {name!r} is not for {self.card.name!r}; these are: {', '.join(fitting)}")
+        if mirror is not None and not dry:  # it may hold a reduced copy, with a card of its own
             from .data import fetch
 
             fetch(self.card, self.data_dir, mirror)
             self.card = cards.load(dataset, self.data_dir)
-        self.subset = subset
-        name, why = (preset, "") if preset else _default_preset(self.card)
-        self.preset = presets.load(name)
-        self.why = why
-        if not presets.suits(self.preset, self.card):
-            fitting = [name for name in presets.names() if presets.suits(presets.load(name), self.card)]
-            raise UsageError(f"preset {name!r} is not for {self.card.name!r}; these are: {', '.join(fitting)}")
-        self.folder = results / (f"{self.card.name}-{subset}" if subset else self.card.name) / self.preset.name
-        self.store = Store(self.folder)
         override = self.preset.dataset.get(self.card.name) or self.preset.dataset.get(self.card.layout)
-        self.preset_dims = (override.dims if override and override.dims else None) or self.preset.dims
+        self.dims = (override.dims if override and override.dims else None) or self.preset.dims
         self._images: DataSet | None = None
 
-    def specs(
-        self,
-        methods: str | None,
-        dims: str | None,
-        seeds: str | None,
-        steps: int | None,
-        backbone: str | None,
-        teacher: str | None,
-        assignments: Sequence[str],
-        tune: dict[str, list[Any]] | None = None,
-        evaluation: str = "test",
-    ) -> list[Spec]:
-        values = presets.parse_assignments(assignments)
-        if steps is not None:
-            values["steps"] = steps
-        if backbone is not None:
-            values["backbone"] = backbone
-        if teacher is not None:
-            name, _, dim = teacher.partition("@")
-            values["teacher.backbone"] = name
-            if dim:
-                values["teacher.dim"] = integers("--teacher NAME@DIM", dim)[0]
-        check_backbones(values)
-        stream = {"dataset": self.card.name, "subset": self.subset, "evaluation": evaluation}
-        if cards.is_own(self.card):  # an own folder, or a reduced copy: what it holds is known by its listing only
-            stream["data"] = self.images().fingerprint
-        return presets.grid(
-            self.preset,
-            self.card,
-            chosen=presets.select(words(methods), self.preset) if methods else self.preset.methods,
-            dims=integers("--dims", dims) if dims else self.preset_dims,
-            seeds=integers("--seeds", seeds) if seeds else self.preset.seeds,
-            assignments=values,
-            stream=stream,
-            tune=tune,
-        )
+    @property
+    def own(self) -> str:
+        """The fingerprint of own data (a folder, a card, a reduced copy), which their name does not tell; else empty."""
+        return self.images().fingerprint if cards.is_own(self.card) else ""
+
+    @property
+    def name(self) -> str:
+        """The data set's name in `results/`: own data have their fingerprint in it, so that no two are mixed up."""
+        return "-".join(filter(None, (self.card.name, self.own[:6], self.subset)))
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.name / self.preset.name
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder)
+
+    @property
+    def tuned_path(self) -> Path:
+        """Where `tune` writes its choice: in the package for the suite's data sets, among the results for own data."""
+        return self.folder / "tuned.toml" if self.own else presets.tuned_path(self.preset, self.card)
 
     def images(self) -> DataSet:
         """The data set, fetched when it is not there."""
@@ -89,40 +96,109 @@ class Plan:
             self._images = load(self.card, self.data_dir, self.subset)
         return self._images
 
+    def specs(
+        self,
+        *,
+        methods: str | None,
+        dims: str | None,
+        seeds: str | None,
+        steps: int | None,
+        backbone: str | None,
+        teacher: str | None,
+        assignments: Sequence[str],
+        tune: Mapping[str, Sequence[Scalar]] | None = None,
+    ) -> list[Spec]:
+        """The runs; with `tune`, on held-out training classes, one student a value.
 
-def _default_preset(card: Card) -> tuple[str, str]:
+        Raises:
+            UsageError: a name is unknown, or a value impossible.
+        """
+        values = presets.parse_assignments(assignments)
+        if steps is not None:
+            values["steps"] = steps
+        if backbone is not None:
+            values["backbone"] = backbone
+        if teacher is not None:
+            name, _, dim = teacher.partition("@")
+            values["teacher.backbone"] = name
+            if dim:
+                (values["teacher.dim"],) = integers("--teacher NAME@DIM", dim, most=1)
+        chosen = presets.select(words("--methods", methods), self.preset) if methods else list(self.preset.methods)
+        _check_targets([*values, *(tune or {})], chosen)
+        for key, value in values.items():
+            if key.rpartition(".")[2] == "backbone":
+                zoo.check_name(str(value))
+        evaluation = "validation" if tune else "test"
+        return presets.grid(
+            self.preset,
+            self.card,
+            chosen=chosen,
+            dims=integers("--dims", dims) if dims else self.dims,
+            seeds=integers("--seeds", seeds) if seeds else self.preset.seeds,
+            assignments=values,
+            stream={"dataset": self.card.name, "data": self.own, "subset": self.subset, "evaluation": evaluation},
+            tuned={} if tune else presets.read_tuned(self.tuned_path),
+            tune=tune,
+        )
+
+
+def _check_targets(keys: Sequence[str], chosen: Sequence[str]) -> None:
+    """Nothing that is set may be without effect: no key of another option, no method that does not run."""
+    for key in keys:
+        target, _, name = key.rpartition(".")
+        if target and target != "teacher" and target not in chosen:
+            raise unknown("method (of those chosen)", target, ["teacher", *chosen])
+        if name in RESERVED and not (target == "teacher" and name in TEACHER_MAY):
+            raise UsageError(f"{key} cannot be set; use {RESERVED[name]}")
+
+
+def _default_preset(card: Card, device: str | None) -> tuple[str, str]:
     """The preset for a data set on this machine, and why."""
     if card.layout == "glyphs":
         return ("smoke", "the preset for tiny sets") if card.name == "tiny" else ("quick", "the preset for glyphs")
     if card.layout == "folder":
         return "quick", "the preset for own folders"
+    if not presets.suits(presets.load("paper"), card):
+        return "cpu", "the paper has no protocol for this set"
+    if device is not None and not device.startswith("cuda"):
+        return "cpu", f"--device {device}; --preset paper is the published protocol"
     import torch
 
-    if card.name != "inshop" and torch.cuda.is_available():
+    if torch.cuda.is_available():
         return "paper", "there is a GPU"
-    return (
-        "cpu",
-        "there is no GPU; --preset paper is the published protocol"
-        if card.name != "inshop"
-        else "the paper has no protocol for it",
-    )
+    return "cpu", "there is no GPU; --preset paper is the published protocol"
 
 
-def check_backbones(values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if key.rpartition(".")[2] == "backbone":
-            zoo.check_name(str(value))
+def words(option: str, text: str) -> list[str]:
+    """The comma-separated words of an option."""
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    if not found:
+        raise UsageError(f"{option} is empty")
+    return found
 
 
-def words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def integers(option: str, text: str) -> list[int]:
+def integers(option: str, text: str, most: int | None = None) -> list[int]:
+    """The comma-separated whole numbers of an option."""
     try:
-        values = [int(word) for word in words(text)]
+        values = [int(word) for word in words(option, text)]
     except ValueError:
         values = []
-    if not values:
-        raise UsageError(f"{option} wants whole numbers, such as 16,64, not {text!r}")
+    if not values or (most is not None and len(values) > most):
+        raise UsageError(
+            f"{option} wants {'a whole number' if most == 1 else 'whole numbers, such as 16,64'}, not {text!r}"
+        )
     return values
+
+
+def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """`["lr=1e-4,1e-3"]` -> values by key."""
+    result: dict[str, list[Any]] = {}
+    for text in texts:
+        key, _, values = text.partition("=")
+        choices = [presets.parse_scalar(value.strip()) for value in values.split(",") if value.strip()]
+        if not key or not choices:
+            raise UsageError(f"--grid wants KEY=VALUE,VALUE,..., such as lr=1e-4,1e-3, not {text!r}")
+        if "." in key:
+            raise UsageError(f"--grid {key}: a grid is the same for every method; give the bare name")
+        result[key] = choices
+    return result

@@ -22,7 +22,8 @@ from . import methods
 from .backbones import Encoder
 from .data import DataSet, Split, cache_dir, decoded, holdout
 from .data.batches import Batches, centre_crop
-from .errors import BenchmarkError
+from .data.batches import check as check_batches
+from .errors import BenchmarkError, DataError
 from .evaluate import evaluate
 from .spec import Spec, Stream, derive
 from .store import Evaluation, Point, Record, Store, write_atomically
@@ -73,7 +74,7 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
         BenchmarkError: what concerns the whole group (its data, its teacher) is not usable.
     """
     stream = group[0].stream
-    dataset = workspace.dataset if stream.evaluation == "test" else holdout(workspace.dataset)
+    dataset = _dataset(workspace, stream)
     train = workspace.images(dataset.train, "training images", stream.resize)
     batches = Batches(train, dataset.train.labels, stream) if stream.steps else None
     teachers = {spec.teacher.id: load_encoder(spec.teacher, workspace) for spec in group if spec.teacher is not None}
@@ -132,6 +133,31 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
         )
         # Only now: whoever asks for the next record has saved this one.
         resumable.unlink(missing_ok=True)
+
+
+def check(specs: Sequence[Spec], workspace: Workspace) -> None:
+    """Meet before the first step what would otherwise end a run after its last: decodes all images that `specs` read.
+
+    Raises:
+        UsageError: a batch cannot be filled.
+        DataError: an image cannot be read, or no query has a partner.
+    """
+    for stream in dict.fromkeys(spec.stream for spec in specs):
+        if stream.steps:
+            check_batches(_dataset(workspace, stream).train.labels, stream)
+    for stream in {(spec.evaluation, spec.resize): spec.stream for spec in specs}.values():
+        dataset = _dataset(workspace, stream)
+        counts = np.bincount(dataset.query.labels) if dataset.gallery is None else np.bincount(dataset.gallery.labels)
+        least = 2 if dataset.gallery is None else 1
+        if not (np.append(counts, 0)[np.minimum(dataset.query.labels, len(counts))] >= least).any():
+            raise DataError(f"{dataset.card.name}: no query has another image of its class to be found")
+        for what, split in (("training", dataset.train), ("query", dataset.query), ("gallery", dataset.gallery)):
+            if split is not None:
+                workspace.images(split, f"{what} images", stream.resize)
+
+
+def _dataset(workspace: Workspace, stream: Stream) -> DataSet:
+    return workspace.dataset if stream.evaluation == "test" else holdout(workspace.dataset)
 
 
 def make_student(

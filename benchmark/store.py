@@ -115,6 +115,7 @@ class Store:
         return list(result.values())
 
     def save(self, record: Record) -> None:
+        (self.failures / f"{record.spec.method}-{record.id}.txt").unlink(missing_ok=True)
         data = json.dumps(_rounded(record.model_dump(mode="json")), indent=1, sort_keys=True)
         write_atomically(self.path(record.spec), data + "\n")
 

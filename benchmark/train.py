@@ -96,6 +96,8 @@ class Student:
                 self._diverged("the embedding is not finite")
             loss = self.method(Batch(features, teacher, labels, index, self.step / spec.steps))
             self.loss = loss.item()
+            if not loss.requires_grad:
+                raise TrainingError(f"{spec.label}: the loss does not depend on the network; are all of its weights 0?")
             if not math.isfinite(self.loss):
                 self._diverged(f"the loss is {self.loss}")
             self.optimizer.zero_grad(set_to_none=True)

@@ -51,7 +51,7 @@ def write_choice(path: Path, choice: dict[str, dict[str, Any]], command: str) ->
         values = dict(values)
         score, tried = values.pop("score"), values.pop("tried")
         settings[method] = values
-        chosen[method] = {"by": command, "validation_map_at_r": round(score, 4), "of": tried}
+        chosen[method] = {"by": command, "validation_map_at_r": round(score, 4), "values_finished": tried}
     lines = [
         "# Written by `benchmark tune`: what did best, by MAP@R, on held-out training classes. Settings first, then how they were chosen."
     ]

@@ -14,7 +14,9 @@ PACKAGE = Path(__file__).parent.parent / "benchmark"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"plan", "progress", "estimate", "tuning", "executors", "report", "presets"},
+    {"driver"},
+    {"plan", "progress", "estimate", "tuning", "executors", "report"},
+    {"presets"},
     {"run"},
     {"train", "evaluate"},
     {"data", "backbones", "machine", "methods"},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from benchmark import cards, presets
@@ -18,7 +16,7 @@ PAIRS = [(name, card) for name in presets.names() for card in [*CARDS, OWN] if p
 
 def grid(preset: str, card: Card, assignments: dict[str, Scalar] | None = None, **changes: object) -> list[Spec]:
     found = presets.load(preset)
-    words: dict[str, object] = {"chosen": found.methods, "dims": found.dims, "seeds": found.seeds}
+    words: dict[str, object] = {"chosen": found.methods, "dims": found.dims, "seeds": found.seeds, "tuned": {}}
     return presets.grid(
         found, card, assignments=assignments or {}, stream={"dataset": card.name}, **{**words, **changes}  # type: ignore[arg-type]
     )  # fmt: skip
@@ -84,30 +82,32 @@ def test_paper_is_the_paper() -> None:
     assert {s.steps for s in grid("paper", cards.load("sop")) if s.teacher} == {60000}
 
 
-def test_order_of_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    card = cards.load("tiny")
-    monkeypatch.setattr(presets, "TUNED", tmp_path)
-    (tmp_path / "smoke-tiny.toml").write_text(
-        "[method.rkd-d]\nlr = 0.5\n[method.rkd-da]\nlr = 0.25\nangle_weight = 7.0\n"
-    )
+TUNED = {"rkd-d": {"lr": 0.5}, "rkd-da": {"lr": 0.25, "angle_weight": 7.0}}
 
+
+def test_order_of_settings() -> None:
     def lr(**values: Scalar) -> dict[str, float]:
         assigned = {key.replace("__", ".").replace("_d", "-d"): value for key, value in values.items()}
-        return {s.method: s.lr for s in grid("smoke", card, assigned, chosen=["triplet", "rkd-d", "rkd-da"])[1:]}
+        runs = grid("smoke", cards.load("tiny"), assigned, chosen=["triplet", "rkd-d", "rkd-da"], tuned=TUNED)
+        return {s.method: s.lr for s in runs[1:]}
 
     assert lr() == {"triplet": 3e-3, "rkd-d": 0.5, "rkd-da": 0.25}
     assert lr(lr=0.125) == {"triplet": 0.125, "rkd-d": 0.125, "rkd-da": 0.125}
     assert lr(lr=0.125, rkd_d__lr=1e-4) == {"triplet": 0.125, "rkd-d": 1e-4, "rkd-da": 0.125}
     assert lr(teacher__lr=9.0) == lr()
-    student = grid("smoke", card, chosen=["rkd-da"])[1]
+    student = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], tuned=TUNED)[1]
     assert student.params["angle_weight"] == 7.0
 
 
-def test_tuned_settings_do_not_enter_a_new_tuning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(presets, "TUNED", tmp_path)
-    (tmp_path / "smoke-tiny.toml").write_text("[method.rkd-da]\nangle_weight = 7.0\n")
+def test_the_teacher_is_trained_where_a_method_needs_it() -> None:
+    card = cards.load("tiny")
+    assert [s.dim for s in grid("smoke", card, chosen=["triplet"], seeds=[0])] == [8]
+    assert [s.dim for s in grid("smoke", card, chosen=["triplet", "rkd-d"], seeds=[0])] == [16, 8, 8]
+
+
+def test_a_tuning_grid_is_one_student_a_value() -> None:
     _, *students = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], seeds=[0], tune={"lr": [1e-3, 1e-2]})
-    assert {s.lr for s in students} == {1e-3, 1e-2} and {s.params["angle_weight"] for s in students} == {2.0}
+    assert {s.lr for s in students} == {1e-3, 1e-2} and len(students) == 2
 
 
 def test_a_number_is_one_number_however_it_is_written() -> None:

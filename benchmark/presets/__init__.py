@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,9 +68,8 @@ def tuned_path(preset: Preset, card: Card) -> Path:
     return TUNED / f"{preset.name}-{card.name}.toml"
 
 
-def tuned(preset: Preset, card: Card) -> dict[str, Settings]:
-    """By method, what `benchmark tune` chose for this preset on this data set; empty where it has not been run."""
-    path = tuned_path(preset, card)
+def read_tuned(path: Path) -> dict[str, Settings]:
+    """By method, what `benchmark tune` chose; empty where it has not been run."""
     return tomllib.loads(path.read_text(encoding="utf-8"))["method"] if path.exists() else {}
 
 
@@ -106,13 +107,15 @@ def parse_assignments(words: Sequence[str]) -> dict[str, Scalar]:
 
 
 def parse_scalar(text: str) -> Scalar:
+    """As TOML would: true, 3, 1e-3, else text."""
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if not math.isfinite(value):
+                raise UsageError(f"{text} is no value that can be trained with")
+            return value
     return text
 
 
@@ -125,6 +128,7 @@ def grid(
     seeds: Sequence[int],
     assignments: Mapping[str, Scalar],
     stream: Settings,
+    tuned: Mapping[str, Settings],
     tune: Mapping[str, Sequence[Scalar]] | None = None,
 ) -> list[Spec]:
     """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x value to tune).
@@ -132,7 +136,8 @@ def grid(
     Args:
         assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method.
         stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation.
-        tune: field or hyper-parameter -> values: one student a value, in place of what was tuned before.
+        tuned: settings by method (`read_tuned`).
+        tune: field or hyper-parameter -> values: one student a value.
     """
     override = preset.dataset.get(card.name) or preset.dataset.get(card.layout) or Overrides()
     by_target = _targets(assignments)
@@ -148,8 +153,7 @@ def grid(
         },
         {},
     )
-    choices = tuned(preset, card)
-    specs = [teacher]
+    specs = [teacher] if any(methods.entry(name).needs_teacher for name in chosen) else []
     for name in chosen:
         entry = methods.entry(name)
         base: Settings = {
@@ -158,7 +162,7 @@ def grid(
             **override.shared,
             **preset.student,
             **override.student,
-            **({} if tune else choices.get(name, {})),
+            **tuned.get(name, {}),
             **preset.method.get(name, {}),
             **by_target.get("", {}),
             **by_target.get(name, {}),

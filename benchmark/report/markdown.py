@@ -166,7 +166,8 @@ def _notes(compared: Comparison) -> list[str]:
     notes = [
         "± 95 %: half the width of the Student-t interval over seeds. "
         f"R@1 − {BASELINE}: mean difference to the {BASELINE} student of the same network, dimension and steps, "
-        "in points, paired by seed. train: seconds a student."
+        "in points, paired by seed. train: seconds a student. All students of a teacher share that one network: "
+        "intervals hold for it, not for teachers at large."
     ]
     students = [cell for cell in compared.cells if cell.row.role not in REFERENCE_ROLES]
     seeds = min((len(cell.by_seed("recall@1")) for cell in students), default=0)
@@ -181,6 +182,15 @@ def _notes(compared: Comparison) -> list[str]:
     other = [record for record in compared.records if record.data != usual]
     if other:
         notes.append(f"Other images than the rest's (fingerprint {usual}): {_named(other, compared)}.")
+    teachers: dict[str, set[str]] = {}
+    for record in compared.records:
+        if record.spec.teacher is not None and record.teacher:
+            teachers.setdefault(record.spec.teacher.id, set()).add(record.teacher)
+    for id, weights in sorted(teachers.items()):
+        if len(weights) > 1:
+            notes.append(
+                f"The teacher {id} was trained {len(weights)} times, to different weights; its students differ by that too."
+            )
     dirty = [record for record in compared.records if _code(record).endswith("+dirty")]
     if dirty:
         notes.append(f"Run with code that was not committed (+dirty): {_named(dirty, compared)}.")

@@ -1,0 +1,150 @@
+"""The driver of a command: what is to do, how long it takes, doing it, and saving what comes. The only writer of records."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from . import presets
+from .errors import BenchmarkError, UsageError
+from .plan import Plan
+from .spec import Spec, waves
+from .store import Record, Store, read_record
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Driver:
+    """Runs the specs of one plan into one store, and tells a console about it."""
+
+    def __init__(self, plan: Plan, store: Store, console: Console) -> None:
+        self.plan = plan
+        self.store = store
+        self.console = console
+        for _ in store:  # a damaged record is reported now, not after hours of training
+            pass
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def announce(self, specs: Sequence[Spec]) -> list[Spec]:
+        """Print what is done and what is to do; the latter."""
+        missing = self.store.missing(specs)
+        again = sum(self.store.done(spec) for spec in missing)
+        left = sum(not self.store.done(spec) for spec in specs)
+        why = f" ({self.plan.why})" if self.plan.why else ""
+        self.say(f"{self.plan.name}, preset {self.plan.preset.name}{why}: {len(specs) - left} done, {left} to run")
+        if again:
+            self.say(f"{again} done before, trained again: a teacher whose weights are not on this machine")
+        return missing
+
+    def run(self, specs: Sequence[Spec], device: torch.device, *, checkpoint_every: float, yes: bool) -> int:
+        """Check, estimate, confirm where it matters, and run; the number of failures.
+
+        Raises:
+            BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
+        """
+        from .progress import Reporter
+        from .run import Workspace, check
+
+        images = self.plan.images()
+        self._estimate(specs, device, yes=yes)
+        _check_weights(specs)
+        with Reporter(self.console) as reporter:
+            workspace = Workspace(
+                images, self.plan.data_dir, self.store, device, checkpoint_every, reporter.group, reporter.decoding
+            )
+            check(specs, workspace)
+            self.store.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with FileLock(self.store.folder / ".lock", timeout=0):
+                    return self._execute(specs, workspace)
+            except Timeout:
+                where = self.store.folder
+                raise BenchmarkError(
+                    f"another run is writing to {where}; wait for it, or choose other --results"
+                ) from None
+
+    def _execute(self, specs: Sequence[Spec], workspace: object) -> int:
+        from .executors import local
+        from .run import Failure, Outcome
+        from .run import run as run_group
+
+        messages: list[str] = []
+        total = 0
+
+        def execute(group: Sequence[Spec]) -> Iterable[Outcome]:
+            return run_group(group, workspace)  # type: ignore[arg-type]
+
+        for wave in waves(list(specs)):
+            for outcome in local(execute, wave):
+                if isinstance(outcome, Failure):
+                    total += 1
+                    self.store.fail(outcome.spec, outcome.message, outcome.details)
+                    if outcome.message not in messages:
+                        messages.append(outcome.message)
+                        self.say(f"failed: {outcome.message}")
+                else:
+                    self._save(outcome)
+        if total:
+            self.say(f"{total} of {len(specs)} runs failed; details in {self.store.failures}")
+        return total
+
+    def _save(self, record: Record) -> None:
+        recall = 100 * record.metrics["recall@1"]
+        self.say(f"{record.spec.label}: Recall@1 {recall:.2f} %")
+        if self.store.done(
+            record.spec
+        ):  # trained again for its weights: the record that others were compared with stays
+            before = read_record(self.store.path(record.spec))
+            if before.weights != record.weights:
+                self.say(
+                    f"its weights differ from those of its record, Recall@1 {100 * before.metrics['recall@1']:.2f} % "
+                    "(another machine rounds differently); the tables mark students of different teachers"
+                )
+            return
+        self.store.save(record)
+
+    def _estimate(self, specs: Sequence[Spec], device: torch.device, *, yes: bool) -> None:
+        """Print how long it will take; have `paper` confirmed where there is no GPU."""
+        from . import estimate
+
+        images = self.plan.images()
+        train, test = images.train, images.query
+        sizes = f"{len(train)} training images of {len(train.names)} classes, {len(test)} queries of {len(test.names)} classes"
+        took = estimate.readable(estimate.seconds(specs, images, device))
+        self.say(f"{sizes}; about {took} of computing on {device.type}, by a few measured steps")
+        if self.plan.preset.name != "paper" or device.type == "cuda":
+            return
+        smaller = presets.load("cpu")
+        grid = presets.grid(
+            smaller,
+            self.plan.card,
+            chosen=smaller.methods,
+            dims=smaller.dims,
+            seeds=smaller.seeds,
+            assignments={},
+            stream={"dataset": self.plan.card.name},
+            tuned={},
+        )
+        took = estimate.readable(estimate.seconds(grid, images, device))
+        self.say(f"the preset paper is made for a GPU; --preset cpu would take about {took} here")
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise UsageError("--preset paper on a CPU wants to be confirmed: add --yes, or take --preset cpu")
+        if self.console.input("go on with paper? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise UsageError("not confirmed; nothing was run")
+
+
+def _check_weights(specs: Sequence[Spec]) -> None:
+    """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
+    from .backbones import trunk
+
+    for name in sorted({spec.backbone for spec in specs if spec.pretrained}):
+        trunk(name, pretrained=True)
