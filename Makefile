@@ -1,7 +1,8 @@
-# make run    train, distil and compare on the embedded glyphs (no network, no GPU), from nothing to a table
+# make run    train, distil and compare on the embedded glyphs (no network, no GPU); runs whose records are in $(RESULTS) are done
 # make test   lint, types and the whole test suite
 PYTHON ?= python3
 VENV ?= .venv
+RESULTS ?= results
 # The versions that the committed results were made with; pyproject.toml has the ranges that work.
 # On a machine with a GPU: make run TORCH="torch torchvision"
 TORCH ?= torch==2.14.1 torchvision==0.29.1
@@ -11,7 +12,7 @@ python := $(VENV)/bin/python
 .PHONY: run test clean
 
 run: $(VENV)/.installed
-	$(python) -m benchmark run --dataset glyphs --preset quick
+	$(python) -m benchmark run --dataset glyphs --preset quick --results $(RESULTS)
 
 test: $(VENV)/.installed-dev
 	$(python) -m ruff check .
