@@ -25,8 +25,8 @@ def local(run: Run, groups: Sequence[Sequence[Spec]]) -> Iterator[Outcome]:
         except Interrupted:
             raise
         except BenchmarkError as error:
-            yield from (Failure(spec, f"{spec.label}: {error}") for spec in group if spec.id not in finished)
+            yield from (Failure(spec, str(error)) for spec in group if spec.id not in finished)
         except Exception as error:
             message = f"{type(error).__name__}: {error}".splitlines()[0]
             details = traceback.format_exc()
-            yield from (Failure(spec, f"{spec.label}: {message}", details) for spec in group if spec.id not in finished)
+            yield from (Failure(spec, message, details) for spec in group if spec.id not in finished)

@@ -101,38 +101,43 @@ def run(group: Sequence[Spec], workspace: Workspace) -> Iterator[Outcome]:
             )
         )
     for student in students:
-        spec = student.spec
-        resumable = checkpoints / f"{spec.id}.pt"
-        if spec.id in failed:
-            resumable.unlink(missing_ok=True)
-            error = failed[spec.id]
-            known = isinstance(error, BenchmarkError)
-            message = str(error) if known else f"{spec.label}: {type(error).__name__}: {error}".split("\n")[0]
-            yield Failure(spec, message, "".join(traceback.format_exception(error)))
-            continue
-        started = time.perf_counter()
-        try:
-            evaluation = score(student)
-        except BenchmarkError as error:
-            yield Failure(spec, f"{spec.label}: {error}", traceback.format_exc())
-            continue
-        weights = serialize({name: tensor.contiguous() for name, tensor in student.encoder.state_dict().items()})
-        write_atomically(workspace.store.weights(spec), weights)
-        yield Record(
-            id=spec.id,
-            spec=spec,
-            evaluation=evaluation,
-            curve=tuple(Point(step=step, evaluation=Evaluation.model_validate(value)) for step, value in student.curve),
-            loss=sum(student.tail) / len(student.tail) if student.tail else None,
-            parameters=sum(p.numel() for p in student.encoder.parameters()),
-            seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
-            data=dataset.fingerprint,
-            weights=digest(weights),
-            teacher=digest(workspace.store.weights(spec.teacher).read_bytes()) if spec.teacher is not None else None,
-            environment=workspace.environment,
-        )
-        # Only now: whoever asks for the next record has saved this one.
-        resumable.unlink(missing_ok=True)
+        error = failed.get(student.spec.id)
+        yield _failure(student.spec, error) if error is not None else _finish(student, score, dataset, workspace)
+        # Only now: whoever asks for the next outcome has saved this one.
+        (checkpoints / f"{student.spec.id}.pt").unlink(missing_ok=True)
+
+
+def _failure(spec: Spec, error: Exception) -> Failure:
+    known = isinstance(error, BenchmarkError)
+    message = str(error) if known else f"{spec.label}: {type(error).__name__}: {error}".split("\n")[0]
+    return Failure(spec, message, "".join(traceback.format_exception(error)))
+
+
+def _finish(
+    student: Student, score: Callable[[Student], Evaluation], dataset: DataSet, workspace: Workspace
+) -> Outcome:
+    """Evaluate a trained student and write its weights; its record, or why there is none."""
+    spec = student.spec
+    started = time.perf_counter()
+    try:
+        evaluation = score(student)
+    except BenchmarkError as error:
+        return _failure(spec, error)
+    weights = serialize({name: tensor.contiguous() for name, tensor in student.encoder.state_dict().items()})
+    write_atomically(workspace.store.weights(spec), weights)
+    return Record(
+        id=spec.id,
+        spec=spec,
+        evaluation=evaluation,
+        curve=tuple(Point(step=step, evaluation=Evaluation.model_validate(value)) for step, value in student.curve),
+        loss=sum(student.tail) / len(student.tail) if student.tail else None,
+        parameters=sum(p.numel() for p in student.encoder.parameters()),
+        seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
+        data=dataset.fingerprint,
+        weights=digest(weights),
+        teacher=digest(workspace.store.weights(spec.teacher).read_bytes()) if spec.teacher is not None else None,
+        environment=workspace.environment,
+    )
 
 
 def check(specs: Sequence[Spec], workspace: Workspace) -> None:

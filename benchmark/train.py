@@ -7,6 +7,7 @@ import io
 import math
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,6 +230,7 @@ def fit(
                 try:
                     student.train_step(images, seen[teacher.id] if teacher else None, labels, index)
                 except Exception as error:  # whatever one student meets, the others go on
+                    traceback.clear_frames(error.__traceback__)  # which hold its activations
                     failed[student.spec.id] = error
                     continue
                 if milestones and student.step in milestones:

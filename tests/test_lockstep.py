@@ -167,6 +167,27 @@ def test_students_at_different_steps_wait_for_each_other(data_dir: Path, tmp_pat
         assert_equal(weights(space, spec), weights(whole, spec))
 
 
+def test_an_interrupted_evaluation_loses_no_training(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny_spec()
+    whole, space = workspace(data_dir, tmp_path / "whole"), workspace(data_dir, tmp_path / "stopped")
+    train([spec], whole)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmark.run.retrieval", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train([spec], space)
+    steps: list[int] = []
+    monkeypatch.setattr("benchmark.train.Student.train_step", lambda self, *_: steps.append(self.step))
+    train([spec], space)
+    assert not steps  # all of them are in the checkpoint
+    assert_equal(weights(space, spec), weights(whole, spec))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_that_diverges_fails_alone(data_dir: Path, tmp_path: Path, method: str) -> None:
     space = workspace(data_dir, tmp_path)
