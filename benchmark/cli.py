@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from . import cards, methods, presets, zoo
+from . import cards, listing
 from .driver import Driver
 from .errors import BenchmarkError, UsageError
 from .plan import Plan, integers, parse_grid
@@ -284,58 +284,16 @@ def list_(what: Literal["datasets", "methods", "backbones", "presets"], /, *, js
     what: datasets, methods, backbones or presets
     json: print JSON
     """
-    rows = {"datasets": _datasets, "methods": _methods, "backbones": _backbones, "presets": _presets}[what]()
+    rows = listing.ROWS[what]()
     if json:
         _print_json(rows)
         return 0
-    table = Table(*rows[0])
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*columns)
     for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
+        table.add_row(*(_text(row.get(name, "")) for name in columns))
     out.print(table)
     return 0
-
-
-def _datasets() -> list[dict[str, Any]]:
-    found = [cards.load(name) for name in cards.names()]
-    return [
-        {
-            "name": card.name,
-            "title": card.title,
-            **{
-                f"{split}": f"{count.classes} classes, {count.images} images"
-                for split, count in card.counts.items()
-                if split in ("train", "test")
-            },
-            **(
-                {"test": f"{card.counts['query'].images} queries, {card.counts['gallery'].images} in the gallery"}
-                if "query" in card.counts
-                else {}
-            ),
-        }
-        for card in found
-    ]
-
-
-def _methods() -> list[dict[str, Any]]:
-    return [
-        {
-            "name": found.name,
-            "kind": found.kind,
-            "reference": found.reference,
-            "defaults": found.defaults,
-            "l2": found.normalize,
-        }
-        for found in methods.catalogue().values()
-    ]
-
-
-def _backbones() -> list[dict[str, Any]]:
-    return [family._asdict() for family in zoo.FAMILIES]
-
-
-def _presets() -> list[dict[str, Any]]:
-    found = [presets.load(name) for name in presets.names()]
-    return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in found]
 
 
 def _plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:

@@ -10,6 +10,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,16 @@ def pictures(folder: Path, classes: int = 12, each: int = 6, size: int = 40, fir
             pixels = np.clip(colour + rng.normal(0, 40, (size, size, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"class {label}" / f"{i}.png")
     return folder
+
+
+def own(folder: Path, tmp_path: Path) -> list[Any]:
+    """The words of a small run on an own folder; its results are in `tmp_path / "out"`."""
+    return [
+        *["run", "--preset", "smoke", "--device", "cpu", "--seeds", "0", "--dataset"],
+        folder,
+        "--results",
+        tmp_path / "out",
+    ]
 
 
 def test_from_nothing_to_the_tables_and_again_in_no_time(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
@@ -120,19 +131,7 @@ def test_flags_reach_the_spec(cli: Cli, smoke: list[str], tmp_path: Path) -> Non
 
 def test_own_folder(cli: Cli, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "my photos")
-    words = [
-        "run",
-        "--dataset",
-        folder,
-        "--preset",
-        "smoke",
-        "--device",
-        "cpu",
-        "--seeds",
-        "0",
-        "--results",
-        tmp_path / "out",
-    ]
+    words = own(folder, tmp_path)
     assert cli(*words, "--methods", "triplet,rkd-da").code == 0
     (results,) = (tmp_path / "out").iterdir()
     assert re.fullmatch(r"my photos-[0-9a-f]{6}", results.name)  # so that two folders of one name are not mixed up
@@ -147,19 +146,7 @@ def test_query_and_gallery_folders(cli: Cli, tmp_path: Path) -> None:
     pictures(tmp_path / "shop" / "train", 6)
     pictures(tmp_path / "shop" / "query", 4, 2, first=6)
     pictures(tmp_path / "shop" / "gallery", 4, 3, first=6)
-    words = [
-        "run",
-        "--dataset",
-        tmp_path / "shop",
-        "--preset",
-        "smoke",
-        "--device",
-        "cpu",
-        "--seeds",
-        "0",
-        "--results",
-        tmp_path / "out",
-    ]
+    words = own(tmp_path / "shop", tmp_path)
     result = cli(*words, "--methods", "regression")
     assert result.code == 0, result.err
     (results,) = (tmp_path / "out").iterdir()
@@ -307,7 +294,7 @@ def test_queries_without_partners_are_found_before_training(cli: Cli, tmp_path: 
     folder = tmp_path / "photos"
     pictures(folder / "train", 6)
     pictures(folder / "test", 4, 1, first=6)
-    words = ["run", "--dataset", folder, "--preset", "smoke", "--device", "cpu", "--results", tmp_path / "out"]
+    words = own(folder, tmp_path)
     assert_one_line(cli(*words), 1, "no query has another image of its class")
     assert not (tmp_path / "out").exists()
 
@@ -340,19 +327,7 @@ def test_missing_data(cli: Cli, tmp_path: Path) -> None:
 def test_a_corrupt_image_is_named(cli: Cli, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "photos")
     (folder / "class 3" / "2.png").write_bytes(b"\x89PNG nothing more")
-    words = [
-        "run",
-        "--dataset",
-        folder,
-        "--preset",
-        "smoke",
-        "--device",
-        "cpu",
-        "--seeds",
-        "0",
-        "--results",
-        tmp_path / "out",
-    ]
+    words = own(folder, tmp_path)
     assert_one_line(cli(*words, "--methods", "triplet"), 1, str(Path("class 3") / "2.png"))
     assert not (tmp_path / "out").exists()
 
