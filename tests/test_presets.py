@@ -37,7 +37,9 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
     for dim in found.dims:
         assert {s.method for s in trained if s.dim == dim} == set(found.methods) - {"untrained"}
     untrained = next(s for s in students if s.method == "untrained")
-    assert (untrained.backbone, untrained.image, untrained.steps) == (trained[0].backbone, trained[0].image, 0)
+    for name in ("backbone", "pretrained", "batchnorm", "precision", "image", "resize"):  # it is their step 0
+        assert getattr(untrained, name) == getattr(trained[0], name), name
+    assert untrained.steps == 0
 
 
 def test_every_data_set_has_a_preset() -> None:
