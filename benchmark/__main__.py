@@ -4,9 +4,12 @@ import sys
 
 
 def main() -> None:
-    from .cli import run_command
+    try:
+        from .cli import run_command
 
-    sys.exit(run_command(sys.argv[1:]))
+        sys.exit(run_command(sys.argv[1:]))
+    except KeyboardInterrupt:  # while it was still importing
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -29,11 +29,13 @@ app = App(
     name="benchmark",
     help="Distil image-embedding teachers into small students by every published method, and compare them fairly.",
     version_flags=[],
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # it has a message of ours
 )
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # a file or a pipe folds nothing
 err = Console(stderr=True, highlight=False)
 
-Words = Annotated[str | None, Parameter(help="comma-separated")]
+Words = str | None  # comma-separated
 RESULTS = Path("results")
 
 
@@ -84,23 +86,40 @@ def run(
 
     Parameters
     ----------
-    dataset: a card (benchmark list datasets), a card's .toml, or a folder of images
-    preset: a protocol (benchmark list presets); the default depends on data set and machine, and is printed
-    methods: comma-separated names, or all, relational, individual
-    dims: comma-separated embedding dimensions of the students
-    seeds: comma-separated seeds of the students
-    steps: training steps of the students (of the teacher: --set teacher.steps=...)
-    backbone: network of the students
-    teacher: network of the teacher, NAME or NAME@DIM, such as resnet50@512
-    set: KEY=VALUE, repeatable: a field of the spec or a hyper-parameter, for all students, or as teacher.KEY or METHOD.KEY
-    subset: CLASSESxIMAGES of each split, such as 8x6
-    data: the folder that holds CUB_200_2011/, stanford_cars/, ...
-    mirror: a folder to take archives from instead of the network
-    results: where records and tables go
-    device: cpu or cuda; the default is cuda where there is one
-    checkpoint_every: seconds between checkpoints, from which a stopped run goes on
-    dry_run: print the plan and stop
-    yes: do not ask before a run that is too long for this machine
+    dataset
+        a card (benchmark list datasets), a card's .toml, or a folder of images
+    preset
+        a protocol (benchmark list presets); the default depends on data set and machine, and is printed
+    methods
+        comma-separated names, or all, relational, individual
+    dims
+        comma-separated embedding dimensions of the students
+    seeds
+        comma-separated seeds of the students
+    steps
+        training steps of the students (of the teacher: --set teacher.steps=...)
+    backbone
+        network of the students
+    teacher
+        network of the teacher, NAME or NAME@DIM, such as resnet50@512
+    set
+        KEY=VALUE, repeatable: a field of the spec or a hyper-parameter, for all students, or as teacher.KEY or METHOD.KEY
+    subset
+        CLASSESxIMAGES of each split, such as 8x6
+    data
+        the folder that holds CUB_200_2011/, stanford_cars/, ...
+    mirror
+        a folder to take archives from instead of the network
+    results
+        where records and tables go
+    device
+        cpu or cuda; the default is cuda where there is one
+    checkpoint_every
+        seconds between checkpoints, from which a stopped run goes on
+    dry_run
+        print the plan and stop
+    yes
+        do not ask before a run that is too long for this machine
     """
     plan = Plan(dataset, preset, data=data, mirror=mirror, results=results, device=device, subset=subset, dry=dry_run)
     specs = plan.specs(
@@ -147,20 +166,34 @@ def tune(
 
     Parameters
     ----------
-    dataset: as for run
-    preset: as for run
-    methods: comma-separated names, or all, relational, individual
-    dims: comma-separated; the default is the preset's middle one
-    seed: the one seed of the grid
-    steps: training steps of the students, when fewer than the preset's must do; recorded with the choice
-    grid: KEY=VALUE,VALUE,...; repeatable: all combinations are tried
-    set: as for run
-    data: as for run
-    mirror: as for run
-    results: as for run
-    device: as for run
-    checkpoint_every: as for run
-    dry_run: print the plan and stop
+    dataset
+        as for run
+    preset
+        as for run
+    methods
+        comma-separated names, or all, relational, individual
+    dims
+        comma-separated; the default is the preset's middle one
+    seed
+        the one seed of the grid
+    steps
+        training steps of the students, when fewer than the preset's must do; recorded with the choice
+    grid
+        KEY=VALUE,VALUE,...; repeatable: all combinations are tried
+    set
+        as for run
+    data
+        as for run
+    mirror
+        as for run
+    results
+        as for run
+    device
+        as for run
+    checkpoint_every
+        as for run
+    dry_run
+        print the plan and stop
     """
     from .tuning import choose, write_choice
 
@@ -187,6 +220,7 @@ def tune(
     failures = driver.run(missing, _device(device), checkpoint_every=checkpoint_every, yes=True) if missing else 0
     candidates = {spec.id for spec in specs} - {spec.teacher.id for spec in specs if spec.teacher is not None}
     choice = choose([record for record in store if record.id in candidates], list(values))
+    out.print(_choice_table(choice, values))
     command = _tune_command(plan, methods, dims, seed, steps, grid, set)
     written = write_choice(plan.tuned_path, choice, command)
     from .report import write_report
@@ -202,9 +236,12 @@ def fetch(*, dataset: str, data: Path | None = None, mirror: Path | None = None)
 
     Parameters
     ----------
-    dataset: a card (benchmark list datasets) or a card's .toml
-    data: the folder to unpack into
-    mirror: a folder to take archives from instead of the network
+    dataset
+        a card (benchmark list datasets) or a card's .toml
+    data
+        the folder to unpack into
+    mirror
+        a folder to take archives from instead of the network
     """
     from .data import fetch as fetch_data
     from .data import load
@@ -231,13 +268,20 @@ def evaluate(
 
     Parameters
     ----------
-    embeddings: .npy, [n, d]
-    labels: .npy, [n] integers
-    gallery_embeddings: .npy, [m, d]; without it, queries are searched among themselves, each without itself
-    gallery_labels: .npy, [m] integers
-    metric: l2 or cosine; both without it
-    at: comma-separated K of Recall@K
-    json: print JSON
+    embeddings
+        .npy, [n, d]
+    labels
+        .npy, [n] integers
+    gallery_embeddings
+        .npy, [m, d]; without it, queries are searched among themselves, each without itself
+    gallery_labels
+        .npy, [m] integers
+    metric
+        l2 or cosine; both without it
+    at
+        comma-separated K of Recall@K
+    json
+        print JSON
     """
     from .evaluate import evaluate_files
 
@@ -265,7 +309,8 @@ def report(*, results: Path = RESULTS) -> int:
 
     Parameters
     ----------
-    results: the folder of all results, or of one data set or preset
+    results
+        the folder of all results, or of one data set or preset
     """
     from .report import find, write_report
 
@@ -281,8 +326,10 @@ def list_(what: Literal["datasets", "methods", "backbones", "presets"], /, *, js
 
     Parameters
     ----------
-    what: datasets, methods, backbones or presets
-    json: print JSON
+    what
+        datasets, methods, backbones or presets
+    json
+        print JSON
     """
     rows = listing.ROWS[what]()
     if json:
@@ -336,6 +383,16 @@ def _sizes(images: DataSet) -> str:
     return ", ".join(
         f"{name} {len(split.labels)} images of {len(split.names)} classes" for name, split in parts if split is not None
     )
+
+
+def _choice_table(choice: dict[str, dict[str, Any]], grid: dict[str, list[Any]]) -> Table:
+    """What was chosen; a value at the edge of its grid may not be the best there is."""
+    table = Table("method", *grid, "MAP@R %", "", title="chosen on held-out training classes")
+    for method, values in choice.items():
+        edges = [key for key, tried in grid.items() if len(tried) > 2 and values[key] in (min(tried), max(tried))]
+        note = f"at the edge of the grid of {', '.join(edges)}: widen it" if edges else ""
+        table.add_row(method, *(str(values[key]) for key in grid), f"{100 * values['score']:.2f}", note)
+    return table
 
 
 def _tune_command(

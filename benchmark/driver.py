@@ -39,9 +39,20 @@ class Driver:
         left = sum(not self.store.done(spec) for spec in specs)
         why = f" ({self.plan.why})" if self.plan.why else ""
         self.say(f"{self.plan.name}, preset {self.plan.preset.name}{why}: {len(specs) - left} done, {left} to run")
+        self._say_tuned(specs)
         if again:
             self.say(f"{again} done before, trained again: a teacher whose weights are not on this machine")
         return missing
+
+    def _say_tuned(self, specs: Sequence[Spec]) -> None:
+        """Which methods run at tuned settings, and which do not: a table of both is not a fair one."""
+        tuned = presets.read_tuned(self.plan.tuned_path)
+        teachers = {spec.teacher.id for spec in specs if spec.teacher is not None}
+        students = {spec.method for spec in specs if spec.steps and spec.id not in teachers}
+        if tuned and specs[-1].evaluation == "test":
+            without = sorted(students - set(tuned))
+            but = f", but not of {', '.join(without)}: benchmark tune does that" if without else ""
+            self.say(f"settings as tuned, from {self.plan.tuned_path.name}{but}")
 
     def run(self, specs: Sequence[Spec], device: torch.device, *, checkpoint_every: float, yes: bool) -> int:
         """Check, estimate, confirm where it matters, and run; the number of failures.

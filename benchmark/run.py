@@ -146,7 +146,10 @@ def check(specs: Sequence[Spec], workspace: Workspace) -> None:
     Raises:
         UsageError: a batch cannot be filled.
         DataError: an image cannot be read, or no query has a partner.
+        BenchmarkError: a method's file cannot be imported.
     """
+    for name in dict.fromkeys(spec.method for spec in specs):
+        methods.load(name)
     for stream in dict.fromkeys(spec.stream for spec in specs):
         if stream.steps:
             check_batches(_dataset(workspace, stream).train.labels, stream)

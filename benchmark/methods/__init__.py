@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import unknown
+from ..errors import BenchmarkError, unknown
 
 if TYPE_CHECKING:
     from .base import Method
@@ -45,13 +45,15 @@ def catalogue() -> dict[str, Entry]:
     """All methods by name, sorted."""
     entries: dict[str, Entry] = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        except SyntaxError as error:
+            raise BenchmarkError(f"{path}, line {error.lineno}: {error.msg}") from error
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and (found := _entry(node, path.stem)) is not None:
                 if found.name in entries:
-                    raise ValueError(
-                        f"two methods are called {found.name!r}: {entries[found.name].module}, {path.stem}"
-                    )
+                    files = f"{entries[found.name].module}.py and {path.name}"
+                    raise BenchmarkError(f"two methods are called {found.name!r}: in {files} of {path.parent}")
                 entries[found.name] = found
     return dict(sorted(entries.items()))
 
@@ -70,7 +72,10 @@ def entry(name: str) -> Entry:
 def load(name: str) -> type[Method]:
     """The class of a method (imports torch)."""
     found = entry(name)
-    return getattr(importlib.import_module(f"{__name__}.{found.module}"), found.cls)
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{found.module}"), found.cls)
+    except ImportError as error:
+        raise BenchmarkError(f"{name}: methods/{found.module}.py cannot be imported: {error}") from error
 
 
 def _entry(node: ast.ClassDef, module: str) -> Entry | None:
