@@ -109,26 +109,35 @@ class Driver:
     def _save(self, record: Record) -> None:
         recall = 100 * record.metrics["recall@1"]
         self.say(f"{record.spec.label}: Recall@1 {recall:.2f} %")
-        if self.store.done(
-            record.spec
-        ):  # trained again for its weights: the record that others were compared with stays
+        if self.store.done(record.spec):  # trained again for its weights
             before = read_record(self.store.path(record.spec))
-            if before.weights != record.weights:
+            if before.weights == record.weights:
+                return
+            self.say(
+                f"its weights differ from those of its record, Recall@1 {100 * before.metrics['recall@1']:.2f} %: "
+                "another machine rounds differently"
+            )
+            if any(other.teacher == before.weights for other in self.store):
                 self.say(
-                    f"its weights differ from those of its record, Recall@1 {100 * before.metrics['recall@1']:.2f} % "
-                    "(another machine rounds differently); the tables mark students of different teachers"
+                    "that record stays, for the students that it has; the tables mark students of different teachers"
                 )
-            return
+                return
         self.store.save(record)
 
     def _estimate(self, specs: Sequence[Spec], device: torch.device, *, yes: bool) -> None:
         """Print how long it will take; have `paper` confirmed where there is no GPU."""
         from . import estimate
+        from .data import holdout
 
         images = self.plan.images()
-        train, test = images.train, images.query
-        sizes = f"{len(train)} training images of {len(train.names)} classes, {len(test)} queries of {len(test.names)} classes"
-        took = estimate.readable(estimate.seconds(specs, images, device))
+        validation = specs[-1].evaluation == "validation"
+        split = holdout(images) if validation else images
+        train, test = split.train, split.query
+        sizes = (
+            f"{len(train)} training images of {len(train.names)} classes, "
+            f"{len(test)} {'validation images' if validation else 'queries'} of {len(test.names)} classes"
+        )
+        took = estimate.readable(estimate.seconds(specs, split, device))
         self.say(f"{sizes}; about {took} of computing on {device.type}, by a few measured steps")
         if self.plan.preset.name != "paper" or device.type == "cuda":
             return

@@ -41,15 +41,22 @@ def choose(records: Sequence[Record], keys: Sequence[str]) -> dict[str, dict[str
     return result
 
 
-def write_choice(path: Path, choice: dict[str, dict[str, Any]], command: str) -> Path:
-    """Write the chosen settings as TOML, each with the command that chose it; methods chosen before and not now are kept."""
+def write_choice(path: Path, choice: dict[str, dict[str, Any]], command: str) -> list[str]:
+    """Write the chosen settings as TOML, each with the command that chose it; methods chosen before and not now are kept.
+
+    Returns:
+        A line for each method whose earlier settings were others.
+    """
     import tomllib
 
     before = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {"method": {}, "chosen": {}}
     settings, chosen = before["method"], before["chosen"]
+    replaced = []
     for method, values in choice.items():
         values = dict(values)
         score, tried = values.pop("score"), values.pop("tried")
+        if settings.get(method, values) != values:
+            replaced.append(f"{method}: {_listed(values)} replaces {_listed(settings[method])}")
         settings[method] = values
         chosen[method] = {"by": command, "validation_map_at_r": round(score, 4), "values_finished": tried}
     lines = [
@@ -59,7 +66,11 @@ def write_choice(path: Path, choice: dict[str, dict[str, Any]], command: str) ->
         for method, values in sorted(tables.items()):
             lines += ["", f"[{title}.{method}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
     write_atomically(path, "\n".join(lines) + "\n")
-    return path
+    return replaced
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _toml(value: Any) -> str:

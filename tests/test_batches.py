@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.data.batches import Batches, centre_crop
+from benchmark.data.batches import Batches, centre_crop, check
 from benchmark.errors import UsageError
 from benchmark.spec import Stream
 
@@ -41,8 +43,10 @@ def test_a_batch_is_full_has_no_image_twice_and_few_of_a_class(
         return
     where = stream(batch=batch, per_class=per_class)
     if np.minimum(counts, per_class).sum() < batch:
-        with pytest.raises(UsageError, match="a batch of"):
+        with pytest.raises(UsageError, match="a batch of") as raised:
             Batches(images(len(labels)), labels, where)
+        advice = {key: int(value) for key, value in re.findall(r"--set (\w+)=(\d+)", str(raised.value))}
+        check(labels, stream(**{"batch": batch, "per_class": per_class, **advice}))
         return
     rows = Batches(images(len(labels)), labels, where).index(step)
     assert len(rows) == batch == len(set(rows))

@@ -192,6 +192,13 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     student = next(r.spec for r in Store(tmp_path / "tiny" / "smoke") if r.spec.method == "rkd-da")
     assert student.lr == chosen["rkd-da"]["lr"] and student.evaluation == "test"
 
+    again = [*words, "--methods", "rkd-da", "--grid", f"lr={chosen['rkd-da']['lr'] / 2}", "--steps", "8"]
+    assert cli(*again, "--measure-only").code == 0
+    assert presets.read_tuned(path) == chosen
+    result = cli(*again)
+    assert "replaces lr=" in result.out and presets.read_tuned(path)["rkd-da"]["lr"] == chosen["rkd-da"]["lr"] / 2
+    assert presets.read_tuned(path)["triplet"] == chosen["triplet"]
+
 
 @pytest.mark.parametrize(
     ("grid", "expected"),

@@ -11,10 +11,12 @@ from ..spec import Stream, derive
 def check(labels: np.ndarray, stream: Stream) -> None:
     """Raise a UsageError where a batch cannot be filled with `per_class` images of a class (fewer where a class has fewer)."""
     counts = np.bincount(labels)
-    if np.minimum(counts, stream.per_class).sum() < stream.batch:
+    most = int(np.minimum(counts, stream.per_class).sum())
+    if most < stream.batch:
+        advice = f"--set batch={most}" + (f" --set per_class={most}" if most < stream.per_class else "")
         raise UsageError(
             f"a batch of {stream.batch} with {stream.per_class} images a class needs {-(-stream.batch // stream.per_class)} classes; "
-            f"the training set has {len(counts)} with {counts.min()} to {counts.max()} images: use --set batch=... or --set per_class=..."
+            f"the training set has {len(counts)} with {counts.min()} to {counts.max()} images: {advice} can be filled"
         )
 
 
