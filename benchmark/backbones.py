@@ -18,15 +18,26 @@ from .zoo import LITE, RESNETS, check_name
 
 
 class Trunk(nn.Module):
-    """From normalised images [n, 3, h, w] to pooled features [n, pooled] and the maps at the ends of its stages."""
+    """From images uint8 [n, h, w, 3] to pooled features [n, pooled] and the maps at the ends of its stages."""
 
     pooled: int
     widths: tuple[int, ...]  # channels of the maps, shallow to deep
     mean: tuple[float, ...]  # of the images that its weights were trained on, by channel, in 0 ... 1
     std: tuple[float, ...]
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return super().__call__(x)
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        mean, std = (
+            255 * images.new_tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in (self.mean, self.std)
+        )
+        x = images.permute(0, 3, 1, 2).float()  # this memory is channels_last
+        return self.stages(((x - mean) / std).contiguous(memory_format=torch.channels_last))
+
+    def stages(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Of normalised images [n, 3, h, w]."""
+        raise NotImplementedError
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return super().__call__(images)
 
 
 class Conv4(Trunk):
@@ -48,7 +59,7 @@ class Conv4(Trunk):
         self.widths = (width,) * 4
         self.pooled = width
 
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def stages(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         maps = []
         for block in self.blocks:
             x = block(x)
@@ -74,7 +85,7 @@ class ResNet(Trunk):
         self.pooled = network.fc.in_features
         self.widths = tuple(self.pooled * width // 512 for width in (64, 128, 256, 512))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def stages(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         x = self.stem(x)
         maps = []
         for block in self.blocks:
@@ -93,7 +104,7 @@ class Timm(Trunk):
         self.widths = tuple(info["num_chs"] for info in network.feature_info)
         self.mean, self.std = tuple(mean), tuple(std)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def stages(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         final, maps = self.network.forward_intermediates(x)
         return self.network.forward_head(final, pre_logits=True), tuple(maps)
 
@@ -166,42 +177,45 @@ def trunk(name: str, pretrained: bool) -> Trunk:
 
 
 class Encoder(nn.Module):
-    """From uint8 images to embeddings: input normalisation, trunk, feature scaling, linear head, l2 norm on request.
+    """From what a stream carries to embeddings: trunk, feature scaling, head, l2 norm on request.
 
-    The head reads centred pooled features of unit mean square norm and starts with entries of variance 1 / dim, so that the
-    embeddings of training images have unit mean square norm, and zero mean, at step 0, whatever the trunk: a student without l2
-    otherwise starts at a scale of the trunk's choosing, which losses on distances spend their steps on. Centre and scale are
-    constants, set once by `calibrate`; they are the same for all methods of one stream.
+    A stream of images carries uint8 [n, h, w, 3], which the trunk turns into pooled features; a stream of features carries the
+    pooled features [n, pooled] of a frozen trunk, and the encoder has none.
+
+    The head reads centred pooled features of unit mean square norm and starts at variances that keep it, so that the
+    embeddings of training images have unit mean square norm at step 0 (and, of a linear head, zero mean), whatever the trunk: a
+    student without l2 otherwise starts at a scale of the trunk's choosing, which losses on distances spend their steps on. Centre and
+    scale are constants, set once by `calibrate`; they are the same for all methods of one stream.
     """
 
-    mean: Tensor
-    std: Tensor
     centre: Tensor
     scale: Tensor
 
     def __init__(
         self,
-        backbone: str,
+        trunk: Trunk | None,
+        pooled: int,
         dim: int,
         *,
-        pretrained: bool = True,
         normalize: bool = True,
+        hidden: int = 0,
         frozen_batchnorm: bool = False,
     ) -> None:
         super().__init__()
-        self.trunk = trunk(backbone, pretrained)
+        self.trunk = trunk
         self.normalize = normalize
         self.frozen_batchnorm = frozen_batchnorm
-        self.register_buffer("mean", 255 * torch.tensor(self.trunk.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(self.trunk.std).view(1, 3, 1, 1), persistent=False)
-        pooled = self.trunk.pooled
         self.register_buffer("centre", torch.zeros(pooled))
         self.register_buffer("scale", torch.ones(()))
-        self.head = nn.Linear(pooled, dim)
-        nn.init.normal_(self.head.weight, std=1 / math.sqrt(dim))
-        nn.init.zeros_(self.head.bias)
-        self.widths = Widths(embedding=dim, pooled=pooled, maps=tuple(self.trunk.widths))
+        self.inner = (
+            _linear(pooled, hidden, std=math.sqrt(2 / hidden)) if hidden else None
+        )  # ReLU keeps half the square
+        self.head = _linear(hidden or pooled, dim, std=1 / math.sqrt(dim))
+        self.widths = Widths(embedding=dim, pooled=pooled, maps=trunk.widths if trunk is not None else ())
         self.to(memory_format=torch.channels_last)
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        return [p for part in (self.inner, self.head) if part is not None for p in part.parameters()]
 
     def train(self, mode: bool = True) -> Encoder:
         super().train(mode)
@@ -211,26 +225,51 @@ class Encoder(nn.Module):
                     module.eval()
         return self
 
-    def _pooled(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        x = (images.float() - self.mean) / self.std
-        return self.trunk(x.contiguous(memory_format=torch.channels_last))
+    def pooled(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Pooled features float32 [n, pooled] of what the stream carries, and the maps on the way."""
+        if self.trunk is None:
+            return inputs.float(), ()
+        pooled, maps = self.trunk(inputs)
+        return pooled.float(), maps
 
     @torch.no_grad()
-    def calibrate(self, images: Tensor) -> None:
-        """Set centre and scale from the pooled features of training images [n, 3, h, w]; BatchNorm statistics stay as they are."""
-        statistics = {name: buffer.clone() for name, buffer in self.trunk.named_buffers()}
-        pooled = self._pooled(images)[0]
-        for name, buffer in self.trunk.named_buffers():
-            buffer.copy_(statistics[name])
+    def calibrate(self, inputs: Tensor) -> None:
+        """Set centre and scale from training images or features; BatchNorm statistics stay as they are."""
+        buffers = dict(self.trunk.named_buffers()) if self.trunk is not None else {}
+        before = {name: buffer.clone() for name, buffer in buffers.items()}
+        pooled, _ = self.pooled(inputs)
+        for name, buffer in buffers.items():
+            buffer.copy_(before[name])
         self.centre.copy_(pooled.mean(0))
         self.scale.copy_((pooled - self.centre).square().sum(1).mean().sqrt().clamp(min=1e-6))
 
-    def forward(self, images: Tensor, needs: frozenset[str] = frozenset({"embedding"})) -> Features:
-        """Features of uint8 images [n, 3, h, w]; maps are kept only where `needs` names them."""
-        pooled, maps = self._pooled(images)
-        pooled = pooled.float()
+    def forward(self, inputs: Tensor, needs: frozenset[str] = frozenset({"embedding"})) -> Features:
+        """Features of what the stream carries; maps are kept only where `needs` names them."""
+        pooled, maps = self.pooled(inputs)
         with torch.autocast(pooled.device.type, enabled=False):  # distances of eight-bit mantissas would be coarse
-            embedding = self.head((pooled - self.centre) / self.scale)
+            x = (pooled - self.centre) / self.scale
+            embedding = self.head(x if self.inner is None else F.relu(self.inner(x)))
         if self.normalize:
             embedding = F.normalize(embedding)
         return Features(embedding, pooled, tuple(one.float() for one in maps) if "maps" in needs else ())
+
+
+def _linear(inputs: int, outputs: int, std: float) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def encoder(
+    backbone: str,
+    dim: int,
+    *,
+    pretrained: bool = True,
+    normalize: bool = True,
+    hidden: int = 0,
+    frozen_batchnorm: bool = False,
+) -> Encoder:
+    """A network for streams of images. Raises as `trunk`."""
+    found = trunk(backbone, pretrained)
+    return Encoder(found, found.pooled, dim, normalize=normalize, hidden=hidden, frozen_batchnorm=frozen_batchnorm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -17,6 +17,9 @@ from .store import Record, Store, read_record
 
 if TYPE_CHECKING:
     import torch
+
+    from .executors import Task
+    from .run import Outcome
 
 
 class Driver:
@@ -60,40 +63,34 @@ class Driver:
         Raises:
             BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
         """
+        from .executors import Task
         from .progress import Reporter
-        from .run import Workspace, check
+        from .run import check
+        from .workspace import Workspace
 
         images = self.plan.images()
         self._estimate(specs, device, yes=yes)
         _check_weights(specs)
         with Reporter(self.console) as reporter:
-            workspace = Workspace(
-                images, self.plan.data_dir, self.store, device, checkpoint_every, reporter.group, reporter.decoding
-            )
+            workspace = Workspace(images, self.plan.data_dir, self.store, device, reporter.preparing)
             check(specs, workspace)
             self.store.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self.store.folder / ".lock", timeout=0):
-                    return self._execute(specs, workspace)
+                    return self._execute(specs, Task(workspace, checkpoint_every, reporter.group))
             except Timeout:
                 where = self.store.folder
                 raise BenchmarkError(
                     f"another run is writing to {where}; wait for it, or choose other --results"
                 ) from None
 
-    def _execute(self, specs: Sequence[Spec], workspace: object) -> int:
-        from .executors import local
-        from .run import Failure, Outcome
-        from .run import run as run_group
+    def _execute(self, specs: Sequence[Spec], task: Task) -> int:
+        from .run import Failure
 
         messages: list[str] = []
         total = 0
-
-        def execute(group: Sequence[Spec]) -> Iterable[Outcome]:
-            return run_group(group, workspace)  # type: ignore[arg-type]
-
         for wave in waves(list(specs)):
-            for outcome in local(execute, wave):
+            for outcome in _outcomes(task, wave):
                 if isinstance(outcome, Failure):
                     total += 1
                     self.store.fail(outcome.spec, outcome.message, outcome.details)
@@ -162,9 +159,20 @@ class Driver:
             raise UsageError("not confirmed; nothing was run")
 
 
+def _outcomes(task: Task, wave: Sequence[Sequence[Spec]]) -> Iterator[Outcome]:
+    """Groups that train whole networks use all cores, one after the other; those that train heads on features share them out."""
+    from .executors import local, processes
+
+    on_features = [group for group in wave if group[0].views]
+    yield from local(task, [group for group in wave if not group[0].views])
+    if on_features:
+        execute = processes if task.workspace.device.type == "cpu" else local
+        yield from execute(task, on_features)
+
+
 def _check_weights(specs: Sequence[Spec]) -> None:
     """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
     from .backbones import trunk
 
-    for name in sorted({spec.backbone for spec in specs if spec.pretrained}):
+    for name in sorted({spec.backbone for spec in specs if spec.pretrained and spec.trunk is None}):
         trunk(name, pretrained=True)

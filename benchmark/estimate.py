@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from .backbones import Encoder
+from .backbones import encoder as network
 from .data import DataSet
 from .errors import UsageError
 from .spec import Spec
@@ -57,8 +57,8 @@ def _cost(spec: Spec, device: torch.device) -> tuple[float, float]:
     """Seconds an image for (forward, backward and no update; forward alone): best of two after a first one."""
     n = min(spec.batch, PROBE)
     # Scratch weights cost the same arithmetic and need no download.
-    encoder = Encoder(spec.backbone, spec.dim, pretrained=False, frozen_batchnorm=spec.batchnorm == "frozen").to(device)
-    images = torch.randint(0, 256, (n, 3, spec.image, spec.image), dtype=torch.uint8, device=device)
+    encoder = network(spec.backbone, spec.dim, pretrained=False, frozen_batchnorm=spec.batchnorm == "frozen").to(device)
+    images = torch.randint(0, 256, (n, spec.image, spec.image, 3), dtype=torch.uint8, device=device)
 
     def train() -> None:
         encoder.train()

@@ -2,31 +2,165 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 from .errors import BenchmarkError
-from .run import Failure, Outcome
+from .inputs import compute_features
+from .run import Failure, Outcome, run
 from .spec import Spec
-from .train import Interrupted
+from .train import Interrupted, Watch
+from .workspace import Workspace, silent
 
-Run = Callable[[Sequence[Spec]], Iterable[Outcome]]
-Executor = Callable[[Run, Sequence[Sequence[Spec]]], Iterator[Outcome]]
+Group = Sequence[Spec]
+WATCH_EVERY = 1.0  # seconds between two messages of a child about its losses
 
 
-def local(run: Run, groups: Sequence[Sequence[Spec]]) -> Iterator[Outcome]:
+@dataclass(frozen=True)
+class Task:
+    """What holds for all groups of a command."""
+
+    workspace: Workspace
+    checkpoint_every: float = 120.0  # seconds
+    watch: Callable[[Group], Watch] = lambda group: lambda step, losses: None
+
+
+Executor = Callable[[Task, Sequence[Group]], Iterator[Outcome]]
+
+
+def local(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
     """One group after the other, in this process. A group that fails as a whole does not stop the next one."""
     for group in groups:
         finished = set()
         try:
-            for outcome in run(group):
+            for outcome in run(group, task.workspace, task.watch(group), task.checkpoint_every):
                 finished.add(outcome.spec.id)
                 yield outcome
         except Interrupted:
             raise
         except BenchmarkError as error:
-            yield from (Failure(spec, str(error)) for spec in group if spec.id not in finished)
+            yield from _failed(group, finished, str(error))
         except Exception as error:
-            message = f"{type(error).__name__}: {error}".splitlines()[0]
-            details = traceback.format_exc()
-            yield from (Failure(spec, message, details) for spec in group if spec.id not in finished)
+            yield from _failed(group, finished, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _failed(group: Group, finished: set[str], message: str, details: str = "") -> Iterator[Failure]:
+    return (Failure(spec, message.splitlines()[0], details) for spec in group if spec.id not in finished)
+
+
+def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
+    """A child process a group, as many at a time as there are cores, each with one thread: for steps too small to be shared out.
+
+    Students of a group do not depend on each other, so that groups are parted where there are fewer of them than cores. Features
+    are computed before, with all threads.
+
+    Raises:
+        Interrupted: stopped by the user; the children have written checkpoints.
+    """
+    compute_features(groups, task.workspace)
+    cores = os.cpu_count() or 1
+    waiting = [part for group in groups for part in _parts(group, -(-cores // len(groups)))]
+    children: dict[Connection, _Child] = {}
+    try:
+        while waiting or children:
+            while waiting and len(children) < cores:
+                child = _start(task, waiting.pop(0))
+                children[child.connection] = child
+            for ready in wait(list(children)):
+                child = children[ready]  # type: ignore[index]
+                try:
+                    kind, content = child.connection.recv()
+                except EOFError:
+                    del children[child.connection]
+                    child.process.join()
+                    why = f"its process ended with code {child.process.exitcode}"
+                    yield from _failed(child.group, child.finished, why)
+                    continue
+                if kind == "watch":
+                    child.watch(*content)
+                elif kind == "progress":
+                    task.workspace.progress(*content)
+                elif kind == "interrupted":
+                    raise Interrupted(content)
+                else:
+                    child.finished.add(content.spec.id)
+                    yield content
+                    child.connection.send("saved")
+    finally:  # after an interruption: each writes its checkpoints
+        for child in children.values():
+            child.process.terminate()
+        for child in children.values():
+            child.connection.close()
+            child.process.join()
+
+
+def _parts(group: Group, most: int) -> list[Group]:
+    return [group[start::most] for start in range(min(most, len(group)))]
+
+
+@dataclass
+class _Child:
+    group: Group
+    process: BaseProcess
+    connection: Connection
+    watch: Watch
+    finished: set[str]
+
+
+def _start(task: Task, group: Group) -> _Child:
+    context = multiprocessing.get_context("spawn")  # a forked child would inherit threads' locks
+    ours, theirs = context.Pipe()
+    # What the parent shows is the parent's affair, and its callbacks cannot be sent.
+    workspace = replace(task.workspace, progress=silent)
+    process = context.Process(target=_work, args=(theirs, group, workspace, task.checkpoint_every), daemon=True)
+    process.start()
+    theirs.close()
+    return _Child(group, process, ours, task.watch(group), set())
+
+
+def _work(connection: Connection, group: Group, workspace: Workspace, checkpoint_every: float) -> None:
+    """A child's life: run a group, and send what comes of it."""
+    import torch
+
+    from .machine import keep_memory
+
+    os.setpgrp()  # Ctrl-C is for the parent, which then ends its children once
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_memory()
+    torch.set_num_threads(1)
+    last = -WATCH_EVERY
+
+    def watch(step: int, losses: Mapping[str, float]) -> None:
+        nonlocal last
+        if time.monotonic() - last >= WATCH_EVERY or step == group[0].steps:
+            last = time.monotonic()
+            connection.send(("watch", (step, dict(losses))))
+
+    def progress(*content: Any) -> None:
+        connection.send(("progress", content))
+
+    mine = Task(replace(workspace, progress=progress), checkpoint_every, lambda group: watch)
+    try:
+        for outcome in local(mine, [group]):
+            connection.send(("outcome", outcome))
+            connection.recv()  # the parent has saved it
+    except Interrupted as stopped:
+        connection.send(("interrupted", str(stopped)))
+    except (EOFError, BrokenPipeError):
+        pass  # the parent is gone, or has been interrupted and listens no more
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -16,7 +16,7 @@ PLAIN_EVERY = 30.0  # seconds between plain lines
 
 
 class Reporter:
-    """Progress of decoding and of groups in training; a context manager, so that a terminal is left clean."""
+    """Progress of decoding, of features, and of groups in training; a context manager, so that a terminal is left clean."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -40,8 +40,8 @@ class Reporter:
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
 
-    def decoding(self, what: str, done: int, of: int) -> None:
-        self._show(f"decode {what}", done, of, "")
+    def preparing(self, what: str, done: int, of: int) -> None:
+        self._show(what, done, of, "")
 
     def group(self, specs: Sequence[Spec]) -> Watch:
         """The `watch` of one group: loss per student, images (each seen by all students) a second."""

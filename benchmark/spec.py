@@ -37,6 +37,11 @@ class Stream(Frozen):
     )
     image: Positive = Field(224, description="pixels a side of the crop that the network sees")
     flip: bool = Field(True, description="mirror half of the training crops")
+    views: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="0: crops are drawn step by step, and the whole network trains; else the stream carries pooled features "
+        "of that many seeded crops of each training image (1: the centre crop), cached once, and only the head trains",
+    )
 
     @field_validator("subset")
     @classmethod
@@ -62,6 +67,10 @@ class Spec(Stream):
     teacher: Spec | None = None
     backbone: str = "resnet18"
     pretrained: bool = True
+    trunk: Spec | None = Field(
+        None, description="the run whose trunk is frozen under the head; without it the pretrained one"
+    )
+    hidden: Annotated[int, Field(ge=0)] = Field(0, description="width of the head's hidden layer; 0: a linear head")
     dim: Positive = 64
     normalize: bool = Field(True, description="l2-normalise the embedding, in training and in evaluation")
     batchnorm: Literal["train", "frozen"] = "train"
@@ -77,6 +86,12 @@ class Spec(Stream):
     )
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
     precision: Literal["fp32", "bf16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _frozen_trunk(self) -> Spec:
+        if self.trunk is not None and not self.views:
+            raise ValueError("a frozen trunk is for streams of features: set views as well")
+        return self
 
     def __hash__(self) -> int:
         return hash(self.canonical)
@@ -101,9 +116,14 @@ class Spec(Stream):
         return f"{self.method} {self.backbone}-{self.dim}{'' if self.normalize else ' raw'} seed {self.seed}"
 
     @property
+    def parents(self) -> tuple[Spec, ...]:
+        """The runs whose weights this one reads."""
+        return tuple(parent for parent in (self.teacher, self.trunk) if parent is not None)
+
+    @property
     def depth(self) -> int:
-        """0 without a teacher, else one more than the teacher's: runs go in waves by depth."""
-        return 0 if self.teacher is None else 1 + self.teacher.depth
+        """0 without parents, else one more than the deepest one's: runs go in waves by depth."""
+        return max((1 + parent.depth for parent in self.parents), default=0)
 
     @property
     def stream(self) -> Stream:
@@ -128,7 +148,7 @@ def derive(seed: int, *purpose: str | int) -> int:
 def waves(specs: list[Spec]) -> list[list[list[Spec]]]:
     """Specs in the order in which they can run: by depth, and within a depth in groups of one stream.
 
-    A teacher that is not in `specs` is taken to exist already. Order is kept, duplicates are dropped.
+    A parent that is not in `specs` is taken to exist already. Order is kept, duplicates are dropped.
     """
     unique = list({spec.id: spec for spec in specs}.values())
     result = []

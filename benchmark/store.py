@@ -101,12 +101,13 @@ class Store:
         return self.path(spec).exists()
 
     def missing(self, specs: Iterable[Spec]) -> list[Spec]:
-        """What is still to run: specs without a record, and teachers of those whose weights are not on this machine."""
+        """What is still to run: specs without a record, and parents of those whose weights are not on this machine."""
         result: dict[str, Spec] = {}
 
         def visit(spec: Spec) -> None:
-            if spec.teacher is not None and not self.weights(spec.teacher).exists():
-                visit(spec.teacher)
+            for parent in spec.parents:
+                if not self.weights(parent).exists():
+                    visit(parent)
             result[spec.id] = spec
 
         for spec in specs:

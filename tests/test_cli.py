@@ -158,7 +158,7 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmark import presets
-    from benchmark.run import Workspace
+    from benchmark.workspace import Workspace
 
     monkeypatch.setattr(presets, "TUNED", tmp_path / "tuned")
     path = tmp_path / "tuned" / "smoke-tiny.toml"

@@ -22,20 +22,23 @@ from benchmark import cards, methods
 from benchmark.backbones import Encoder
 from benchmark.data import load
 from benchmark.methods.base import Features
-from benchmark.run import Failure, Outcome, Workspace, run
+from benchmark.run import Failure, Outcome, run
 from benchmark.spec import Spec
 from benchmark.store import Record, Store
-from benchmark.train import rate
+from benchmark.train import Watch, rate
+from benchmark.workspace import Workspace
 
 METHODS = [name for name, entry in methods.catalogue().items() if entry.trained]
 
 
-def workspace(data_dir: Path, folder: Path, every: float = 1e9) -> Workspace:
-    return Workspace(load(cards.load("tiny", data_dir), data_dir), data_dir, Store(folder), checkpoint_every=every)
+def workspace(data_dir: Path, folder: Path) -> Workspace:
+    return Workspace(load(cards.load("tiny", data_dir), data_dir), data_dir, Store(folder))
 
 
-def train(specs: Sequence[Spec], space: Workspace) -> list[Outcome]:
-    outcomes = list(run(specs, space))
+def train(
+    specs: Sequence[Spec], space: Workspace, watch: Watch = lambda step, losses: None, every: float = 1e9
+) -> list[Outcome]:
+    outcomes = list(run(specs, space, watch, every))
     for outcome in outcomes:
         if isinstance(outcome, Record):
             space.store.save(outcome)
@@ -145,23 +148,15 @@ def test_students_at_different_steps_wait_for_each_other(data_dir: Path, tmp_pat
     specs = [tiny_spec("triplet", steps=8), tiny_spec("contrastive", steps=8)]
     whole = workspace(data_dir, tmp_path / "whole")
     train(specs, whole)
-    space = workspace(data_dir, tmp_path / "split", every=0)
-    stopped = []
+    space = workspace(data_dir, tmp_path / "split")
 
-    def stop_at_five(group: Sequence[Spec]) -> object:
-        def watch(step: int, losses: object) -> None:
-            if step == 5:
-                stopped.append(step)
-                raise KeyboardInterrupt
+    def stop_at_five(step: int, losses: object) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
 
-        return watch
-
-    space.watch = stop_at_five  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        train(specs, space)
-    assert stopped
+        train(specs, space, stop_at_five, every=0)
     (space.store.checkpoints / f"{specs[1].id}.pt").unlink()
-    space.watch = workspace(data_dir, tmp_path / "x").watch
     train(specs, space)
     for spec in specs:
         assert_equal(weights(space, spec), weights(whole, spec))
@@ -246,17 +241,17 @@ def test_one_cycle_warms_up_and_ends_near_zero() -> None:
 
 
 def test_the_learning_rate_reaches_the_parts(data_dir: Path, tmp_path: Path) -> None:
+    from benchmark.inputs import open_inputs
     from benchmark.run import make_student
 
     spec = tiny_spec("proxy-anchor", head_lr=3.0, schedule="constant")
-    images = np.zeros((4, 32, 32, 3), np.uint8)
-    student = make_student(spec, {}, images, 5, torch.device("cpu"))
-    student.train_step(
-        torch.randint(0, 255, (12, 3, 28, 28), dtype=torch.uint8), None, torch.arange(4).repeat(3), torch.arange(12)
-    )
+    space = workspace(data_dir, tmp_path)
+    student = make_student(spec, {}, open_inputs(space.dataset, [spec], space), space.dataset, space.device)
+    pixels = torch.randint(0, 255, (12, 28, 28, 3), dtype=torch.uint8)
+    student.train_step(pixels, None, torch.arange(4).repeat(3), torch.arange(12), {})
     rates = [group["lr"] for group in student.optimizer.param_groups]
     assert rates == pytest.approx([1e-2, 3e-2, 3.0])  # trunk, head, proxies at 100 times the head's rate
-    assert sum(p.numel() for p in student.optimizer.param_groups[2]["params"]) == 5 * 6
+    assert sum(p.numel() for p in student.optimizer.param_groups[2]["params"]) == 6 * len(space.dataset.train.names)
 
 
 def test_one_students_activations_at_a_time(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

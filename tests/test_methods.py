@@ -19,6 +19,11 @@ CLASSES, PER_CLASS = 6, 4
 STUDENT = Widths(embedding=8, pooled=16, maps=(4, 6, 8, 16))
 TEACHER = Widths(embedding=12, pooled=20, maps=(5, 7, 9, 20))
 TRAINED = [name for name, entry in methods.catalogue().items() if entry.trained]
+# Each method as it is built for streams of images, and, if it can do without maps, as for streams of features.
+CASES = [(name, maps) for name in TRAINED for maps in (True, False) if maps or "maps" not in methods.entry(name).needs]
+each_case = pytest.mark.parametrize(
+    ("name", "maps"), CASES, ids=[f"{n}-{'images' if m else 'features'}" for n, m in CASES]
+)
 
 
 def features(widths: Widths, seed: int, size: int, grad: bool) -> Features:
@@ -36,15 +41,20 @@ def features(widths: Widths, seed: int, size: int, grad: bool) -> Features:
     return result
 
 
-def batch(progress: float = 0.0, teacher_grad: bool = False) -> Batch:
+def widths(maps: bool) -> tuple[Widths, Widths]:
+    return (STUDENT, TEACHER) if maps else (STUDENT._replace(maps=()), TEACHER._replace(maps=()))
+
+
+def batch(progress: float = 0.0, teacher_grad: bool = False, maps: bool = True, seed: int = 1) -> Batch:
     labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
-    student, teacher = features(STUDENT, 1, 16, True), features(TEACHER, 2, 32, teacher_grad)
+    mine, theirs = widths(maps)
+    student, teacher = features(mine, seed, 16, True), features(theirs, 2, 32, teacher_grad)
     return Batch(student, teacher, labels, torch.arange(len(labels)), progress)
 
 
-def build(name: str) -> Method:
+def build(name: str, maps: bool = True) -> Method:
     torch.manual_seed(0)
-    method = methods.load(name)(STUDENT, TEACHER, CLASSES)
+    method = methods.load(name)(*widths(maps), CLASSES)
     seen = batch()
     assert seen.teacher is not None
     method.prepare(seen.teacher.embedding, seen.labels)
@@ -58,9 +68,11 @@ def tensors(of: Features) -> tuple[Tensor, ...]:
 def test_catalogue_is_what_the_classes_say() -> None:
     for name, entry in methods.catalogue().items():
         cls = methods.load(name)
-        declared = (cls.name, cls.kind, cls.reference, cls.needs, cls.normalize, cls.trained)
-        assert declared == (entry.name, entry.kind, entry.reference, entry.needs, entry.normalize, entry.trained)
-        assert entry.reference and entry.summary and set(entry.needs) <= set(Features._fields)
+        declared = (cls.name, cls.kind, cls.reference, cls.needs, cls.optional, cls.normalize, cls.trained)
+        assert declared == (
+            entry.name, entry.kind, entry.reference, entry.needs, entry.optional, entry.normalize, entry.trained,
+        )  # fmt: skip
+        assert entry.reference and entry.summary and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
 
 
 def test_unknown_method_names_the_nearest() -> None:
@@ -73,13 +85,13 @@ def test_unknown_hyper_parameter_is_an_error() -> None:
         methods.load("rkd-da")(STUDENT, TEACHER, CLASSES, no_such=1.0)  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_scalar_finite_and_gradients_where_they_belong(name: str) -> None:
-    method = build(name)
+@each_case
+def test_scalar_finite_and_gradients_where_they_belong(name: str, maps: bool) -> None:
+    method = build(name, maps)
     reached = [torch.zeros((), dtype=torch.bool) for _ in method.parameters()]
     student_reached = False
     for progress in (0.0, 0.3, 0.6, 0.99):  # a recipe may have stages
-        seen = batch(progress, teacher_grad=True)
+        seen = batch(progress, teacher_grad=True, maps=maps)
         torch.manual_seed(0)
         loss = method(seen)
         assert loss.shape == () and loss.dtype == torch.float32 and torch.isfinite(loss)
@@ -96,30 +108,32 @@ def test_scalar_finite_and_gradients_where_they_belong(name: str) -> None:
     assert all(reached), "a parameter of the method is never trained"
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_reads_only_what_it_declares(name: str) -> None:
-    method = build(name)
+@each_case
+def test_reads_only_what_it_declares(name: str, maps: bool) -> None:
+    method = build(name, maps)
     entry = methods.entry(name)
+    declared = {*entry.needs, *entry.optional}
     for progress in (0.0, 0.99):
-        full = batch(progress)
+        full = batch(progress, maps=maps)
         assert full.teacher is not None
         hidden = torch.empty(0)
         bare = replace(
             full,
             student=Features(
                 *(
-                    getattr(full.student, f) if f in entry.needs else (() if f == "maps" else hidden)
+                    getattr(full.student, f) if f in declared else (() if f == "maps" else hidden)
                     for f in Features._fields
                 )
             ),
             teacher=Features(
                 *(
-                    getattr(full.teacher, f) if f in entry.needs else (() if f == "maps" else hidden)
+                    getattr(full.teacher, f) if f in declared else (() if f == "maps" else hidden)
                     for f in Features._fields
                 )
             )
             if entry.needs_teacher
             else None,
+            labels=full.labels if "labels" in declared else torch.full_like(full.labels, -1),
         )
         torch.manual_seed(0)
         expected = method(full)
@@ -127,11 +141,11 @@ def test_reads_only_what_it_declares(name: str) -> None:
         assert method(bare).item() == expected.item()
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_duplicate_rows_give_finite_gradients(name: str) -> None:
-    method = build(name)
+@each_case
+def test_duplicate_rows_give_finite_gradients(name: str, maps: bool) -> None:
+    method = build(name, maps)
     for progress in (0.0, 0.99):
-        seen = batch(progress)
+        seen = batch(progress, maps=maps)
         with torch.no_grad():
             for tensor in tensors(seen.student):
                 tensor[1] = tensor[0]
@@ -144,10 +158,10 @@ def test_duplicate_rows_give_finite_gradients(name: str) -> None:
                 assert torch.isfinite(tensor.grad).all() and tensor.grad.abs().max() < 1e4
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_row_order_does_not_matter(name: str) -> None:
+@each_case
+def test_row_order_does_not_matter(name: str, maps: bool) -> None:
     """Random choices (mining) are averaged out; what is left must not depend on the order of the rows."""
-    method = build(name)
+    method = build(name, maps)
     order = torch.randperm(CLASSES * PER_CLASS, generator=torch.Generator().manual_seed(3))
 
     def mean(seen: Batch) -> float:
@@ -157,7 +171,7 @@ def test_row_order_does_not_matter(name: str) -> None:
             values.append(method(seen).item())
         return sum(values) / len(values)
 
-    seen = batch(0.99)
+    seen = batch(0.99, maps=maps)
     assert seen.teacher is not None
     shuffled = Batch(
         *(
@@ -171,20 +185,20 @@ def test_row_order_does_not_matter(name: str) -> None:
     assert mean(shuffled) == pytest.approx(mean(seen), rel=0.05 if name in ("triplet", "fitnet", "attention") else 1e-4)
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_deterministic_and_state_round_trip(name: str) -> None:
-    method = build(name)
+@each_case
+def test_deterministic_and_state_round_trip(name: str, maps: bool) -> None:
+    method = build(name, maps)
     file = io.BytesIO()
     torch.save(method.state_dict(), file)
     file.seek(0)
     torch.manual_seed(9)
-    other = methods.load(name)(STUDENT, TEACHER, CLASSES)
+    other = methods.load(name)(*widths(maps), CLASSES)
     other.load_state_dict(torch.load(file, weights_only=True))
     for progress in (0.0, 0.99):
         losses = []
         for each in (method, method, other):
             torch.manual_seed(4)
-            losses.append(each(batch(progress)).item())
+            losses.append(each(batch(progress, maps=maps)).item())
         assert losses[0] == losses[1] == losses[2]
 
 
@@ -196,6 +210,18 @@ def test_a_method_with_a_teacher_listens_to_it(name: str) -> None:
     here = method(seen).item()
     torch.manual_seed(0)
     assert method(replace(seen, teacher=features(TEACHER, 5, 32, False))).item() != here
+
+
+@pytest.mark.parametrize("name", [n for n in TRAINED if methods.entry(n).needs_teacher])
+def test_what_students_share_of_a_step_is_the_same_for_all(name: str) -> None:
+    """What the first student of a step computes of the teacher's side serves the next one, whatever the first one was."""
+    method = build(name)
+    first, second = batch(seed=1), batch(seed=8)
+    torch.manual_seed(0)
+    alone = method(second).item()
+    method(first)
+    torch.manual_seed(0)
+    assert method(replace(second, shared=first.shared)).item() == alone
 
 
 def test_distances_by_hand() -> None:

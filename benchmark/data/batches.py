@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..errors import UsageError
@@ -20,17 +22,15 @@ def check(labels: np.ndarray, stream: Stream) -> None:
         )
 
 
-class Batches:
-    """The training batches of a stream, by step.
+class Sampler:
+    """Which rows a step of a stream trains on.
 
     Args:
-        images: uint8 [n, size, size, 3], decoded; may be a memmap.
         labels: int64 [n], 0 ... classes - 1.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, stream: Stream) -> None:
+    def __init__(self, labels: np.ndarray, stream: Stream) -> None:
         check(labels, stream)
-        self.images = images
         self.labels = labels
         self.stream = stream
         order = np.argsort(labels, kind="stable")
@@ -48,18 +48,40 @@ class Batches:
                 break
         return np.array(rows)
 
+
+class Batches(Sampler):
+    """The training batches of a stream of images, by step.
+
+    Args:
+        images: uint8 [n, size, size, 3], decoded; may be a memmap.
+        labels: int64 [n], 0 ... classes - 1.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, stream: Stream) -> None:
+        super().__init__(labels, stream)
+        self.images = images
+
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Crops uint8 [batch, image, image, 3], labels [batch] and rows [batch] of a step."""
         rows = self.index(step)
         rng = np.random.default_rng(derive(self.stream.seed, "crop", step))
-        size, crop = self.images.shape[1], self.stream.image
-        corners = rng.integers(0, size - crop + 1, (len(rows), 2))
-        flips = rng.random(len(rows)) < 0.5 if self.stream.flip else np.zeros(len(rows), bool)
-        batch = np.empty((len(rows), crop, crop, 3), np.uint8)
-        for out, row, (top, left), flip in zip(batch, rows, corners, flips, strict=True):
-            view = self.images[row, top : top + crop, left : left + crop]
-            out[:] = view[:, ::-1] if flip else view
-        return batch, self.labels[rows], rows
+        corners, flips = places(rng, len(rows), self.images.shape[1], self.stream)
+        return cut(self.images, rows, corners, flips, self.stream.image), self.labels[rows], rows
+
+
+def places(rng: np.random.Generator, n: int, size: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    """Random upper left corners [n, 2] of crops in images of `size` pixels, and whether [n] they are mirrored."""
+    corners = rng.integers(0, size - stream.image + 1, (n, 2))
+    return corners, rng.random(n) < 0.5 if stream.flip else np.zeros(n, bool)
+
+
+def cut(images: np.ndarray, rows: Iterable[int], corners: np.ndarray, flips: np.ndarray, crop: int) -> np.ndarray:
+    """Crops uint8 [n, crop, crop, 3] of images[rows], mirrored where `flips` says so."""
+    batch = np.empty((len(corners), crop, crop, 3), np.uint8)
+    for out, row, (top, left), flip in zip(batch, rows, corners, flips, strict=True):
+        view = images[row, top : top + crop, left : left + crop]
+        out[:] = view[:, ::-1] if flip else view
+    return batch
 
 
 def centre_crop(images: np.ndarray, crop: int) -> np.ndarray:

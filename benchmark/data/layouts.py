@@ -27,9 +27,17 @@ class Split:
     images: tuple[Path, ...] | np.ndarray  # files, or uint8 [n, h, w] where they are rendered
     labels: np.ndarray  # int64 [n], sorted
     names: tuple[str, ...]
+    whole: Split | None = (
+        None  # what a held-out part was cut from, at row `first`: what is cached of the whole serves its parts
+    )
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def of_whole(self, compute: Callable[[Split], np.ndarray]) -> np.ndarray:
+        """This split's rows of what `compute` gives for the whole."""
+        return compute(self) if self.whole is None else compute(self.whole)[self.first : self.first + len(self)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +49,10 @@ class DataSet:
     query: Split
     gallery: Split | None
     fingerprint: str  # 16 hex digits: relative names, sizes and labels of the files; of rendered sets the pixels
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        return tuple(split for split in (self.train, self.query, self.gallery) if split is not None)
 
 
 Row = tuple[str, Path]  # class name, image
@@ -89,7 +101,9 @@ def holdout(dataset: DataSet) -> DataSet:
         raise UsageError(
             f"{dataset.card.name}: {classes} training classes are too few to hold some out for validation; at least 4"
         )
-    return replace(dataset, train=_take(train, range(first)), query=_take(train, range(first, classes)), gallery=None)
+    cut = int(np.searchsorted(train.labels, first))  # labels are sorted
+    kept, held = _take(train, range(first)), _take(train, range(first, classes))
+    return replace(dataset, train=replace(kept, whole=train), query=replace(held, whole=train, first=cut), gallery=None)
 
 
 # --- readers: one a layout, each (card, root) -> splits with classes in their official order ---

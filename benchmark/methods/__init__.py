@@ -29,6 +29,7 @@ class Entry:
     reference: str
     summary: str  # first line of the docstring
     needs: tuple[str, ...]
+    optional: tuple[str, ...]
     normalize: bool
     trained: bool
     defaults: dict[str, Any]  # keyword-only arguments of __init__: the hyper-parameters, as published
@@ -99,6 +100,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
         reference=literal["reference"],
         summary=(ast.get_docstring(node) or "").split("\n", 1)[0],
         needs=literal.get("needs", ("embedding",)),
+        optional=literal.get("optional", ()),
         normalize=literal.get("normalize", True),
         trained=literal.get("trained", True),
         defaults=defaults,

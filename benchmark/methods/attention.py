@@ -30,7 +30,7 @@ class Attention(Method):
     name = "attention"
     kind = "individual"
     reference = "Zagoruyko and Komodakis, Paying More Attention to Attention, ICLR 2017, arXiv 1612.03928; weight 50 of Park et al. 2019"
-    needs = ("embedding", "maps")
+    needs = ("embedding", "maps", "labels")
 
     def __init__(
         self, student: Widths, teacher: Widths, classes: int, *, weight: float = 50.0, margin: float = 0.2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from . import Kind
+
+T = TypeVar("T")
 
 
 class Widths(NamedTuple):
@@ -36,6 +39,17 @@ class Batch:
     labels: Tensor  # [n] int64, 0 ... training classes - 1
     index: Tensor  # [n] int64: rows of the training set
     progress: float  # part of the run that is behind, in [0, 1): for recipes in stages
+    shared: dict[str, Any] = field(default_factory=dict)  # of this step, among all students of the teacher
+
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """`compute()` by the first student of the step that asks for `key`, and the same result for all others.
+
+        For what depends on the teacher's features, labels and index alone, such as the teacher's angles; hyper-parameters that change
+        it belong into the key.
+        """
+        if key not in self.shared:
+            self.shared[key] = compute()
+        return self.shared[key]
 
 
 class Method(nn.Module):
@@ -48,7 +62,8 @@ class Method(nn.Module):
     name: ClassVar[str]
     kind: ClassVar[Kind]  # none: needs no teacher
     reference: ClassVar[str]  # paper, venue, arXiv number
-    needs: ClassVar[tuple[str, ...]] = ("embedding",)  # what of Features it reads: embedding, pooled, maps
+    needs: ClassVar[tuple[str, ...]] = ("embedding",)  # what it cannot do without: embedding, pooled, maps, labels
+    optional: ClassVar[tuple[str, ...]] = ()  # what it reads where there is: maps are none in streams of features
     normalize: ClassVar[bool] = True  # whether the student's embedding is l2-normalised where the method was published
     trained: ClassVar[bool] = True  # False: the network is evaluated as it is at step 0
     rate: float = 1.0  # learning rate of the method's own parameters, in units of the head's
@@ -63,6 +78,10 @@ class Method(nn.Module):
             embeddings: [n, d], without augmentation.
             labels: [n].
         """
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset((*self.needs, *self.optional))
 
     @property
     def prepares(self) -> bool:

@@ -24,6 +24,9 @@ def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 class FitNet(Method):
     """Stage 1: hints on the last three blocks and the embedding, through trained regressors. Stage 2: triplet loss alone.
 
+    In a stream of features, where there are no blocks, the hints are the teacher's pooled features and its embedding, both regressed
+    from the student's embedding: all else of the student is frozen.
+
     Both stages share the one budget of steps. Losses are means over all elements, summed over the hints, as in Park et al.'s
     code; there the regressors were left out of the optimiser, here they are trained, as FitNets say (equation 3).
     """
@@ -33,23 +36,29 @@ class FitNet(Method):
     reference = (
         "Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015, arXiv 1412.6550; hints as in Park et al. 2019"
     )
-    needs = ("embedding", "maps")
+    needs = ("embedding", "labels")
+    optional = ("maps", "pooled")
 
     def __init__(
         self, student: Widths, teacher: Widths, classes: int, *, hint_share: float = 0.5, margin: float = 0.2
     ) -> None:
         super().__init__(student, teacher, classes)
         self.hint_share = hint_share
-        pairs = zip(student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True)
-        self.regressors = nn.ModuleList(nn.Conv2d(mine, theirs, 1) for mine, theirs in pairs)
+        if student.maps:
+            pairs = zip(student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True)
+            self.regressors = nn.ModuleList(nn.Conv2d(mine, theirs, 1) for mine, theirs in pairs)
+        else:
+            self.pooled_regressor = nn.Linear(student.embedding, teacher.pooled)
         self.embedding_regressor = nn.Linear(student.embedding, teacher.embedding)
         self.task = Triplet(student, None, classes, margin=margin)
 
     def forward(self, batch: Batch) -> Tensor:
         if batch.progress >= self.hint_share:
             return self.task(batch)
-        teacher = teacher_of(batch)
-        hints = [F.mse_loss(self.embedding_regressor(batch.student.embedding), teacher.embedding)]
+        teacher, embedding = teacher_of(batch), batch.student.embedding
+        hints = [F.mse_loss(self.embedding_regressor(embedding), teacher.embedding)]
+        if not batch.student.maps:
+            return hints[0] + F.mse_loss(self.pooled_regressor(embedding), teacher.pooled)
         for regressor, mine, theirs in zip(
             self.regressors, batch.student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True
         ):

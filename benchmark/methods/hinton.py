@@ -36,6 +36,7 @@ class Hinton(Method):
     name = "hinton"
     kind = "individual"
     reference = "Hinton et al., Distilling the Knowledge in a Neural Network, NIPS workshop 2014, arXiv 1503.02531"
+    needs = ("embedding", "labels")
 
     def __init__(
         self,

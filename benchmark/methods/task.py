@@ -40,6 +40,7 @@ class Triplet(TaskLoss):
 
     name = "triplet"
     kind = "none"
+    needs = ("embedding", "labels")
     reference = (
         "Schroff et al., FaceNet, CVPR 2015; Wu et al., Sampling Matters, ICCV 2017 (cutoff 0.5, nonzero loss 1.4)"
     )
@@ -68,6 +69,7 @@ class MultiSimilarity(TaskLoss):
 
     name = "multi-similarity"
     kind = "none"
+    needs = ("embedding", "labels")
     reference = "Wang et al., Multi-Similarity Loss with General Pair Weighting, CVPR 2019 (alpha 2, beta 50, base 0.5, epsilon 0.1)"
 
     def __init__(
@@ -90,6 +92,7 @@ class Contrastive(TaskLoss):
 
     name = "contrastive"
     kind = "none"
+    needs = ("embedding", "labels")
     reference = "Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006; margin 0.5 on normalised embeddings"
 
     def __init__(self, student: Widths, teacher: Widths | None, classes: int, *, margin: float = 0.5) -> None:
@@ -101,6 +104,7 @@ class ProxyAnchor(TaskLoss):
 
     name = "proxy-anchor"
     kind = "none"
+    needs = ("embedding", "labels")
     reference = "Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020 (margin 0.1, alpha 32, proxies at 100 times the rate)"
 
     def __init__(
@@ -124,6 +128,7 @@ class ArcFace(TaskLoss):
 
     name = "arcface"
     kind = "none"
+    needs = ("embedding", "labels")
     reference = "Deng et al., ArcFace, CVPR 2019 (margin 0.5 rad = 28.6 degrees, scale 64)"
 
     def __init__(

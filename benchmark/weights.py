@@ -1,0 +1,56 @@
+"""A finished run's network as a file, and back."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from .backbones import Encoder, encoder
+from .errors import BenchmarkError
+from .spec import Spec
+from .store import Store
+
+
+def serialized(module: nn.Module) -> bytes:
+    """The module's state as the bytes of a safetensors file: equal states, equal bytes."""
+    return save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
+
+
+def digest(content: bytes) -> str:
+    """16 hexadecimal digits of SHA-256, which tell two networks of one spec apart: other machines round differently."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def load_encoder(spec: Spec, store: Store, device: torch.device) -> Encoder:
+    """A finished run's network, frozen and in eval mode. Of a run on features that is the head alone.
+
+    Raises:
+        BenchmarkError: there is no such file, or it is damaged.
+    """
+    path = store.weights(spec)
+    if not path.exists():
+        raise BenchmarkError(f"{spec.label} has no weights at {path}: its own run failed or was left out")
+    try:
+        state = load_file(path)
+        if spec.views:
+            found = Encoder(None, len(state["centre"]), spec.dim, normalize=spec.normalize, hidden=spec.hidden)
+        else:
+            found = encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize, hidden=spec.hidden)
+        found.load_state_dict(state)
+    except Exception as error:  # safetensors and torch have error types of their own here
+        raise BenchmarkError(
+            f"the weights {path} cannot be read; delete the file, and they are trained again"
+        ) from error
+    return found.to(device).eval().requires_grad_(False)
+
+
+def without_trunk(network: Encoder) -> Encoder:
+    """The head alone, for streams that carry its trunk's features; frozen and in eval mode."""
+    head = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("trunk.")}
+    hidden = 0 if network.inner is None else network.inner.out_features
+    result = Encoder(None, network.widths.pooled, network.widths.embedding, normalize=network.normalize, hidden=hidden)
+    result.load_state_dict(head)
+    return result.to(network.centre.device).eval().requires_grad_(False)

@@ -1,0 +1,95 @@
+"""Where a run finds its images and weights, and what it runs on."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .data import DataSet, Split, cache_dir, decoded, holdout
+from .spec import Stream
+from .store import Store
+
+LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "faiss-cpu", "numpy")
+
+
+def silent(what: str, done: int, of: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass
+class Workspace:
+    """What all groups of a command share: the data set, the store, the device."""
+
+    dataset: DataSet
+    data_dir: Path
+    store: Store
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    progress: Callable[[str, int, int], None] = silent  # of decoding and the like
+    environment: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.environment = environment(self.device)  # of the code as it was loaded, not as it is when a run ends
+
+    @property
+    def cache(self) -> Path:
+        return cache_dir(self.data_dir)
+
+    def images(self, split: Split, size: int) -> np.ndarray:
+        """Decoded images uint8 [n, size, size, 3] of a split."""
+        return split.of_whole(
+            lambda whole: decoded(
+                whole, size, self.cache, functools.partial(self.progress, f"decode {self.name(whole)} images")
+            )
+        )
+
+    def name(self, split: Split) -> str:
+        """Which split of the data set that is."""
+        whole = split.whole or split
+        return "training" if whole is self.dataset.train else "query" if whole is self.dataset.query else "gallery"
+
+    def of(self, stream: Stream) -> DataSet:
+        """The data set as a stream sees it."""
+        return self.dataset if stream.evaluation == "test" else holdout(self.dataset)
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What the numbers came from: code, libraries, device."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    )
+    libraries = {library: version(library) for library in LIBRARIES}
+    return {
+        "code": code_version(),
+        "python": platform.python_version(),
+        "device": name,
+        "threads": str(torch.get_num_threads()),
+        **libraries,
+    }
+
+
+def code_version() -> str:
+    """The commit that the package was run from, `+dirty` where the package differs from it; the release number when installed."""
+    package = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(package), *words], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    try:
+        if not (package.parent / ".git").exists():
+            return version("embedding-distillation-benchmark")
+        dirty = git("status", "--porcelain", "--", str(package))
+        return git("rev-parse", "--short=10", "HEAD") + ("+dirty" if dirty else "")
+    except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
+        return "unknown"
