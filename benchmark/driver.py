@@ -124,7 +124,7 @@ class Driver:
     def _estimate(self, specs: Sequence[Spec], device: torch.device, *, yes: bool) -> None:
         """Print how long it will take; have `paper` confirmed where there is no GPU."""
         from . import estimate
-        from .data import holdout
+        from .data import cache_dir, holdout
 
         images = self.plan.images()
         validation = specs[-1].evaluation == "validation"
@@ -136,6 +136,11 @@ class Driver:
         )
         took = estimate.readable(estimate.seconds(specs, split, device))
         self.say(f"{sizes}; about {took} of computing on {device.type}, by a few measured steps")
+        if any(spec.views for spec in specs):
+            took = estimate.readable(estimate.feature_seconds(specs, split, device))
+            self.say(
+                f"and up to {took} for features of frozen trunks that are not cached yet, in {cache_dir(self.plan.data_dir)}"
+            )
         if self.plan.preset.name != "paper" or device.type == "cuda":
             return
         smaller = presets.load("cpu")

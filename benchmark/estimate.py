@@ -1,89 +1,97 @@
-"""How long runs will take, from a few real steps of their networks on this machine."""
+"""How long runs will take, from a few real steps on this machine."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
-from .backbones import encoder as network
+from . import methods
+from .backbones import Encoder, encoder
 from .data import DataSet
 from .errors import UsageError
+from .methods.base import Features
 from .spec import Spec
-from .train import autocast
+from .train import Student, autocast, optimizer, seeded
 
 PROBE = 32  # images a measured step, at most
+HEAD_STEPS = 4  # measured steps of a head
 
 
 def seconds(specs: Sequence[Spec], dataset: DataSet, device: torch.device) -> float:
-    """Estimated seconds to train and evaluate `specs` one group after the other; data preparation not included."""
-    costs = {key: _cost(spec, device) for key, spec in _networks(specs).items()}
+    """Estimated seconds to train and evaluate `specs`; decoded images and features are taken to be there.
+
+    Of whole networks their passes are measured, of heads on features the whole step.
+    """
+    with seeded(0):
+        heads = [spec for spec in specs if spec.views]
+        return _networks([spec for spec in specs if not spec.views], dataset, device) + _heads(heads, device)
+
+
+def feature_seconds(specs: Sequence[Spec], dataset: DataSet, device: torch.device) -> float:
+    """Estimated seconds to compute the features that `specs` read, if none of them are there."""
+    images = len(dataset.train), sum(map(len, dataset.splits))
+    passes = {}
+    for spec in specs:
+        for reader in (spec, spec.teacher) if spec.views else ():
+            if reader is not None:
+                owner = (reader.trunk if reader.views else reader) or reader
+                trunk = owner.backbone, owner.pretrained, owner.precision, spec.views, spec.image
+                passes[trunk] = owner.replace(image=spec.image, resize=spec.resize), spec.views
+    with seeded(0):
+        return sum(
+            (images[0] * views * (views > 1) + images[1]) * _pass(owner, device)[1] for owner, views in passes.values()
+        )
+
+
+def _networks(specs: Sequence[Spec], dataset: DataSet, device: torch.device) -> float:
+    costs: dict[tuple[object, ...], tuple[float, float]] = {}
+
+    def cost(spec: Spec) -> tuple[float, float]:
+        key = spec.backbone, spec.dim, spec.image, spec.precision, spec.batchnorm
+        if key not in costs:
+            costs[key] = _pass(spec, device)
+        return costs[key]
+
     total = 0.0
     shared: set[tuple[str, str]] = set()  # a teacher's forward passes are paid once a stream
-    images = len(dataset.query.labels) + (len(dataset.gallery.labels) if dataset.gallery is not None else 0)
+    images = sum(map(len, dataset.splits[1:]))
     for spec in specs:
-        train, forward = costs[_network(spec)]
+        train, forward = cost(spec)
         total += spec.steps * spec.batch * train + images * forward
         if spec.teacher is not None:
             key = (spec.teacher.id, spec.stream.model_dump_json())
             if key not in shared:
                 shared.add(key)
-                total += spec.steps * spec.batch * costs[_network(_seen_by(spec))][1]
+                seen = spec.teacher.replace(image=spec.image, resize=spec.resize)
+                total += spec.steps * spec.batch * cost(seen)[1]
     return total
 
 
-def _seen_by(spec: Spec) -> Spec:
-    """The teacher at the student's image size."""
-    assert spec.teacher is not None
-    return spec.teacher.replace(image=spec.image, resize=spec.resize)
-
-
-def _network(spec: Spec) -> tuple[object, ...]:
-    return spec.backbone, spec.dim, spec.image, spec.precision, spec.batchnorm
-
-
-def _networks(specs: Iterable[Spec]) -> dict[tuple[object, ...], Spec]:
-    result = {}
-    for spec in specs:
-        result[_network(spec)] = spec
-        if spec.teacher is not None:
-            seen = _seen_by(spec)
-            result.setdefault(_network(seen), seen)
-    return result
-
-
-def _cost(spec: Spec, device: torch.device) -> tuple[float, float]:
+def _pass(spec: Spec, device: torch.device) -> tuple[float, float]:
     """Seconds an image for (forward, backward and no update; forward alone): best of two after a first one."""
     n = min(spec.batch, PROBE)
     # Scratch weights cost the same arithmetic and need no download.
-    encoder = network(spec.backbone, spec.dim, pretrained=False, frozen_batchnorm=spec.batchnorm == "frozen").to(device)
+    network = encoder(spec.backbone, spec.dim, pretrained=False, frozen_batchnorm=spec.batchnorm == "frozen").to(device)
     images = torch.randint(0, 256, (n, spec.image, spec.image, 3), dtype=torch.uint8, device=device)
 
     def train() -> None:
-        encoder.train()
+        network.train()
         with autocast(spec, device):
-            embedding = encoder(images).embedding
+            embedding = network(images).embedding
         embedding.sum().backward()
 
     @torch.no_grad()
     def forward() -> None:
-        encoder.eval()
+        network.eval()
         with autocast(spec, device):
-            encoder(images).embedding.sum().item()
-
-    def best(step: object) -> float:
-        times = []
-        for _ in range(3):
-            started = time.perf_counter()
-            step()  # type: ignore[operator]
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - started)
-        return min(times[1:]) / n
+            network(images).embedding.sum().item()
 
     try:
-        return best(train), best(forward)
+        return _best(train, 2, device) / n, _best(forward, 2, device) / n
     except (
         AssertionError,
         RuntimeError,
@@ -91,6 +99,64 @@ def _cost(spec: Spec, device: torch.device) -> tuple[float, float]:
     ) as error:  # whatever a network says to images that it is not made for
         reason = str(error).split("\n")[0]
         raise UsageError(f"{spec.backbone} cannot be trained on images of {spec.image} px: {reason}") from error
+
+
+def _heads(specs: Sequence[Spec], device: torch.device) -> float:
+    """Of heads on features, which are spread over the cores."""
+    cores = os.cpu_count() or 1 if device.type == "cpu" else 1
+    costs: dict[tuple[object, ...], float] = {}
+    with _threads(1 if device.type == "cpu" else torch.get_num_threads()):
+        for spec in specs:
+            key = spec.method, spec.dim, spec.hidden, spec.backbone, spec.batch
+            if spec.steps and key not in costs:
+                costs[key] = _head_step(spec, device)
+    return sum(
+        spec.steps * costs[spec.method, spec.dim, spec.hidden, spec.backbone, spec.batch] for spec in specs if spec.steps
+    ) / cores  # fmt: skip
+
+
+def _head_step(spec: Spec, device: torch.device) -> float:
+    """Seconds of one step of one head, the teacher's side left out: all students of a step share it."""
+    width, classes = 1280, 100  # of a usual trunk and data set; what they really are changes little
+    network = Encoder(None, width, spec.dim, normalize=spec.normalize, hidden=spec.hidden).to(device)
+    teacher = spec.teacher
+    theirs = None
+    if teacher is not None:
+        theirs = Encoder(None, width, teacher.dim, normalize=teacher.normalize).to(device)
+    method = methods.load(spec.method)(
+        network.widths, None if theirs is None else theirs.widths, classes, **spec.params
+    ).to(device)
+    student = Student(spec.replace(steps=max(spec.steps, 100)), network, method, optimizer(spec, network, method))
+    inputs = torch.randn(spec.batch, width, device=device)
+    labels = torch.arange(spec.batch, device=device) // spec.per_class % classes
+    seen: Features | None = None
+    if theirs is not None:
+        with torch.no_grad():
+            seen = theirs(torch.randn_like(inputs))
+    shared: dict[str, object] = {}
+    return _best(lambda: student.train_step(inputs, seen, labels, labels, shared), HEAD_STEPS, device)
+
+
+def _best(step: Callable[[], None], repeats: int, device: torch.device) -> float:
+    """Seconds of the fastest of some repetitions, after one that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def readable(duration: float) -> str:

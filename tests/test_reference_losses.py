@@ -12,14 +12,15 @@ from torch import Tensor
 
 from benchmark.methods.attention import attention_loss
 from benchmark.methods.hinton import softened_kl
-from benchmark.methods.rkd import angle_loss, distance_loss
+from benchmark.methods.rkd import angle_loss, angles, distance_loss, scaled_distances
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "losses.npz")
 Loss = Callable[[Tensor, Tensor], Tensor]
 CASES: list[tuple[str, str, str, Loss]] = [
     *((f"{case}.student", f"{case}.teacher", f"{case}.{name}", loss)
       for case in ("small.raw", "small.l2", "batch.l2")
-      for name, loss in (("rkd_distance", distance_loss), ("rkd_angle", angle_loss))),
+      for name, loss in (("rkd_distance", lambda s, t: distance_loss(s, scaled_distances(t))),
+                         ("rkd_angle", lambda s, t: angle_loss(s, angles(t))))),
     *((f"map.{case}.student", f"map.{case}.teacher", f"map.{case}.attention", attention_loss) for case in ("same", "bigger_teacher")),
     ("logits.student", "logits.teacher", "logits.kd_T1", lambda s, t: softened_kl(s, t, 1)),
     ("logits.student", "logits.teacher", "logits.kd_T4", lambda s, t: softened_kl(s, t, 4)),

@@ -27,17 +27,20 @@ def angles(x: Tensor) -> Tensor:
     return torch.bmm(directions, directions.transpose(1, 2))
 
 
-def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Equation 7: Huber loss with delta 1 of the scaled distances.
+def distance_loss(student: Tensor, target: Tensor) -> Tensor:
+    """Equation 7: Huber loss with delta 1 between the student's scaled distances and `target`, the teacher's.
 
     The mean is over all n² entries, the diagonal's zeros included, as in the authors' code; the paper sums over distinct pairs.
     """
-    return F.smooth_l1_loss(scaled_distances(student), scaled_distances(teacher))
+    return F.smooth_l1_loss(scaled_distances(student), target)
 
 
-def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Equation 9: Huber loss with delta 1 of the cosines; mean over all n³ entries, degenerate ones included, as in the authors' code."""
-    return F.smooth_l1_loss(angles(student), angles(teacher))
+def angle_loss(student: Tensor, target: Tensor) -> Tensor:
+    """Equation 9: Huber loss with delta 1 between the student's cosines and `target`, the teacher's.
+
+    The mean is over all n³ entries, degenerate ones included, as in the authors' code.
+    """
+    return F.smooth_l1_loss(angles(student), target)
 
 
 class RKD(Method):
@@ -59,9 +62,11 @@ class RKD(Method):
         student, teacher = batch.student.embedding, teacher_of(batch).embedding
         loss = student.new_zeros(())
         if self.distance_weight:
-            loss = loss + self.distance_weight * distance_loss(student, teacher)
+            target = batch.once("scaled distances", lambda: scaled_distances(teacher))
+            loss = loss + self.distance_weight * distance_loss(student, target)
         if self.angle_weight:
-            loss = loss + self.angle_weight * angle_loss(student, teacher)
+            target = batch.once("angles", lambda: angles(teacher))
+            loss = loss + self.angle_weight * angle_loss(student, target)
         return loss
 
 
