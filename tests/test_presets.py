@@ -111,7 +111,8 @@ def test_the_teacher_is_trained_where_a_method_needs_it() -> None:
 
 
 def test_a_tuning_grid_is_one_student_a_value() -> None:
-    _, *students = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], seeds=[0], tune={"lr": [1e-3, 1e-2]})
+    rates = [{"lr": 1e-3}, {"lr": 1e-2}]
+    _, *students = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], seeds=[0], variants=lambda entry: rates)
     assert {s.lr for s in students} == {1e-3, 1e-2} and len(students) == 2
 
 

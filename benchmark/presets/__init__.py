@@ -169,15 +169,15 @@ def grid(
     assignments: Mapping[str, Scalar],
     stream: Settings,
     tuned: Mapping[str, Settings],
-    tune: Mapping[str, Sequence[Scalar]] | None = None,
+    variants: Variants | None = None,
 ) -> list[Spec]:
-    """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x value to tune).
+    """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x variant).
 
     Args:
         assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method.
         stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation.
         tuned: settings by method (`read_tuned`).
-        tune: field or hyper-parameter -> values: one student a value.
+        variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.Search`).
     """
     override = preset.dataset.get(card.name) or preset.dataset.get(card.layout) or Overrides()
     by_target = _targets(assignments)
@@ -208,19 +208,12 @@ def grid(
             **by_target.get(name, {}),
             **stream,
         }
-        for variant in _expand(base):
-            for values in itertools.product(*(tune or {}).values()) if entry.trained else [()]:
-                for dim, seed in itertools.product(dims, seeds):
-                    settings = {
-                        **variant,
-                        **dict(zip(tune or {}, values, strict=False)),
-                        "method": name,
-                        "dim": dim,
-                        "seed": seed,
-                    }
-                    if not entry.trained:
-                        settings = _untrained(settings)
-                    specs.append(_spec(settings, {"teacher": teacher} if entry.needs_teacher else {}))
+        tried = variants(entry) if variants and entry.trained else [{}]
+        for form, variant, dim, seed in itertools.product(_expand(base), tried, dims, seeds):
+            settings = {**form, **variant, "method": name, "dim": dim, "seed": seed}
+            if not entry.trained:
+                settings = _untrained(settings)
+            specs.append(_spec(settings, {"teacher": teacher} if entry.needs_teacher else {}))
     return list({spec.id: spec for spec in specs}.values())
 
 
