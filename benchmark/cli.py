@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.table import Table
 from . import cards, listing
 from .driver import Driver
 from .errors import BenchmarkError, UsageError
-from .plan import Plan, integers, parse_grid
+from .plan import Plan, integers
 from .spec import Spec, waves
 from .store import Store
 
@@ -150,7 +150,8 @@ def tune(
     dims: Words = None,
     seed: int = 0,
     steps: int | None = None,
-    grid: tuple[str, ...] = ("lr=1e-4,3e-4,1e-3,3e-3",),
+    grid: tuple[str, ...] = (),
+    trials: int | None = None,
     set: tuple[str, ...] = (),
     data: Path | None = None,
     mirror: Path | None = None,
@@ -160,7 +161,7 @@ def tune(
     measure_only: bool = False,
     dry_run: bool = False,
 ) -> int:
-    """Choose settings on held-out training classes: the same grid for every method, in lockstep, scored by MAP@R.
+    """Choose settings on held-out training classes: equally many tried for every method, in lockstep, scored by MAP@R.
 
     Trains on the first 80 % of the training classes (teacher included) and scores on the rest; test classes are not read.
     Writes tuning.csv, and the choice to benchmark/presets/tuned/, where it replaces the earlier one of the same methods.
@@ -176,11 +177,14 @@ def tune(
     dims
         comma-separated; the default is the preset's middle one
     seed
-        the one seed of the grid
+        the one seed of all runs, and of what is drawn
     steps
         training steps of the students, when fewer than the preset's must do; recorded with the choice
     grid
-        KEY=VALUE,VALUE,...; repeatable: all combinations are tried
+        KEY=VALUE,VALUE,...; repeatable: all combinations are tried; the default is four values of lr
+    trials
+        try the preset's setting and others, drawn from its [search] and from the methods' own ranges, this many in all; the default
+        (20) where the preset has a [search] and no --grid is given
     set
         as for run
     data
@@ -198,12 +202,13 @@ def tune(
     dry_run
         print the plan and stop
     """
-    from .tuning import choose, write_choice
+    from .tuning import asked, choice_table, choose, tune_command, write_choice
 
-    values = parse_grid(grid)
     plan = Plan(dataset, preset, data=data, mirror=mirror, results=results, device=device, dry=dry_run)
     middle = str(sorted(plan.dims)[(len(plan.dims) - 1) // 2])
-    specs = plan.specs(
+    candidates, option = asked(grid, trials, seed, plan.preset)
+    specs_of = functools.partial(
+        plan.specs,
         methods=methods,
         dims=dims or middle,
         seeds=str(seed),
@@ -211,9 +216,8 @@ def tune(
         backbone=None,
         teacher=None,
         assignments=set,
-        tune=values,
     )
-    specs = [spec for spec in specs if spec.steps]
+    specs = [spec for spec in specs_of(variants=candidates.variants) if spec.steps]
     store = Store(plan.folder, "tuning")
     driver = Driver(plan, store, out)
     missing = driver.announce(specs)
@@ -221,10 +225,12 @@ def tune(
         out.print(_plan_table(waves(missing)))
         return 0
     failures = driver.run(missing, _device(device), checkpoint_every=checkpoint_every, yes=True) if missing else 0
-    candidates = {spec.id for spec in specs} - {spec.teacher.id for spec in specs if spec.teacher is not None}
-    choice = choose([record for record in store if record.id in candidates], list(values))
-    out.print(_choice_table(choice, values))
-    command = _tune_command(plan, methods, dims, seed, steps, grid, set)
+    students = {spec.id for spec in specs} - {spec.teacher.id for spec in specs if spec.teacher is not None}
+    defaults = {spec.id for spec in specs_of(variants=lambda entry: [{}])}
+    choice = choose([record for record in store if record.id in students], candidates, defaults)
+    out.print(choice_table(choice, candidates))
+    words = {"--dataset": plan.card.name, "--preset": plan.preset.name, "--methods": methods, "--dims": dims}
+    command = tune_command({**words, "--seed": seed or None, "--steps": steps, **option, "--set": set})
     from .report import write_report
 
     written = write_report(plan.folder)
@@ -390,36 +396,6 @@ def _sizes(images: DataSet) -> str:
     return ", ".join(
         f"{name} {len(split.labels)} images of {len(split.names)} classes" for name, split in parts if split is not None
     )
-
-
-def _choice_table(choice: dict[str, dict[str, Any]], grid: dict[str, list[Any]]) -> Table:
-    """What was chosen; a value at the edge of its grid may not be the best there is."""
-    table = Table("method", *grid, "MAP@R %", "", title="chosen on held-out training classes")
-    for method, values in choice.items():
-        edges = [key for key, tried in grid.items() if len(tried) > 2 and values[key] in (min(tried), max(tried))]
-        note = f"at the edge of the grid of {', '.join(edges)}: widen it" if edges else ""
-        table.add_row(method, *(str(values[key]) for key in grid), f"{100 * values['score']:.2f}", note)
-    return table
-
-
-def _tune_command(
-    plan: Plan,
-    methods: str | None,
-    dims: str | None,
-    seed: int,
-    steps: int | None,
-    grid: Sequence[str],
-    assignments: Sequence[str],
-) -> str:
-    """The command that chose, without what is true of one machine only."""
-    options = {"--methods": methods, "--dims": dims, "--seed": seed or None, "--steps": steps}
-    words = ["python", "-m", "benchmark", "tune", "--dataset", plan.card.name, "--preset", plan.preset.name]
-    for option, value in options.items():
-        words += [option, str(value)] if value is not None else []
-    for option, values in (("--grid", grid), ("--set", assignments)):
-        for value in values:
-            words += [option, value]
-    return shlex.join(words)
 
 
 def _text(value: Any) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import cards, presets, zoo
 from .cards import Card
 from .errors import UsageError, unknown
-from .spec import Scalar, Spec
+from .methods import entry
+from .spec import Spec
 from .store import Store
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ class Plan:
         backbone: str | None,
         teacher: str | None,
         assignments: Sequence[str],
-        tune: Mapping[str, Sequence[Scalar]] | None = None,
+        variants: presets.Variants | None = None,
     ) -> list[Spec]:
-        """The runs; with `tune`, on held-out training classes, one student a value.
+        """The runs; with `variants`, on held-out training classes, one student a variant.
 
         Raises:
             UsageError: a name is unknown, or a value impossible.
@@ -124,11 +125,13 @@ class Plan:
             if dim:
                 (values["teacher.dim"],) = integers("--teacher NAME@DIM", dim, most=1)
         chosen = presets.select(words("--methods", methods), self.preset) if methods else list(self.preset.methods)
-        _check_targets([*values, *(tune or {})], chosen)
+        _check_targets(values, chosen)
+        if variants is not None:
+            _check_variants(variants, values, chosen)
         for key, value in values.items():
             if key.rpartition(".")[2] == "backbone":
                 zoo.check_name(str(value))
-        evaluation = "validation" if tune else "test"
+        evaluation = "validation" if variants else "test"
         return presets.grid(
             self.preset,
             self.card,
@@ -137,12 +140,12 @@ class Plan:
             seeds=integers("--seeds", seeds) if seeds else self.preset.seeds,
             assignments=values,
             stream={"dataset": self.card.name, "data": self.own, "subset": self.subset, "evaluation": evaluation},
-            tuned={} if tune else presets.read_tuned(self.tuned_path),
-            tune=tune,
+            tuned={} if variants else presets.read_tuned(self.tuned_path),
+            variants=variants,
         )
 
 
-def _check_targets(keys: Sequence[str], chosen: Sequence[str]) -> None:
+def _check_targets(keys: Iterable[str], chosen: Sequence[str]) -> None:
     """Nothing that is set may be without effect: no key of another option, no method that does not run."""
     for key in keys:
         target, _, name = key.rpartition(".")
@@ -150,6 +153,17 @@ def _check_targets(keys: Sequence[str], chosen: Sequence[str]) -> None:
             raise unknown("method (of those chosen)", target, ["teacher", *chosen])
         if name in RESERVED and not (target == "teacher" and name in TEACHER_MAY):
             raise UsageError(f"{key} cannot be set; use {RESERVED[name]}")
+
+
+def _check_variants(variants: presets.Variants, assigned: Iterable[str], chosen: Sequence[str]) -> None:
+    """What is tried may be set, and is not set by another option as well."""
+    tried = {name: {key: None for variant in variants(entry(name)) for key in variant} for name in chosen}
+    for keys in tried.values():
+        _check_targets(keys, chosen)
+    for key in assigned:
+        target, _, name = key.rpartition(".")
+        if any(name in tried.get(method, ()) for method in ([target] if target else chosen)):
+            raise UsageError(f"{key} is both set and tuned; leave out one")
 
 
 def _default_preset(card: Card, device: str | None) -> tuple[str, str]:
@@ -188,17 +202,3 @@ def integers(option: str, text: str, most: int | None = None) -> list[int]:
             f"{option} wants {'a whole number' if most == 1 else 'whole numbers, such as 16,64'}, not {text!r}"
         )
     return values
-
-
-def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """`["lr=1e-4,1e-3"]` -> values by key."""
-    result: dict[str, list[Any]] = {}
-    for text in texts:
-        key, _, values = text.partition("=")
-        choices = [presets.parse_scalar(value.strip()) for value in values.split(",") if value.strip()]
-        if not key or not choices:
-            raise UsageError(f"--grid wants KEY=VALUE,VALUE,..., such as lr=1e-4,1e-3, not {text!r}")
-        if "." in key:
-            raise UsageError(f"--grid {key}: a grid is the same for every method; give the bare name")
-        result[key] = choices
-    return result

@@ -1,64 +1,214 @@
-"""From validation runs to the settings that a preset uses."""
+"""What `benchmark tune` tries, and from validation runs to the settings that a preset uses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import json
+import math
+import shlex
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .errors import BenchmarkError
+import numpy as np
+
+from . import methods
+from .errors import BenchmarkError, UsageError
+from .presets import Axis, Preset, Range, Settings, parse_scalar
+from .spec import Scalar, derive
 from .store import Record, write_atomically
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 CRITERION = "map@r"
+DEFAULT_GRID = ("lr=1e-4,3e-4,1e-3,3e-3",)
+DEFAULT_TRIALS = 20
+DIGITS = 3  # significant ones of a drawn number
+MARGIN = 0.05  # a choice within this part of its range from an end, in log scale, may not be the best there is
 
 
-def choose(records: Sequence[Record], keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """By method, the values of `keys` with the best MAP@R on held-out training classes, and that score.
+@dataclass(frozen=True)
+class Grid:
+    """All combinations of values, the same for every method."""
 
-    Ties go to the first of the grid's order by value. Records of several dimensions or variants of one method count together, by mean.
+    values: Mapping[str, Sequence[Scalar]]
+
+    def axes(self, entry: methods.Entry) -> dict[str, Axis]:
+        """By field or hyper-parameter, what is tried of a method."""
+        return {key: tuple(values) for key, values in self.values.items()}
+
+    def variants(self, entry: methods.Entry) -> list[Settings]:
+        """The settings that are tried of a method."""
+        return [dict(zip(self.values, values, strict=True)) for values in itertools.product(*self.values.values())]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Random search with the same number of trials for every method.
+
+    Trial 0 is the preset's own setting. What methods share is drawn from seed, trial and key alone, so a trial has the same learning
+    rate for all of them, whatever else is searched and however many trials there are.
+    Bergstra, Bengio: Random Search for Hyper-Parameter Optimization, JMLR 13, 2012.
+    """
+
+    shared: Mapping[str, Axis]
+    seed: int
+    trials: int
+
+    def axes(self, entry: methods.Entry) -> dict[str, Axis]:
+        """By field or hyper-parameter, what is drawn for a method.
+
+        Raises:
+            BenchmarkError: the method's own ranges are none.
+        """
+        return {**self.shared, **_own(entry)}
+
+    def variants(self, entry: methods.Entry) -> list[Settings]:
+        """The settings that are tried of a method, trial by trial."""
+        own = _own(entry)
+
+        def trial(t: int) -> Settings:
+            shared = {key: draw(axis, derive(self.seed, "search", t, key)) for key, axis in self.shared.items()}
+            return shared | {
+                key: draw(axis, derive(self.seed, "search", t, entry.name, key)) for key, axis in own.items()
+            }
+
+        return [{}, *map(trial, range(1, self.trials))]
+
+
+def asked(
+    grid: Sequence[str], trials: int | None, seed: int, preset: Preset
+) -> tuple[Grid | Search, dict[str, object]]:
+    """What the words of `tune` ask for, and the option that asks for it, for the record.
+
+    By default a search where the preset has a space for one, else a grid of learning rates.
+
+    Raises:
+        UsageError: both are asked for, or what cannot be had.
+    """
+    if grid and trials is not None:
+        raise UsageError("--grid and --trials exclude each other")
+    if trials is not None and trials < 1:
+        raise UsageError(f"--trials wants at least 1, not {trials}")
+    if trials is not None and not preset.search:
+        raise UsageError(f"preset {preset.name!r} has no [search] for --trials to draw from; use --grid")
+    if grid or not preset.search:
+        texts = tuple(grid) or DEFAULT_GRID
+        return Grid(parse_grid(texts)), {"--grid": texts}
+    trials = DEFAULT_TRIALS if trials is None else trials
+    return Search(preset.search, seed, trials), {"--trials": trials}
+
+
+def parse_grid(texts: Sequence[str]) -> dict[str, list[Scalar]]:
+    """`["lr=1e-4,1e-3"]` -> values by key."""
+    result: dict[str, list[Scalar]] = {}
+    for text in texts:
+        key, _, values = text.partition("=")
+        choices = [parse_scalar(value.strip()) for value in values.split(",") if value.strip()]
+        if not key or not choices:
+            raise UsageError(f"--grid wants KEY=VALUE,VALUE,..., such as lr=1e-4,1e-3, not {text!r}")
+        if "." in key:
+            raise UsageError(f"--grid {key}: a grid is the same for every method; give the bare name")
+        result[key] = choices
+    return result
+
+
+def draw(axis: Axis, seed: int) -> Scalar:
+    """One value: of a range log-uniform, to three significant digits, so that specs and TOML read well; of choices uniform."""
+    generator = np.random.default_rng(seed)
+    if not isinstance(axis, Range):
+        return axis[int(generator.integers(len(axis)))]
+    value = math.exp(generator.uniform(math.log(axis.low), math.log(axis.high)))
+    return min(max(float(f"{value:.{DIGITS}g}"), axis.low), axis.high)
+
+
+def _own(entry: methods.Entry) -> dict[str, Axis]:
+    """The ranges of a method's hyper-parameters, as its file declares them."""
+    result: dict[str, Axis] = {}
+    for key, bounds in entry.search.items():
+        try:
+            low, high = bounds
+            result[key] = Range(low=low, high=high)
+        except (TypeError, ValueError):
+            file = f"methods/{entry.module}.py"
+            raise BenchmarkError(
+                f"{file}: search of {key} wants (low, high) with 0 < low < high, not {bounds}"
+            ) from None
+    return result
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What did best of a method, by MAP@R on held-out training classes (a fraction of 1)."""
+
+    values: Settings
+    score: float
+    default: float | None  # score of the preset's own setting; None where that was not tried or did not finish
+    finished: int  # settings that have a score
+
+
+def choose(records: Sequence[Record], tried: Grid | Search, defaults: Collection[str] = ()) -> dict[str, Choice]:
+    """By method, the best of what was tried.
+
+    Ties go to the first by value. Records of several dimensions or forms of one method count together, by mean.
 
     Args:
         records: of the candidates; the teacher's is not one.
+        defaults: ids of the runs at the preset's own setting.
 
     Raises:
         BenchmarkError: no validation run is left.
     """
     scores: dict[str, dict[tuple[Any, ...], list[float]]] = {}
+    unchanged: dict[str, list[float]] = {}
     for record in records:
-        if record.spec.evaluation != "validation":
-            raise ValueError(f"{record.id} was scored on {record.spec.evaluation} classes")
-        values = tuple(
-            getattr(record.spec, key) if hasattr(record.spec, key) else record.spec.params[key] for key in keys
-        )
-        scores.setdefault(record.spec.method, {}).setdefault(values, []).append(record.metrics[CRITERION])
+        spec, score = record.spec, record.metrics[CRITERION]
+        if spec.evaluation != "validation":
+            raise ValueError(f"{record.id} was scored on {spec.evaluation} classes")
+        values = tuple(_value(record, key) for key in tried.axes(methods.entry(spec.method)))
+        scores.setdefault(spec.method, {}).setdefault(values, []).append(score)
+        if record.id in defaults:
+            unchanged.setdefault(spec.method, []).append(score)
+    if not scores:
+        raise BenchmarkError("no validation run was finished, so nothing can be chosen")
     result = {}
     for method, by_values in sorted(scores.items()):
-        means = {values: sum(found) / len(found) for values, found in sorted(by_values.items())}
+        means = {values: _mean(found) for values, found in sorted(by_values.items())}
         best = max(means, key=lambda values: means[values])
-        result[method] = {**dict(zip(keys, best, strict=True)), "score": means[best], "tried": len(means)}
-    if not result:
-        raise BenchmarkError("no validation run was finished, so nothing can be chosen")
+        default = _mean(unchanged[method]) if method in unchanged else None
+        keys = tried.axes(methods.entry(method))
+        result[method] = Choice(dict(zip(keys, best, strict=True)), means[best], default, len(means))
     return result
 
 
-def write_choice(path: Path, choice: dict[str, dict[str, Any]], command: str) -> list[str]:
+def _value(record: Record, key: str) -> Any:
+    return getattr(record.spec, key) if hasattr(record.spec, key) else record.spec.params[key]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list[str]:
     """Write the chosen settings as TOML, each with the command that chose it; methods chosen before and not now are kept.
 
     Returns:
         A line for each method whose earlier settings were others.
     """
-    import tomllib
-
     before = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {"method": {}, "chosen": {}}
     settings, chosen = before["method"], before["chosen"]
     replaced = []
-    for method, values in choice.items():
-        values = dict(values)
-        score, tried = values.pop("score"), values.pop("tried")
-        if settings.get(method, values) != values:
-            replaced.append(f"{method}: {_listed(values)} replaces {_listed(settings[method])}")
-        settings[method] = values
-        chosen[method] = {"by": command, "validation_map_at_r": round(score, 4), "values_finished": tried}
+    for method, found in choice.items():
+        if settings.get(method, found.values) != found.values:
+            replaced.append(f"{method}: {_listed(found.values)} replaces {_listed(settings[method])}")
+        settings[method] = found.values
+        chosen[method] = {"by": command, "validation_map_at_r": round(found.score, 4)}
+        if found.default is not None:
+            chosen[method]["validation_map_at_r_default"] = round(found.default, 4)
+        chosen[method]["values_finished"] = found.finished
     lines = [
         "# Written by `benchmark tune`: what did best, by MAP@R, on held-out training classes. Settings first, then how they were chosen."
     ]
@@ -69,11 +219,42 @@ def write_choice(path: Path, choice: dict[str, dict[str, Any]], command: str) ->
     return replaced
 
 
-def _listed(values: dict[str, Any]) -> str:
+def choice_table(choice: Mapping[str, Choice], tried: Grid | Search) -> Table:
+    """What was chosen, for people; a value at the edge of what was tried may not be the best there is."""
+    from rich.table import Table
+
+    table = Table("method", "chosen", "MAP@R %", "of the default %", "", title="chosen on held-out training classes")
+    for method, found in choice.items():
+        axes = tried.axes(methods.entry(method))
+        edges = [key for key, axis in axes.items() if at_edge(found.values[key], axis)]
+        note = f"at the edge of what was tried of {', '.join(edges)}: widen it" if edges else ""
+        default = "" if found.default is None else f"{100 * found.default:.2f}"
+        table.add_row(method, _listed(found.values), f"{100 * found.score:.2f}", default, note)
+    return table
+
+
+def at_edge(value: Any, axis: Axis) -> bool:
+    """Whether better values may lie beyond: in the outer 5 % of a range, in log scale, or at an end of three or more numbers."""
+    if isinstance(axis, Range):
+        margin = (axis.high / axis.low) ** MARGIN
+        return not axis.low * margin <= value <= axis.high / margin
+    numbers = [choice for choice in axis if isinstance(choice, int | float) and not isinstance(choice, bool)]
+    return len(axis) == len(numbers) > 2 and value in (min(numbers), max(numbers))
+
+
+def tune_command(options: Mapping[str, object]) -> str:
+    """The command line of these options, to be recorded. One that is None is left out; one of several values is repeated."""
+    words = ["python", "-m", "benchmark", "tune"]
+    for option, given in options.items():
+        values = given if isinstance(given, tuple) else () if given is None else (given,)
+        for value in values:
+            words += [option, str(value)]
+    return shlex.join(words)
+
+
+def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if isinstance(value, str) else repr(value)
+    return json.dumps(value, ensure_ascii=False)  # of scalars and flat lists, JSON is TOML

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,81 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     result = cli(*again)
     assert "replaces lr=" in result.out and presets.read_tuned(path)["rkd-da"]["lr"] == chosen["rkd-da"]["lr"] / 2
     assert presets.read_tuned(path)["triplet"] == chosen["triplet"]
+
+
+def test_tune_by_random_search(cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark import presets
+
+    monkeypatch.setattr(presets, "TUNED", tmp_path / "tuned")
+    path = tmp_path / "tuned" / "smoke-tiny.toml"
+    words = ["tune", *(word for word in smoke[1:] if word not in ("--seeds", "0"))]
+    result = cli(*words, "--trials", "3", "--methods", "rkd-da,triplet", "--steps", "8")
+    assert result.code == 0, result.err
+    folder = tmp_path / "tiny" / "smoke"
+    found = [record for record in Store(folder, "tuning") if record.spec.dim == 8]
+    runs = {name: {r.spec.lr: r for r in found if r.spec.method == name} for name in ("rkd-da", "triplet")}
+    assert runs["rkd-da"].keys() == runs["triplet"].keys() and len(runs["triplet"]) == 3  # the same rates for both
+    assert len({r.spec.params["angle_weight"] for r in runs["rkd-da"].values()}) == 3
+
+    document = tomllib.loads(path.read_text())
+    for method, own in (("rkd-da", "angle_weight"), ("triplet", "margin")):
+        best = max(runs[method].values(), key=lambda r: r.metrics["map@r"])
+        expected = {"lr": best.spec.lr, "weight_decay": best.spec.weight_decay, own: best.spec.params[own]}
+        assert document["method"][method] == expected
+        (default,) = (r for r in runs[method].values() if r.spec.lr == 3e-3)  # of the preset
+        assert default.spec.params == methods.entry(method).defaults
+        assert document["chosen"][method] == {
+            "by": "python -m benchmark tune --dataset tiny --preset smoke --methods rkd-da,triplet --steps 8 --trials 3",
+            "validation_map_at_r": round(best.metrics["map@r"], 4),
+            "validation_map_at_r_default": round(default.metrics["map@r"], 4),
+            "values_finished": 3,
+        }
+        assert f"{100 * default.metrics['map@r']:.2f}" in result.out and f"{own}={expected[own]}" in result.out
+
+    table = (folder / "tuning.csv").read_bytes()
+    assert {"lr", "weight_decay", "params.angle_weight", "params.margin"} <= set(
+        table.decode().split("\n")[0].split(",")
+    )
+    (folder / "tuning.csv").unlink()
+    assert cli("report", "--results", folder).code == 0 and (folder / "tuning.csv").read_bytes() == table
+
+    # More trials are those that are done, and new ones.
+    more = cli(*words, "--trials", "5", "--methods", "rkd-da,triplet", "--steps", "8", "--dry-run")
+    assert more.code == 0 and "7 done, 4 to run" in more.out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--preset smoke --grid lr=1,2 --trials 3", ["--grid", "--trials", "exclude"]),
+        ("--preset smoke --trials 0", ["--trials", "at least 1"]),
+        ("--preset smoke --trials many", ["--trials", "many"]),
+        ("--preset bare --trials 3", ["'bare'", "no [search]", "--grid"]),
+        ("--preset reserved --trials 3", ["dim cannot be set", "--dims"]),
+        ("--preset smoke --trials 3 --set lr=1e-3", ["lr is both set and tuned"]),
+        ("--preset smoke --trials 3 --set rkd-da.angle_weight=1", ["rkd-da.angle_weight is both set and tuned"]),
+        ("--preset smoke --grid steps=1,2 --steps 3", ["steps is both set and tuned"]),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_search(
+    cli: Cli, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, expected: list[str]
+) -> None:
+    from benchmark import presets
+
+    smoke, search = (presets.FOLDER / "smoke.toml").read_text().split("[search]")
+    (tmp_path / "smoke.toml").write_text(f"{smoke}[search]{search}")
+    (tmp_path / "bare.toml").write_text(smoke)
+    (tmp_path / "reserved.toml").write_text(f"{smoke}[search]\ndim = [4, 8]\n")
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    words = f"tune --dataset tiny --data {data_dir} --results {tmp_path / 'out'} {words}"
+    assert_one_line(cli(*words.split()), 2, *expected)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_another_method_searches_may_be_set(cli: Cli, smoke: list[str]) -> None:
+    words = ["tune", *(word for word in smoke[1:] if word not in ("--seeds", "0")), "--trials", "2", "--dry-run"]
+    result = cli(*words, "--methods", "rkd-d,attention", "--set", "rkd-d.weight=2", "--set", "teacher.lr=1e-3")
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize(

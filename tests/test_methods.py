@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from benchmark import methods
-from benchmark.errors import UsageError
+from benchmark.errors import BenchmarkError, UsageError
 from benchmark.methods.base import Batch, Features, Method, Widths, distances
 from benchmark.methods.rkd import angles, scaled_distances
 
@@ -68,11 +69,31 @@ def tensors(of: Features) -> tuple[Tensor, ...]:
 def test_catalogue_is_what_the_classes_say() -> None:
     for name, entry in methods.catalogue().items():
         cls = methods.load(name)
-        declared = (cls.name, cls.kind, cls.reference, cls.needs, cls.optional, cls.normalize, cls.trained)
-        assert declared == (
-            entry.name, entry.kind, entry.reference, entry.needs, entry.optional, entry.normalize, entry.trained,
-        )  # fmt: skip
+        for field in ("name", "kind", "reference", "needs", "optional", "normalize", "trained", "search"):
+            assert getattr(cls, field) == getattr(entry, field), field
         assert entry.reference and entry.summary and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
+
+
+@pytest.mark.parametrize("name", methods.catalogue())
+def test_what_is_searched_lies_around_the_published_value(name: str) -> None:
+    entry = methods.entry(name)
+    for key, (low, high) in entry.search.items():
+        assert key in entry.defaults, f"{key} is no hyper-parameter"
+        assert isinstance(entry.defaults[key], float), f"{key}: only numbers with fractions have ranges"
+        assert 0 < low <= entry.defaults[key] <= high and low < high, key
+
+
+def test_a_method_file_whose_range_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalogue reads the source without running it, and says so in one line."""
+    source = 'class A:\n    name = "a"\n    kind = "none"\n    reference = "-"\n    search = {"weight": (1.0, 10**2)}\n'
+    (tmp_path / "a.py").write_text(source)
+    monkeypatch.setattr(methods, "__file__", str(tmp_path / "__init__.py"))
+    methods.catalogue.cache_clear()
+    try:
+        with pytest.raises(BenchmarkError, match=r"a\.py, line 1: .* literals"):
+            methods.catalogue()
+    finally:
+        methods.catalogue.cache_clear()
 
 
 def test_unknown_method_names_the_nearest() -> None:

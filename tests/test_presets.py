@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from pydantic import ValidationError
 
 from benchmark import cards, presets
 from benchmark.cards import Card
@@ -108,7 +111,8 @@ def test_the_teacher_is_trained_where_a_method_needs_it() -> None:
 
 
 def test_a_tuning_grid_is_one_student_a_value() -> None:
-    _, *students = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], seeds=[0], tune={"lr": [1e-3, 1e-2]})
+    rates = [{"lr": 1e-3}, {"lr": 1e-2}]
+    _, *students = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], seeds=[0], variants=lambda entry: rates)
     assert {s.lr for s in students} == {1e-3, 1e-2} and len(students) == 2
 
 
@@ -134,3 +138,31 @@ def test_groups_of_methods() -> None:
     assert set(relational) | set(presets.select(["individual"], preset)) == set(everything)
     with pytest.raises(UsageError, match="did you mean 'individual'"):
         presets.select(["individul"], preset)
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"lr": {"low": 1e-1, "high": 1e-4}}, "not below"),
+        ({"lr": {"low": 0.1, "high": 0.1}}, "not below"),
+        ({"lr": {"low": 0.0, "high": 0.1}}, "greater than 0"),
+        ({"lr": {"low": 0.1}}, "required"),
+        ({"lr": {"low": 0.1, "high": 1.0, "log": True}}, "not permitted"),
+        ({"lr": []}, "at least 1"),
+        ({"lrr": [1, 2]}, "lrr is no field"),
+        ({"steps": {"low": 10, "high": 100}}, "steps takes no fractions"),
+    ],
+)
+def test_mistakes_in_a_search_space(search: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        presets.Preset.model_validate({**presets.load("smoke").model_dump(), "search": search})
+
+
+def test_a_preset_file_with_a_mistake_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (presets.FOLDER / "smoke.toml").read_text()
+    (tmp_path / "smoke.toml").write_text(text.replace("lr = { low = 1e-4,", "lr = { low = 2.0,"))
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    with pytest.raises(
+        UsageError, match=r"smoke\.toml is not a preset: search\.lr.*low \(2\) is not below high \(0\.1\)"
+    ):
+        presets.load("smoke")

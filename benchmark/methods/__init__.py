@@ -33,6 +33,7 @@ class Entry:
     normalize: bool
     trained: bool
     defaults: dict[str, Any]  # keyword-only arguments of __init__: the hyper-parameters, as published
+    search: dict[str, tuple[float, float]]  # of some of these: low and high of what a random search draws from
     module: str
     cls: str
 
@@ -51,7 +52,11 @@ def catalogue() -> dict[str, Entry]:
         except SyntaxError as error:
             raise BenchmarkError(f"{path}, line {error.lineno}: {error.msg}") from error
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and (found := _entry(node, path.stem)) is not None:
+            try:
+                found = _entry(node, path.stem) if isinstance(node, ast.ClassDef) else None
+            except ValueError as error:  # literal_eval
+                raise BenchmarkError(f"{path}, line {node.lineno}: what a method declares must be literals") from error
+            if found is not None:
                 if found.name in entries:
                     files = f"{entries[found.name].module}.py and {path.name}"
                     raise BenchmarkError(f"two methods are called {found.name!r}: in {files} of {path.parent}")
@@ -86,14 +91,15 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
     for item in node.body:
         if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
             declared[item.targets[0].id] = item.value
+        elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
+            declared[item.target.id] = item.value
         elif isinstance(item, ast.FunctionDef) and item.name == "__init__":
             pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
             defaults = {argument.arg: ast.literal_eval(value) for argument, value in pairs if value is not None}
     if "name" not in declared:
         return None
-    literal = {
-        key: ast.literal_eval(value) for key, value in declared.items() if isinstance(value, ast.Constant | ast.Tuple)
-    }
+    names = ("name", "kind", "reference", "needs", "normalize", "trained", "search")
+    literal = {key: ast.literal_eval(declared[key]) for key in names if key in declared}
     return Entry(
         name=literal["name"],
         kind=literal["kind"],
@@ -104,6 +110,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
         normalize=literal.get("normalize", True),
         trained=literal.get("trained", True),
         defaults=defaults,
+        search=literal.get("search", {}),
         module=module,
         cls=node.name,
     )

@@ -5,6 +5,8 @@ Zagoruyko, Komodakis: Paying More Attention to Attention, ICLR 2017, arXiv 1612.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,6 +33,7 @@ class Attention(Method):
     kind = "individual"
     reference = "Zagoruyko and Komodakis, Paying More Attention to Attention, ICLR 2017, arXiv 1612.03928; weight 50 of Park et al. 2019"
     needs = ("embedding", "maps", "labels")
+    search: ClassVar = {"weight": (5.0, 500.0)}
 
     def __init__(
         self, student: Widths, teacher: Widths, classes: int, *, weight: float = 50.0, margin: float = 0.2

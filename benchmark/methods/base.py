@@ -66,6 +66,10 @@ class Method(nn.Module):
     optional: ClassVar[tuple[str, ...]] = ()  # what it reads where there is: maps are none in streams of features
     normalize: ClassVar[bool] = True  # whether the student's embedding is l2-normalised where the method was published
     trained: ClassVar[bool] = True  # False: the network is evaluated as it is at step 0
+    # Hyper-parameters that `tune --trials` draws, log-uniformly from low to high; the default lies between. Not inherited: the
+    # catalogue reads each class by itself. Leave out what trades nothing off: the weight of a method's only loss (rkd-d, rkd-a)
+    # changes next to nothing, since the step of Adam does not depend on the scale of the loss.
+    search: ClassVar[dict[str, tuple[float, float]]] = {}
     rate: float = 1.0  # learning rate of the method's own parameters, in units of the head's
 
     def __init__(self, student: Widths, teacher: Widths | None, classes: int) -> None:

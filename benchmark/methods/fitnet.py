@@ -5,6 +5,8 @@ Romero et al.: FitNets: Hints for Thin Deep Nets, ICLR 2015, arXiv 1412.6550.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,6 +40,7 @@ class FitNet(Method):
     )
     needs = ("embedding", "labels")
     optional = ("maps", "pooled")
+    search: ClassVar = {"hint_share": (0.1, 0.9)}
 
     def __init__(
         self, student: Widths, teacher: Widths, classes: int, *, hint_share: float = 0.5, margin: float = 0.2

@@ -6,6 +6,7 @@ Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, NIPS worksh
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,7 @@ class Hinton(Method):
     kind = "individual"
     reference = "Hinton et al., Distilling the Knowledge in a Neural Network, NIPS workshop 2014, arXiv 1503.02531"
     needs = ("embedding", "labels")
+    search: ClassVar = {"weight": (0.1, 10.0), "temperature": (1.0, 16.0)}
 
     def __init__(
         self,

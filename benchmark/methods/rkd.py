@@ -5,6 +5,8 @@ Park, Kim, Lu, Cho: Relational Knowledge Distillation, CVPR 2019, arXiv 1904.050
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,6 +52,7 @@ class RKD(Method):
     kind = "relational"
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7 and 9"
     normalize = False
+    search: ClassVar = {"angle_weight": (0.2, 20.0)}  # beside a distance weight of 1: the ratio is what counts
 
     def __init__(
         self, student: Widths, teacher: Widths, classes: int, *, distance_weight: float = 1.0, angle_weight: float = 2.0
@@ -77,6 +80,7 @@ class RKDDistance(RKD):
     kind = "relational"
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7"
     normalize = False
+    search: ClassVar = {}
 
     def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0) -> None:
         super().__init__(student, teacher, classes, distance_weight=weight, angle_weight=0.0)
@@ -89,6 +93,7 @@ class RKDAngle(RKD):
     kind = "relational"
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 9"
     normalize = False
+    search: ClassVar = {}
 
     def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0) -> None:
         super().__init__(student, teacher, classes, distance_weight=0.0, angle_weight=weight)

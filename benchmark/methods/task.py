@@ -44,6 +44,7 @@ class Triplet(TaskLoss):
     reference = (
         "Schroff et al., FaceNet, CVPR 2015; Wu et al., Sampling Matters, ICCV 2017 (cutoff 0.5, nonzero loss 1.4)"
     )
+    search: ClassVar = {"margin": (0.05, 0.8)}
 
     def __init__(
         self,

@@ -6,20 +6,38 @@ import contextlib
 import itertools
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .. import methods
 from ..cards import Card
 from ..errors import UsageError, unknown
-from ..spec import Scalar, Spec
+from ..spec import Frozen, Scalar, Spec
 
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"
 Settings = dict[str, Any]
+Variants = Callable[[methods.Entry], Sequence[Settings]]
+
+
+class Range(Frozen):
+    """Numbers from `low` to `high`, all orders of magnitude alike (log-uniform)."""
+
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _order(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) is not below high ({self.high:g})")
+        return self
+
+
+Choices = Annotated[tuple[Scalar, ...], Field(min_length=1)]
+Axis = Range | Choices
 
 
 class Overrides(BaseModel):
@@ -36,7 +54,8 @@ class Preset(BaseModel):
     """A protocol: `shared` settings, then those of the `teacher` and of every `student`, then those of a `method`.
 
     A list in a method's settings stands for one run a value (RKD with and without l2). `dataset` changes settings by a card's name or
-    layout.
+    layout. `search` is what `tune --trials` draws from: a Range or a list of values by field of Spec; what it draws of the
+    hyper-parameters is said by the methods.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,6 +70,17 @@ class Preset(BaseModel):
     student: Settings
     method: dict[str, Settings] = {}
     dataset: dict[str, Overrides] = {}
+    search: dict[str, Axis] = {}
+
+    @field_validator("search")
+    @classmethod
+    def _search(cls, search: dict[str, Axis]) -> dict[str, Axis]:
+        for key, axis in search.items():
+            if key not in Spec.model_fields:
+                raise ValueError(f"{key} is no field of a run; a method's own ranges are in its file")
+            if isinstance(axis, Range) and Spec.model_fields[key].annotation is not float:
+                raise ValueError(f"{key} takes no fractions; give a list of values")
+        return search
 
 
 def names() -> list[str]:
@@ -58,10 +88,20 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Preset:
-    """The preset of that name; a UsageError with the nearest name where there is none."""
+    """The preset of that name.
+
+    Raises:
+        UsageError: there is none (the message has the nearest name), or its file is not a preset.
+    """
     if name not in names():
         raise unknown("preset", name, names())
-    return Preset.model_validate({"name": name, **tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))})
+    path = FOLDER / f"{name}.toml"
+    try:
+        return Preset.model_validate({"name": name, **tomllib.loads(path.read_text(encoding="utf-8"))})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path} is not a preset: {place}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def tuned_path(preset: Preset, card: Card) -> Path:
@@ -129,15 +169,15 @@ def grid(
     assignments: Mapping[str, Scalar],
     stream: Settings,
     tuned: Mapping[str, Settings],
-    tune: Mapping[str, Sequence[Scalar]] | None = None,
+    variants: Variants | None = None,
 ) -> list[Spec]:
-    """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x value to tune).
+    """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x variant).
 
     Args:
         assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method.
         stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation.
         tuned: settings by method (`read_tuned`).
-        tune: field or hyper-parameter -> values: one student a value.
+        variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.Search`).
     """
     override = preset.dataset.get(card.name) or preset.dataset.get(card.layout) or Overrides()
     by_target = _targets(assignments)
@@ -168,19 +208,12 @@ def grid(
             **by_target.get(name, {}),
             **stream,
         }
-        for variant in _expand(base):
-            for values in itertools.product(*(tune or {}).values()) if entry.trained else [()]:
-                for dim, seed in itertools.product(dims, seeds):
-                    settings = {
-                        **variant,
-                        **dict(zip(tune or {}, values, strict=False)),
-                        "method": name,
-                        "dim": dim,
-                        "seed": seed,
-                    }
-                    if not entry.trained:
-                        settings = _untrained(settings)
-                    specs.append(_spec(settings, {"teacher": teacher} if entry.needs_teacher else {}))
+        tried = variants(entry) if variants and entry.trained else [{}]
+        for form, variant, dim, seed in itertools.product(_expand(base), tried, dims, seeds):
+            settings = {**form, **variant, "method": name, "dim": dim, "seed": seed}
+            if not entry.trained:
+                settings = _untrained(settings)
+            specs.append(_spec(settings, {"teacher": teacher} if entry.needs_teacher else {}))
     return list({spec.id: spec for spec in specs}.values())
 
 

@@ -1,0 +1,239 @@
+"""What is tried is drawn fairly and reproducibly, and the best of it, by validation classes, is what later runs use."""
+
+from __future__ import annotations
+
+import io
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import tiny_spec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from benchmark import cards, methods, presets, tuning
+from benchmark.errors import BenchmarkError, UsageError
+from benchmark.presets import Range
+from benchmark.store import Evaluation, Record
+from benchmark.tuning import Choice, Grid, Search
+
+SMOKE = presets.load("smoke")
+SEARCHING = [entry for entry in methods.catalogue().values() if entry.search]
+RKD, TRIPLET, RKD_D = map(methods.entry, ("rkd-da", "triplet", "rkd-d"))
+Numbers = st.floats(1e-8, 1e8)
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> Range:
+    """Wide ones, and some so narrow that a rounded number may lie outside."""
+    low = draw(Numbers)
+    return Range(low=low, high=low * draw(st.floats(1.0001, 1.01) | st.floats(1.0001, 1e6)))
+
+
+@given(ranges(), st.integers(0, 2**63))
+def test_a_draw_lies_in_its_range_and_reads_well(axis: Range, seed: int) -> None:
+    value = tuning.draw(axis, seed)
+    assert isinstance(value, float) and axis.low <= value <= axis.high
+    assert value in (axis.low, axis.high) or float(f"{value:.3g}") == value
+    assert tuning.draw(axis, seed) == value
+
+
+@given(st.lists(st.sampled_from([1, 2.5, True, "cosine"]), min_size=1, max_size=4), st.integers(0, 2**63))
+def test_a_draw_of_choices_is_one_of_them(choices: list[Any], seed: int) -> None:
+    value = tuning.draw(tuple(choices), seed)
+    assert any(value is choice for choice in choices)
+
+
+def test_draws_are_log_uniform() -> None:
+    draws = [tuning.draw(Range(low=1e-4, high=1e-1), seed) for seed in range(600)]
+    for exponent in (-4, -3, -2):  # a third in each decade, give or take four standard deviations
+        assert 154 <= sum(10.0**exponent <= value < 10.0 ** (exponent + 1) for value in draws) <= 246  # type: ignore[operator]
+    assert {tuning.draw(("a", "b", "c"), seed) for seed in range(60)} == {"a", "b", "c"}
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 99), st.integers(1, 8), st.integers(1, 8))
+def test_shared_draws_are_equal_for_all_methods_and_for_any_number_of_trials(seed: int, few: int, more: int) -> None:
+    few, more = sorted((few, more))
+    shared = {"lr": Range(low=1e-4, high=1e-1), "batch": (16, 32)}
+    reference = Search(shared, seed, more).variants(RKD_D)
+    assert len(reference) == more and reference[0] == {}
+    for entry in SEARCHING:
+        search = Search(shared, seed, more)
+        drawn = search.variants(entry)
+        assert [{key: one[key] for key in shared} for one in drawn[1:]] == reference[1:]
+        assert drawn[:few] == Search(shared, seed, few).variants(entry)
+        assert all(one.keys() == search.axes(entry).keys() == {*shared, *entry.search} for one in drawn[1:])
+        assert all(low <= one[key] <= high for one in drawn[1:] for key, (low, high) in entry.search.items())
+        alone = Search({"lr": shared["lr"]}, seed, more).variants(entry)
+        assert [one["lr"] for one in alone[1:]] == [one["lr"] for one in drawn[1:]]
+
+
+def test_draws_differ_by_trial_seed_key_and_method() -> None:
+    axis = Range(low=1e-4, high=1e-1)
+    first, second = (Search({"lr": axis, "weight_decay": axis}, seed, 20).variants(RKD_D)[1:] for seed in (0, 1))
+    drawn = [one[key] for search in (first, second) for one in search for key in one]
+    assert len(set(drawn)) > 0.9 * len(drawn) == 0.9 * 76
+    twin = replace(RKD, name="twin")
+    mine, theirs = (Search({}, 0, 20).variants(entry)[1:] for entry in (RKD, twin))
+    assert all(one != other for one, other in zip(mine, theirs, strict=True))
+
+
+def test_a_grid_is_all_combinations() -> None:
+    grid = Grid(tuning.parse_grid(["lr=1e-3,1e-2", "schedule=cosine,constant"]))
+    assert grid.variants(RKD) == grid.variants(TRIPLET)
+    assert grid.variants(RKD)[1] == {"lr": 1e-3, "schedule": "constant"} and len(grid.variants(RKD)) == 4
+
+
+def test_ranges_of_a_method_that_are_none() -> None:
+    for bounds in ((0.0, 1.0), (2.0, 1.0), (1.0,), 1.0):
+        broken = replace(RKD, search={"angle_weight": bounds})  # type: ignore[dict-item]
+        with pytest.raises(BenchmarkError, match=r"methods/rkd\.py: search of angle_weight"):
+            Search({}, 0, 2).variants(broken)
+
+
+def test_what_the_words_ask_for() -> None:
+    bare = SMOKE.model_copy(update={"search": {}})
+    found, option = tuning.asked((), None, 3, SMOKE)
+    assert found == Search(SMOKE.search, 3, 20) and option == {"--trials": 20}
+    assert tuning.asked((), 7, 3, SMOKE)[0] == Search(SMOKE.search, 3, 7)
+    found, option = tuning.asked((), None, 0, bare)
+    assert found == Grid({"lr": [1e-4, 3e-4, 1e-3, 3e-3]}) and option == {"--grid": ("lr=1e-4,3e-4,1e-3,3e-3",)}
+    assert tuning.asked(("lr=1",), None, 0, SMOKE)[0] == Grid({"lr": [1]})
+    for words in ((("lr=1",), 3, 0, SMOKE), ((), 0, 0, SMOKE), ((), 3, 0, bare)):
+        with pytest.raises(UsageError):
+            tuning.asked(*words)
+
+
+def test_a_search_is_one_student_a_trial_and_keeps_what_it_does_not_draw() -> None:
+    search = Search(SMOKE.search, 0, 4)
+    words: dict[str, Any] = {"dims": [8], "seeds": [0], "assignments": {}, "tuned": {}, "stream": {"dataset": "tiny"}}
+    _, *students = presets.grid(
+        SMOKE, cards.load("tiny"), chosen=["untrained", "rkd-da"], variants=search.variants, **words
+    )
+    untrained, *drawn = students
+    assert untrained.steps == 0 and len(drawn) == 4
+    plain = presets.grid(SMOKE, cards.load("tiny"), chosen=["rkd-da"], **words)[-1]
+    assert drawn[0] == plain
+    for student, variant in zip(drawn[1:], search.variants(RKD)[1:], strict=True):
+        fields = {key: variant[key] for key in ("lr", "weight_decay")}
+        assert student == plain.replace(**fields, params={**plain.params, "angle_weight": variant["angle_weight"]})
+
+
+def record(method: str, score: float, **changes: Any) -> Record:
+    """A validation run of that MAP@R."""
+    changes = {"evaluation": "validation", **changes}
+    params = {**methods.entry(method).defaults, **changes.pop("params", {})}
+    spec = tiny_spec(method, params=params, **changes)
+    metrics = {"recall@1": score, "map@r": score}
+    return Record(
+        id=spec.id, spec=spec, evaluation=Evaluation(l2=metrics, cosine=metrics, queries=9, dropped=0, gallery=9), loss=0.5,
+        parameters=1, seconds={}, data="f00d", weights="", teacher=None, environment={},
+    )  # fmt: skip
+
+
+SEARCH = Search({"lr": Range(low=1e-4, high=1e-1)}, 0, 4)
+TRIED = [
+    record("rkd-da", 0.30),
+    record("rkd-da", 0.42, lr=2e-3, params={"angle_weight": 7.0}),
+    record("rkd-da", 0.41, lr=2e-3, params={"angle_weight": 0.5}),
+    record("triplet", 0.50),
+    record("triplet", 0.40, lr=2e-3, params={"margin": 0.4}),
+]
+DEFAULTS = {TRIED[0].id, TRIED[3].id}
+
+
+def test_the_best_is_chosen_for_each_method() -> None:
+    found = tuning.choose(TRIED[::-1], SEARCH, DEFAULTS)
+    assert found == {
+        "rkd-da": Choice({"lr": 2e-3, "angle_weight": 7.0}, 0.42, 0.30, 3),
+        "triplet": Choice({"lr": 1e-2, "margin": 0.2}, 0.50, 0.50, 2),
+    }
+    assert tuning.choose(TRIED, Grid({"lr": [1e-2, 2e-3]}))["rkd-da"] == Choice(
+        {"lr": 2e-3}, pytest.approx(0.415), None, 2
+    )
+    without = [one for one in TRIED if one.id not in DEFAULTS]  # they did not finish
+    assert tuning.choose(without, SEARCH, DEFAULTS)["triplet"] == Choice({"lr": 2e-3, "margin": 0.4}, 0.40, None, 1)
+
+
+def test_dimensions_count_together() -> None:
+    wide = [record("rkd-d", 0.1, dim=12), record("rkd-d", 0.5, lr=2e-3, dim=12)]
+    found = tuning.choose([record("rkd-d", 0.6), record("rkd-d", 0.4, lr=2e-3), *wide], SEARCH, {wide[0].id})
+    assert found == {"rkd-d": Choice({"lr": 2e-3}, pytest.approx(0.45), 0.1, 2)}
+
+
+def test_nothing_is_chosen_from_nothing_or_from_test_classes() -> None:
+    with pytest.raises(BenchmarkError, match="nothing can be chosen"):
+        tuning.choose([], SEARCH)
+    with pytest.raises(ValueError, match="test classes"):
+        tuning.choose([record("triplet", 0.5, evaluation="test")], SEARCH)
+
+
+def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
+    path = tmp_path / "tuned" / "smoke-tiny.toml"
+    assert tuning.write_choice(path, tuning.choose(TRIED, SEARCH, DEFAULTS), "the command --trials 4") == []
+    tuned = presets.read_tuned(path)
+    assert tuned == {"rkd-da": {"lr": 2e-3, "angle_weight": 7.0}, "triplet": {"lr": 1e-2, "margin": 0.2}}
+    assert tomllib.loads(path.read_text())["chosen"]["rkd-da"] == {
+        "by": "the command --trials 4",
+        "validation_map_at_r": 0.42,
+        "validation_map_at_r_default": 0.3,
+        "values_finished": 3,
+    }
+    student = presets.grid(
+        SMOKE, cards.load("tiny"), chosen=["rkd-da"], dims=[8], seeds=[0], assignments={}, stream={"dataset": "tiny"}, tuned=tuned
+    )[-1]  # fmt: skip
+    assert student.lr == 2e-3 and student.params == {"distance_weight": 1.0, "angle_weight": 7.0}
+
+    said = tuning.write_choice(path, {"rkd-da": Choice({"lr": 0.5}, 0.9, None, 1)}, "another")
+    assert said == ["rkd-da: lr=0.5 replaces lr=0.002, angle_weight=7.0"]
+    assert presets.read_tuned(path) == {"rkd-da": {"lr": 0.5}, "triplet": tuned["triplet"]}
+    assert "validation_map_at_r_default = 0.3\n" not in path.read_text()
+
+
+def test_values_of_every_type_survive_the_file(tmp_path: Path) -> None:
+    values = {"normalize": True, "batch": 32, "lr": 1e-05, "schedule": 'a "b" \\ é', "milestones": [0.5, 0.75]}
+    tuning.write_choice(tmp_path / "t.toml", {"triplet": Choice(values, 0.5, None, 1)}, 'echo "x"')
+    assert presets.read_tuned(tmp_path / "t.toml") == {"triplet": values}
+
+
+@pytest.mark.parametrize(
+    ("value", "axis", "expected"),
+    [
+        (1.40e-4, Range(low=1e-4, high=1e-1), True),  # 5 % of three decades: a factor of 1.413
+        (1.42e-4, Range(low=1e-4, high=1e-1), False),
+        (7.00e-2, Range(low=1e-4, high=1e-1), False),
+        (7.10e-2, Range(low=1e-4, high=1e-1), True),
+        (1.0, Range(low=1e-4, high=1e-1), True),  # a preset's own setting may lie outside
+        (0.0, Range(low=1e-4, high=1e-1), True),
+        (3, (1, 2, 3), True),
+        (2, (3, 2, 1), False),
+        (1, (1, 2), False),  # of two, both are ends
+        ("a", ("a", "b", "c"), False),
+        (True, (True, False), False),
+    ],
+)
+def test_edges(value: object, axis: presets.Axis, expected: bool) -> None:
+    assert tuning.at_edge(value, axis) is expected
+
+
+def test_the_table_says_what_tuning_brought_and_where_to_widen() -> None:
+    console = Console(width=160, record=True, file=io.StringIO())
+    best = {
+        "rkd-da": Choice({"lr": 9e-2, "angle_weight": 7.0}, 0.42, 0.305, 3),
+        "triplet": Choice({"lr": 1e-2, "margin": 0.2}, 0.5, None, 2),
+    }
+    console.print(tuning.choice_table(best, SEARCH))
+    rkd, triplet = (line for line in console.export_text().splitlines() if "margin" in line or "angle_weight" in line)
+    for text in ("lr=0.09, angle_weight=7.0", "42.00", "30.50", "at the edge of what was tried of lr: widen it"):
+        assert text in rkd
+    assert "50.00" in triplet and "edge" not in triplet
+
+
+def test_the_recorded_command() -> None:
+    options = {"--dataset": "my set", "--dims": None, "--steps": 8, "--grid": ("lr=1,2", "batch=8"), "--set": ()}
+    expected = "python -m benchmark tune --dataset 'my set' --steps 8 --grid lr=1,2 --grid batch=8"
+    assert tuning.tune_command(options) == expected
