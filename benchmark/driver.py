@@ -37,11 +37,17 @@ class Driver:
 
     def announce(self, specs: Sequence[Spec]) -> list[Spec]:
         """Print what is done and what is to do; the latter."""
+        for record in self.store.adopt(spec for spec in specs if not self.store.done(spec)):
+            self.say(
+                f"{record.spec.label}: taken over from another preset, Recall@1 {100 * record.metrics['recall@1']:.2f} %"
+            )
         missing = self.store.missing(specs)
         again = sum(self.store.done(spec) for spec in missing)
         left = sum(not self.store.done(spec) for spec in specs)
         why = f" ({self.plan.why})" if self.plan.why else ""
         self.say(f"{self.plan.name}, preset {self.plan.preset.name}{why}: {len(specs) - left} done, {left} to run")
+        for name in self.plan.left_out:
+            self.say(f"{name} does not apply: it {self.plan.why_left_out}")
         self._say_tuned(specs)
         if again:
             self.say(f"{again} done before, trained again: a teacher whose weights are not on this machine")

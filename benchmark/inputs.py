@@ -16,8 +16,9 @@ from .data import DataSet, Split
 from .data.batches import Batches, Sampler, centre_crop
 from .data.features import features
 from .spec import Spec, Stream, derive
-from .train import Drawn, autocast
-from .weights import digest, load_encoder, serialized, without_trunk
+from .store import digest
+from .train import Drawn, autocast, seeded
+from .weights import load_encoder, serialized, without_trunk
 from .workspace import Workspace
 
 
@@ -78,7 +79,7 @@ class FeatureInputs:
     def __init__(self, dataset: DataSet, group: Sequence[Spec], workspace: Workspace) -> None:
         self.stream: Stream = group[0]
         self.workspace = workspace
-        self.sampler = Sampler(dataset.train.labels, self.stream)
+        self.train = dataset.train
         found: dict[object, Source] = {}
         self._sources: dict[str, Source] = {}
         for spec in _readers(group):
@@ -86,9 +87,9 @@ class FeatureInputs:
             if origin not in found:
                 found[origin] = _source(spec, workspace)
             self._sources[spec.id] = found[origin]
-        self._train = {
-            source.key: self._features(source, dataset.train, self.stream.views) for source in found.values()
-        }
+        if self.stream.steps:
+            self.sampler = Sampler(dataset.train.labels, self.stream)
+            self._views = {s.key: self._features(s, dataset.train, self.stream.views) for s in found.values()}
         for source, split in itertools.product(found.values(), dataset.splits):
             self._features(source, split, 1)
 
@@ -102,8 +103,8 @@ class FeatureInputs:
     def draw(self, step: int) -> Drawn:
         rows = self.sampler.index(step)
         views = np.random.default_rng(derive(self.stream.seed, "view", step)).integers(0, self.stream.views, len(rows))
-        drawn = {key: features[rows, views] for key, features in self._train.items()}
-        return Drawn(lambda spec: drawn[self._sources[spec.id].key], self.sampler.labels[rows], rows)
+        drawn = {key: features[rows, views] for key, features in self._views.items()}
+        return Drawn(lambda spec: drawn[self._sources[spec.id].key], self.train.labels[rows], rows)
 
     def plain(self, spec: Spec, split: Split) -> np.ndarray:
         return self._features(self._sources[spec.id], split, 1)[:, 0]
@@ -155,7 +156,8 @@ def _source(spec: Spec, workspace: Workspace) -> Source:
         network = load_encoder(run, workspace.store, workspace.device).trunk
         assert network is not None
     else:
-        network = trunk(spec.backbone, spec.pretrained).to(workspace.device).eval()
+        with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
+            network = trunk(spec.backbone, spec.pretrained).to(workspace.device).eval()
     owner = run or spec
     device = workspace.device
 

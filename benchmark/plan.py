@@ -26,6 +26,7 @@ RESERVED = {
     "teacher": "--teacher, or teacher.KEY=VALUE",
     "evaluation": "benchmark tune",
     "data": "--dataset",
+    "trunk": "--preset",
     "params": "METHOD.KEY=VALUE",
 }
 TEACHER_MAY = ("method", "dim", "seed")
@@ -64,6 +65,9 @@ class Plan:
         override = self.preset.dataset.get(self.card.name) or self.preset.dataset.get(self.card.layout)
         self.dims = (override.dims if override and override.dims else None) or self.preset.dims
         self._images: DataSet | None = None
+        self.left_out: list[str] = []  # methods that were asked for and cannot run
+
+    why_left_out = presets.NO_MAPS
 
     @property
     def own(self) -> str:
@@ -132,7 +136,7 @@ class Plan:
             if key.rpartition(".")[2] == "backbone":
                 zoo.check_name(str(value))
         evaluation = "validation" if variants else "test"
-        return presets.grid(
+        specs = presets.grid(
             self.preset,
             self.card,
             chosen=chosen,
@@ -143,6 +147,10 @@ class Plan:
             tuned={} if variants else presets.read_tuned(self.tuned_path),
             variants=variants,
         )
+        self.left_out = [name for name in chosen if not any(spec.method == name for spec in specs)]
+        if len(self.left_out) == len(chosen):
+            raise UsageError(f"{', '.join(chosen)}: {self.why_left_out}")
+        return specs
 
 
 def _check_targets(keys: Iterable[str], chosen: Sequence[str]) -> None:

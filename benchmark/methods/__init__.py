@@ -98,7 +98,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
             defaults = {argument.arg: ast.literal_eval(value) for argument, value in pairs if value is not None}
     if "name" not in declared:
         return None
-    names = ("name", "kind", "reference", "needs", "normalize", "trained", "search")
+    names = ("name", "kind", "reference", "needs", "optional", "normalize", "trained", "search")
     literal = {key: ast.literal_eval(declared[key]) for key in names if key in declared}
     return Entry(
         name=literal["name"],
