@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import cards, presets, zoo
 from .cards import Card
@@ -107,7 +107,7 @@ class Plan:
         methods: str | None,
         dims: str | None,
         seeds: str | None,
-        steps: int | None,
+        steps: str | None,
         backbone: str | None,
         teacher: str | None,
         assignments: Sequence[str],
@@ -118,9 +118,9 @@ class Plan:
         Raises:
             UsageError: a name is unknown, or a value impossible.
         """
-        values = presets.parse_assignments(assignments)
+        values: dict[str, Any] = {**presets.parse_assignments(assignments)}
         if steps is not None:
-            values["steps"] = steps
+            values["steps"] = integers("--steps", steps)
         if backbone is not None:
             values["backbone"] = backbone
         if teacher is not None:

@@ -58,8 +58,9 @@ class Preset(BaseModel):
 
     A list in a method's settings stands for one run a value (RKD with and without l2). `dataset` changes settings by a card's name or
     layout. `base` is a preset that this one builds on: its teacher is this one's, the same run, and its other settings lie below
-    these. `trunk` changes the teacher's settings to those of a run whose trunk is frozen under all students. `search` is what
-    `tune --trials` draws from: a Range or a list of values by field of Spec; a method's own ranges are in its file.
+    these. `tuned` is a preset whose tuned settings are used, instead of one's own. `trunk` changes the teacher's settings to those
+    of a run whose trunk is frozen under all students. `search` is what `tune --trials` draws from: a Range or a list of values by
+    field of Spec; a method's own ranges are in its file.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -71,6 +72,7 @@ class Preset(BaseModel):
     seeds: tuple[int, ...]
     shared: Settings = {}
     base: str = ""
+    tuned: str = ""
     teacher: Settings = {}
     student: Settings
     method: dict[str, Settings] = {}
@@ -110,7 +112,7 @@ def load(name: str) -> Preset:
 
 
 def tuned_path(preset: Preset, card: Card) -> Path:
-    return TUNED / f"{preset.name}-{card.name}.toml"
+    return TUNED / f"{preset.tuned or preset.name}-{card.name}.toml"
 
 
 def read_tuned(path: Path) -> dict[str, Settings]:
@@ -197,7 +199,7 @@ def grid(
     chosen: Sequence[str],
     dims: Sequence[int],
     seeds: Sequence[int],
-    assignments: Mapping[str, Scalar],
+    assignments: Settings,
     stream: Settings,
     tuned: Mapping[str, Settings],
     variants: Variants | None = None,
@@ -205,7 +207,8 @@ def grid(
     """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x variant).
 
     Args:
-        assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method.
+        assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method;
+            a list stands for one run a value.
         stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation.
         tuned: settings by method (`read_tuned`).
         variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.Search`).
@@ -239,7 +242,7 @@ def grid(
     return list({spec.id: spec for spec in specs}.values())
 
 
-def _targets(assignments: Mapping[str, Scalar]) -> dict[str, Settings]:
+def _targets(assignments: Settings) -> dict[str, Settings]:
     """Assignments by target: '' for all students, 'teacher', or a method's name."""
     result: dict[str, Settings] = {}
     for key, value in assignments.items():
