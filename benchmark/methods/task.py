@@ -146,6 +146,16 @@ class ArcFace(TaskLoss):
         self.rate = proxy_rate
 
 
+class FrozenFeatures(Method):
+    """The features themselves, no head: own vectors as they are, the teacher's or the student's."""
+
+    name = "features"
+    kind = "none"
+    reference = "control"
+    trained = False
+    head = False
+
+
 class Untrained(Method):
     """No training: the student at step 0, pretrained trunk and fresh head. What distillation starts from."""
 
