@@ -114,7 +114,7 @@ def read_tuned(path: Path) -> dict[str, Settings]:
 
 
 def suits(preset: Preset, card: Card) -> bool:
-    return card.name in preset.datasets or card.layout in preset.datasets
+    return card.layout in preset.datasets or (card.vectors is None and card.name in preset.datasets)
 
 
 def select(words: Sequence[str], preset: Preset) -> list[str]:
@@ -175,24 +175,22 @@ def grid(
 
     Args:
         assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method.
-        stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation.
+        stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation, views of own vectors.
         tuned: settings by method (`read_tuned`).
         variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.Search`).
     """
     override = preset.dataset.get(card.name) or preset.dataset.get(card.layout) or Overrides()
     by_target = _targets(assignments)
     # A teacher is one run for all students and seeds: seed 0 unless teacher.seed says otherwise.
-    teacher = _spec(
-        {
-            **preset.shared,
-            **override.shared,
-            **preset.teacher,
-            **override.teacher,
-            **by_target.get("teacher", {}),
-            **stream,
-        },
-        {},
-    )
+    taught: Settings = {
+        **preset.shared,
+        **override.shared,
+        **preset.teacher,
+        **override.teacher,
+        **by_target.get("teacher", {}),
+        **stream,
+    }
+    teacher = _spec(taught if methods.entry(taught["method"]).trained else _untrained(taught), {})
     specs = [teacher] if any(methods.entry(name).needs_teacher for name in chosen) else []
     for name in chosen:
         entry = methods.entry(name)
@@ -210,7 +208,8 @@ def grid(
         }
         tried = variants(entry) if variants and entry.trained else [{}]
         for form, variant, dim, seed in itertools.product(_expand(base), tried, dims, seeds):
-            settings = {**form, **variant, "method": name, "dim": dim, "seed": seed}
+            # Dimension and seed of what has no head are assigned: they are the files', not the students'.
+            settings = {"dim": dim, "seed": seed, **form, **variant, "method": name}
             if not entry.trained:
                 settings = _untrained(settings)
             specs.append(_spec(settings, {"teacher": teacher} if entry.needs_teacher else {}))
@@ -251,6 +250,7 @@ def _untrained(settings: Settings) -> Settings:
         "resize",
         "image",
         "precision",
+        "views",
     }
     return {key: value for key, value in settings.items() if key in kept} | {"steps": 0}
 

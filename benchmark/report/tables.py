@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 ROLES = {
     "teacher": "teacher",
     "untrained": "untrained student",
+    "features": "frozen features",
     "baseline": "baseline",
     "individual": "individual (IKD)",
     "relational": "relational (RKD)",
     "posthoc": "post hoc",
     "other": "other",
 }
-REFERENCE_ROLES = ("teacher", "untrained")  # what students are held against; never the best of a column
+REFERENCE_ROLES = ("teacher", "untrained", "features")  # what students are held against; never the best of a column
+OF_ANY_DIM = ("teacher", "features")  # have a dimension of their own: shown beside the students of every one
+AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 BASELINE = "triplet"
 FEW_SEEDS = 6
 DASH = "–"
@@ -105,6 +108,11 @@ class Comparison:
     def at(self, row: Row, dim: int) -> Cell | None:
         return self._at.get((row, dim))
 
+    @property
+    def agreement(self) -> bool:
+        """Whether a hit is a neighbour by the teacher, not an item of the query's class."""
+        return any(record.evaluation.relevance == "teacher" for record in self.records)
+
     @cached_property
     def recalls(self) -> list[str]:
         """recall@1, recall@2, ...: every K that a run has."""
@@ -149,8 +157,8 @@ def _roles(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str
         spec = record.spec
         if spec.teacher is None and record.id in teachers:
             return "teacher"
-        if spec.method == "untrained":
-            return "untrained"
+        if spec.method in ("untrained", "features"):
+            return spec.method
         kind = kinds.get(spec.method, "other")
         return "baseline" if kind == "none" else kind if kind in ROLES else "other"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from ..store import Store, write_atomically
 from .markdown import compact_table, markdown
-from .tables import Comparison, comparison, csv, frame, tuning
+from .tables import AGREEMENT, Comparison, comparison, csv, frame, tuning
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,8 +63,10 @@ def terminal_table(folder: Path, kinds: Mapping[str, str] | None = None) -> Tabl
     records = list(Store(folder))
     if not records:
         raise UsageError(f"no results in {folder}: runs/ holds no record")
-    title = f"Recall@1 in percent, mean ± sd over seeds: {records[0].spec.dataset}, {folder.resolve().name}"
-    return compact_table(Comparison(records, _catalogued() if kinds is None else kinds), title)
+    compared = Comparison(records, _catalogued() if kinds is None else kinds)
+    of = f" ({AGREEMENT})" if compared.agreement else ""
+    title = f"Recall@1{of} in percent, mean ± sd over seeds: {records[0].spec.dataset}, {folder.resolve().name}"
+    return compact_table(compared, title)
 
 
 def _catalogued() -> dict[str, str]:
