@@ -236,6 +236,30 @@ def test_roles():
     assert Comparison([student("forgotten", 0.5)], KINDS).cells[0].row.role == "other"
 
 
+def test_frozen_features_are_a_reference():
+    """In every dimension's table, as the teacher; never the best; and the teacher itself where they teach."""
+    frozen = {"steps": 0, "dim": 20, "backbone": "vectors"}
+    taught = record("features", 0.99, **{**frozen, "dim": 24, "backbone": "teacher-vectors"})
+    runs = [taught, record("features", 0.93, **frozen), record("rkd-d", 0.6, backbone="vectors", teacher=taught.spec)]
+    found = Comparison(runs, {**KINDS, "features": "none"}).roles
+    assert [found[one.id] for one in runs] == ["teacher", "features", "relational"]
+    text = markdown(runs, {**KINDS, "features": "none"}, "vectors")
+    assert text.count("## d = ") == 1 and "## d = 16" in text and text.split("## d = 16")[1].count("vectors-20") == 1
+    assert "**60.00**" in text and "**93.00**" not in text and "frozen features left out" in text
+    assert "run --features FILE" in text and " px" not in text
+
+
+def test_agreement_with_the_teacher_is_named(tmp_path):
+    run = student("rkd-d", 0.6)
+    run = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"relevance": "teacher"})})
+    words = "agreement with the teacher's 10 nearest neighbours"
+    text = markdown([run], KINDS, "vectors")
+    assert f"Percent of {words}" in text and words in text.split("## Notes")[1]
+    assert words not in markdown([student("rkd-d", 0.6)], KINDS, "vectors")
+    save(tmp_path, [run])
+    assert words in str(terminal_table(tmp_path, KINDS).title)
+
+
 def test_bold_is_the_best_student():
     text = markdown(
         [teacher(), record("untrained", 0.9, steps=0), record("triplet", 0.5), student("rkd-d", 0.6)], KINDS, "q"
