@@ -20,6 +20,7 @@ from benchmark import executors
 from benchmark.cards import Vectors
 from benchmark.data import vectors as module
 from benchmark.executors import Task, local
+from benchmark.inputs import open_inputs
 from benchmark.plan import Plan
 from benchmark.run import run
 from benchmark.spec import Spec
@@ -324,6 +325,21 @@ def test_a_student_is_the_same_alone_and_in_a_group(tmp_path: Path) -> None:
         mine, theirs = (load_file(one.store.weights(spec)) for one in (alone, space))
         assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert len({record.weights for record in together.values()}) == len(group)
+
+
+def test_student_and_teacher_see_one_view_of_each_row(tmp_path: Path) -> None:
+    """Every number of the files names its row and view."""
+    places = (10 * np.arange(160)[:, None] + np.arange(3)).astype(np.float32)
+    for name in ("features", "teacher_features"):
+        np.save(tmp_path / f"{name}.npy", np.stack([places, places + (name != "features") / 2], axis=2))
+    np.save(tmp_path / "labels.npy", ALL["labels"])
+    given = {name: tmp_path / f"{name}.npy" for name in ("features", "teacher_features", "labels")}
+    (teacher, student), space = prepared(tmp_path, "rkd-da", **given)
+    drawn = open_inputs(space.dataset, [student], space).draw(3)
+    mine, theirs = drawn.read(student), drawn.read(teacher)
+    row, view = np.divmod(mine[:, 0].astype(int), 10)
+    assert np.array_equal(theirs, mine + np.array([0, 0.5])) and mine.dtype == np.float32
+    assert set(view) == {0, 1, 2} and np.array_equal(ALL["labels"][row] - ALL["labels"].min(), drawn.labels)
 
 
 def test_training_reads_nothing_but_its_batches(
