@@ -254,6 +254,30 @@ class Encoder(nn.Module):
         return Features(embedding, pooled, tuple(one.float() for one in maps) if "maps" in needs else ())
 
 
+class Identity(nn.Module):
+    """Features as they are, l2-normalised on request: the network of a run that has vectors and no head."""
+
+    trunk = None
+
+    def __init__(self, width: int, *, normalize: bool = True) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.widths = Widths(embedding=width, pooled=width, maps=())
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        return []
+
+    def calibrate(self, inputs: Tensor) -> None:
+        """Nothing: no head reads the features."""
+
+    def forward(self, inputs: Tensor, needs: frozenset[str] = frozenset({"embedding"})) -> Features:
+        pooled = inputs.float()
+        return Features(F.normalize(pooled) if self.normalize else pooled, pooled)
+
+
+Network = Encoder | Identity
+
+
 def _linear(inputs: int, outputs: int, std: float) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)
     nn.init.normal_(layer.weight, std=std)

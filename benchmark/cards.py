@@ -52,6 +52,56 @@ class Counts(Frozen):
     classes: int
 
 
+class Vectors(Frozen):
+    """Files of own feature vectors: `.npy`, or `.npz` with an array of the field's name or with one array alone."""
+
+    features: Path = Field(
+        description="own vectors instead of images: the student's, .npy or .npz, [n, c] or [n, V, c]"
+    )
+    teacher_features: Path | None = Field(
+        None, description="the teacher's vectors, row by row; by default the teacher's are the student's"
+    )
+    labels: Path | None = Field(
+        None, description="classes [n], integers or strings; without, searches are held against the teacher's"
+    )
+    test_features: Path | None = Field(
+        None, description="the student's vectors to search in; by default a part of --features that is not trained on"
+    )
+    test_teacher_features: Path | None = Field(None, description="the teacher's vectors of the rows to search in")
+    test_labels: Path | None = Field(None, description="classes of the rows to search in")
+    views: Positive | None = Field(
+        None, description="rows an image in training files of shape [n * V, c], an image's V rows together"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Vectors:
+        for name in ("teacher_features", "labels"):
+            train, test = getattr(self, name), getattr(self, f"test_{name}")
+            if test and not self.test_features:
+                raise ValueError(f"test_{name} is given, test_features is not")
+            if self.test_features and bool(train) != bool(test):
+                raise ValueError(f"{name} and test_{name} go together: one is given, the other is not")
+        return self
+
+    @property
+    def rule(self) -> str:
+        """What is trained on, what is searched, and what a hit is: for people."""
+        if self.test_features:
+            what = "the test files are searched"
+        elif self.labels:
+            what = "no test files: the first half of the classes trains, the other half is searched"
+        else:
+            what = "no test files: four fifths of the rows, drawn at random, train, the others are searched"
+        return what if self.labels else f"{what}; no labels: a hit is one of the teacher's nearest neighbours"
+
+    def below(self, folder: Path) -> Vectors:
+        """With absolute paths, relative ones taken to be below `folder`."""
+        given = {name: value for name, value in self if isinstance(value, Path)}
+        return self.model_copy(
+            update={name: Path(os.path.abspath(folder / path.expanduser())) for name, path in given.items()}  # noqa: PTH100
+        )
+
+
 class Card(Frozen):
     """A data set: where it comes from, how it lies on disk, and how it is split and scored."""
 
@@ -59,8 +109,9 @@ class Card(Frozen):
     title: str
     licence: str = ""
     citation: str = ""
-    layout: Literal["cub", "cars", "sop", "inshop", "glyphs", "folder"]
+    layout: Literal["cub", "cars", "sop", "inshop", "glyphs", "folder", "vectors"]
     folder: str = Field(description="its own folder below the data folder; for own images also an absolute path")
+    vectors: Vectors | None = Field(default=None, description="vectors: the files")
     recall_at: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
     counts: dict[Literal["train", "test", "query", "gallery"], Counts] = Field(default={}, description="by split")
     archives: tuple[Archive, ...] = ()
@@ -75,6 +126,8 @@ class Card(Frozen):
     def _unpackable(self) -> Card:
         if self.archives and not _inside(self.folder):
             raise ValueError(f"archives cannot be unpacked into {self.folder!r}, which is not below the data folder")
+        if (self.layout == "vectors") != (self.vectors is not None):
+            raise ValueError('layout = "vectors" and [vectors] go together')
         return self
 
 
@@ -115,6 +168,14 @@ def load(name_or_path: str, data_dir: Path | None = None) -> Card:
     return card if data_dir is None else replacement(card, data_dir)
 
 
+def of_vectors(vectors: Vectors) -> Card:
+    """The card that stands for files of own vectors, called as the student's file; paths relative to the working folder."""
+    vectors = vectors.below(Path.cwd())
+    file = vectors.features
+    name = file.stem.lstrip(".") or "vectors"
+    return Card(name=name, title=f"vectors in {file.name}", layout="vectors", folder=str(file.parent), vectors=vectors)
+
+
 def read(file: Path | Traversable) -> Card:
     """The card in a TOML file.
 
@@ -125,7 +186,24 @@ def read(file: Path | Traversable) -> Card:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # what TOML and UTF-8 raise are ValueErrors
         raise UsageError(f"{file} cannot be read as a card: {error}") from None
+    if content.get("layout") == "vectors" and isinstance(file, Path):
+        return _of_vectors(content, file)
     return _validated(content, file)
+
+
+def _of_vectors(content: dict[str, object], file: Path) -> Card:
+    """The card of own vectors: files are named relative to its own, and those of the usual names need not be named."""
+    folder = file.absolute().parent
+    given = content.get("vectors", {})
+    if not isinstance(given, dict):
+        raise UsageError(f"{file} is not a card: vectors: a table of files is wanted")
+    if "folder" in content:
+        raise UsageError(f"{file} is not a card: folder: the files in [vectors] are relative to the card's own folder")
+    usual = {name: f"{name}.npy" for name in Vectors.model_fields if name != "views"}
+    found = {name: path for name, path in usual.items() if name == "features" or (folder / path).exists()}
+    card = _validated({**content, "folder": str(folder), "vectors": {**found, **given}}, file)
+    assert card.vectors is not None
+    return card.model_copy(update={"vectors": card.vectors.below(folder)})
 
 
 def replacement(card: Card, data_dir: Path) -> Card:
@@ -134,7 +212,7 @@ def replacement(card: Card, data_dir: Path) -> Card:
     A reduced copy of a data set brings a card with its own counts along, which holds for that copy wherever it is used.
     """
     beside = data_dir / card.folder / BESIDE
-    if not beside.is_file():
+    if card.vectors is not None or not beside.is_file():
         return card
     other = read(beside)
     if other.name != card.name:

@@ -7,9 +7,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +37,8 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # a 
 err = Console(stderr=True, highlight=False)
 
 Words = str | None  # comma-separated
+Out = Annotated[Path, Parameter(name="--out")]
+Files = Annotated[cards.Vectors | None, Parameter(name="*")]  # an option a field
 RESULTS = Path("results")
 
 
@@ -44,7 +47,8 @@ def run_command(words: Sequence[str]) -> int:
     try:
         return app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
-        err.print(f"benchmark: {' '.join(str(error).split())} (see benchmark --help)", markup=False, soft_wrap=True)
+        wrong = _invalid(error) or " ".join(str(error).split())
+        err.print(f"benchmark: {wrong} (see benchmark --help)", markup=False, soft_wrap=True)
         return UsageError.exit_code
     except BenchmarkError as error:
         err.print(f"benchmark: {error}", markup=False, soft_wrap=True)
@@ -59,10 +63,20 @@ def run_command(words: Sequence[str]) -> int:
         return 1
 
 
+def _invalid(error: CycloptsError) -> str:
+    """What pydantic says of options that are the fields of a model, in one line."""
+    if not isinstance(error.__cause__, ValidationError):
+        return ""
+    first = error.__cause__.errors()[0]
+    option = "".join(f"--{str(name).replace('_', '-')}: " for name in first["loc"][-1:])
+    return option + first["msg"].removeprefix("Value error, ")
+
+
 @app.command
 def run(
     *,
-    dataset: str,
+    dataset: str | None = None,
+    vectors: Files = None,
     preset: str | None = None,
     methods: Words = None,
     dims: Words = None,
@@ -87,7 +101,7 @@ def run(
     Parameters
     ----------
     dataset
-        a card (benchmark list datasets), a card's .toml, or a folder of images
+        a card (benchmark list datasets), a card's .toml, or a folder of images; or else --features
     preset
         a protocol (benchmark list presets); the default depends on data set and machine, and is printed
     methods
@@ -121,7 +135,17 @@ def run(
     yes
         do not ask before a run that is too long for this machine
     """
-    plan = Plan(dataset, preset, data=data, mirror=mirror, results=results, device=device, subset=subset, dry=dry_run)
+    plan = Plan(
+        dataset,
+        preset,
+        vectors=vectors,
+        data=data,
+        mirror=mirror,
+        results=results,
+        device=device,
+        subset=subset,
+        dry=dry_run,
+    )
     specs = plan.specs(
         methods=methods,
         dims=dims,
@@ -144,7 +168,8 @@ def run(
 @app.command
 def tune(
     *,
-    dataset: str,
+    dataset: str | None = None,
+    vectors: Files = None,
     preset: str | None = None,
     methods: Words = None,
     dims: Words = None,
@@ -204,7 +229,7 @@ def tune(
     """
     from .tuning import asked, choice_table, choose, tune_command, write_choice
 
-    plan = Plan(dataset, preset, data=data, mirror=mirror, results=results, device=device, dry=dry_run)
+    plan = Plan(dataset, preset, vectors=vectors, data=data, mirror=mirror, results=results, device=device, dry=dry_run)
     middle = str(sorted(plan.dims)[(len(plan.dims) - 1) // 2])
     candidates, option = asked(grid, trials, seed, plan.preset)
     specs_of = functools.partial(
@@ -229,7 +254,7 @@ def tune(
     defaults = {spec.id for spec in specs_of(variants=lambda entry: [{}])}
     choice = choose([record for record in store if record.id in students], candidates, defaults)
     out.print(choice_table(choice, candidates))
-    words = {"--dataset": plan.card.name, "--preset": plan.preset.name, "--methods": methods, "--dims": dims}
+    words = {**plan.source, "--preset": plan.preset.name, "--methods": methods, "--dims": dims}
     command = tune_command({**words, "--seed": seed or None, "--steps": steps, **option, "--set": set})
     from .report import write_report
 
@@ -316,6 +341,92 @@ def evaluate(
     return 0
 
 
+@app.command(name="apply")
+def apply_(*, run: str, features: Path, to: Out, results: Path = RESULTS, device: str | None = None) -> int:
+    """Apply a trained head to new vectors: [m, c] to [m, d], l2-normalised if the run says so.
+
+    Parameters
+    ----------
+    run
+        the beginning of the run's id (runs.csv)
+    features
+        .npy or .npz, [m, c]
+    to
+        .npy to write
+    results
+        where the run's record and weights are
+    device
+        as for run
+    """
+    from .apply import apply, find
+
+    spec, rows = apply(find(results, run), features, to, _device(device))
+    out.print(f"{spec.label}: wrote {to}, {rows} x {spec.dim}", markup=False, soft_wrap=True)
+    return 0
+
+
+@app.command(name="extract")
+def extract_(
+    *,
+    dataset: str,
+    backbone: str,
+    to: Out,
+    labels_out: Path | None = None,
+    split: str = "train",
+    views: int = 1,
+    image: int = 96,
+    resize: int = 112,
+    data: Path | None = None,
+    device: str | None = None,
+) -> int:
+    """Write a pretrained trunk's pooled features of images, for run --features: float16, [n, c], or [n, V, c] of several views.
+
+    Parameters
+    ----------
+    dataset
+        as for run
+    backbone
+        a network (benchmark list backbones)
+    to
+        .npy to write
+    labels_out
+        .npy for the names of the classes
+    split
+        train or test; of some data sets train, query or gallery
+    views
+        crops of each image: the centre one, and seeded ones
+    image
+        pixels a side of the crop
+    resize
+        pixels a side of the decoded image
+    data
+        the folder that holds CUB_200_2011/, stanford_cars/, ...
+    device
+        as for run
+    """
+    from . import estimate, extract, zoo
+    from .data import fetch as fetch_data
+    from .data import load
+    from .progress import Reporter
+    from .workspace import Workspace
+
+    zoo.check_name(backbone)
+    folder = data or cards.default_data_dir()
+    card = cards.load(dataset, folder)
+    if card.vectors is not None:
+        raise UsageError(f"{dataset} holds vectors, not images")
+    fetch_data(card, folder)
+    images = load(cards.load(dataset, folder), folder)
+    chosen, where = extract.named(images, split), _device(device)
+    spec = extract.request(images, backbone, views=views, image=image, resize=resize)
+    estimate.check_size(spec, where)
+    with Reporter(out) as reporter:
+        workspace = Workspace(images, folder, Store(RESULTS), where, reporter.preparing)
+        shape = extract.extract(spec, chosen, workspace, to, labels_out)
+    out.print(f"wrote {to}, {' x '.join(map(str, shape))}, float16", markup=False, soft_wrap=True)
+    return 0
+
+
 @app.command
 def report(*, results: Path = RESULTS) -> int:
     """Regenerate every table from the records alone.
@@ -393,9 +504,7 @@ def _sizes(images: DataSet) -> str:
         ("query" if images.gallery else "test", images.query),
         ("gallery", images.gallery),
     ]
-    return ", ".join(
-        f"{name} {len(split.labels)} images of {len(split.names)} classes" for name, split in parts if split is not None
-    )
+    return ", ".join(split.described(name) for name, split in parts if split is not None)
 
 
 def _text(value: Any) -> str:

@@ -46,8 +46,10 @@ class Driver:
         left = sum(not self.store.done(spec) for spec in specs)
         why = f" ({self.plan.why})" if self.plan.why else ""
         self.say(f"{self.plan.name}, preset {self.plan.preset.name}{why}: {len(specs) - left} done, {left} to run")
-        for name in self.plan.left_out:
-            self.say(f"{name} does not apply: it {self.plan.why_left_out}")
+        if self.plan.card.vectors is not None:
+            self.say(self.plan.card.vectors.rule)
+        for line in self.plan.left_out:
+            self.say(line)
         self._say_tuned(specs)
         if again:
             self.say(f"{again} done before, trained again: a teacher whose weights are not on this machine")
@@ -135,14 +137,10 @@ class Driver:
         images = self.plan.images()
         validation = specs[-1].evaluation == "validation"
         split = holdout(images) if validation else images
-        train, test = split.train, split.query
-        sizes = (
-            f"{len(train)} training images of {len(train.names)} classes, "
-            f"{len(test)} {'validation images' if validation else 'queries'} of {len(test.names)} classes"
-        )
+        sizes = f"{split.train.described('training')}, {split.query.described('validation' if validation else 'query')}"
         took = estimate.readable(estimate.seconds(specs, split, device))
         self.say(f"{sizes}; about {took} of computing on {device.type}, by a few measured steps")
-        if any(spec.views for spec in specs):
+        if any(spec.views for spec in specs) and self.plan.card.vectors is None:
             took = estimate.readable(estimate.feature_seconds(specs, split, device))
             self.say(
                 f"and up to {took} for features of frozen trunks that are not cached yet, in {cache_dir(self.plan.data_dir)}"

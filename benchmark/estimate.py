@@ -101,6 +101,12 @@ def _pass(spec: Spec, device: torch.device) -> tuple[float, float]:
         raise UsageError(f"{spec.backbone} cannot be trained on images of {spec.image} px: {reason}") from error
 
 
+def check_size(spec: Spec, device: torch.device) -> None:
+    """Raise a UsageError where a network cannot read images of the size that a spec asks for."""
+    with seeded(0):
+        _pass(spec, device)
+
+
 def _heads(specs: Sequence[Spec], device: torch.device) -> float:
     """Of heads on features, which are spread over the cores."""
     cores = os.cpu_count() or 1 if device.type == "cpu" else 1

@@ -5,7 +5,7 @@ Exact search with faiss, in blocks: memory grows with queries x neighbours of on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Labels = NDArray[Any]
 
+NEAREST = 10  # neighbours by the teacher that a query is to find where there are no classes
 _CELLS = 2**22  # queries x neighbours held at once: about 100 MB with all that is computed from them
 _UNIT = 1e-6  # how far float32 rounding takes a normalised row from length 1: a few times 2^-23
 
@@ -138,8 +139,7 @@ def evaluate(
         DataError: shapes that do not fit, no rows, values that are not finite, no query with a partner.
         UsageError: a K below 1, or one of gallery and gallery labels without the other.
     """
-    if not at or min(at) < 1:
-        raise UsageError(f"Recall@K needs a K of 1 or more, not {', '.join(map(str, at)) or 'none at all'}")
+    _check_at(at)
     if (gallery is None) != (gallery_labels is None):
         raise UsageError("gallery embeddings and gallery labels go together: one is given, the other is missing")
     query, query_labels = _checked("query", query, query_labels)
@@ -157,19 +157,73 @@ def evaluate(
     kept = np.flatnonzero(partners)
     if not len(kept):
         raise DataError(f"none of the {len(query)} queries has another item of its class to be found")
-    query_classes, relevant = query_classes[kept], partners[kept]
+    query_classes = query_classes[kept]
+
+    def matches(rows: slice, found: Ints) -> NDArray[np.bool_]:
+        return gallery_classes[found] == query_classes[rows, None]
+
+    l2, cosine = _scores(query[kept], gallery, kept if same else None, partners[kept], matches, at)
+    return Evaluation(l2=l2, cosine=cosine, queries=len(kept), dropped=len(query) - len(kept), gallery=len(gallery))
+
+
+def agreement(query: Floats, targets: Ints, at: Sequence[int] = (1, 2, 4, 8)) -> Evaluation:
+    """The numbers of `evaluate` without classes: what a query is to find is given, as the teacher's nearest are.
+
+    Args:
+        query: [n, d] embeddings, searched among themselves.
+        targets: [n, R] rows that each query is to find, R of them, not itself.
+        at: the K of Recall@K.
+
+    Raises:
+        DataError: no rows, or values that are not finite.
+        UsageError: a K below 1.
+    """
+    _check_at(at)
+    query, _ = _checked("query", query, np.arange(len(query)))
+
+    def matches(rows: slice, found: Ints) -> NDArray[np.bool_]:
+        result = np.zeros(found.shape, bool)
+        for column in targets[rows].T:  # one at a time: [n, found, R] would be ten times the memory
+            result |= found == column[:, None]
+        return result
+
+    relevant = np.full(len(query), targets.shape[1])
+    l2, cosine = _scores(query, query, np.arange(len(query)), relevant, matches, at)
+    return Evaluation(l2=l2, cosine=cosine, queries=len(query), dropped=0, gallery=len(query), relevance="teacher")
+
+
+def _check_at(at: Sequence[int]) -> None:
+    if not at or min(at) < 1:
+        raise UsageError(f"Recall@K needs a K of 1 or more, not {', '.join(map(str, at)) or 'none at all'}")
+
+
+def _scores(
+    query: Floats,
+    gallery: Floats,
+    own: Ints | None,
+    relevant: Ints,
+    matches: Callable[[slice, Ints], NDArray[np.bool_]],
+    at: Sequence[int],
+) -> tuple[Metrics, Metrics]:
+    """All metrics, as means over queries, by raw Euclidean distance and by cosine.
+
+    Args:
+        own: as for `_search`.
+        relevant: [n] items that a query is to find.
+        matches: (block of queries, their neighbours [block, k]) -> whether each neighbour is one of these.
+    """
     furthest = max(*at, int(relevant.max()))
 
     def score(metric: Metric) -> Metrics:
         done = 0
         parts: dict[str, list[NDArray[Any]]] = {}
-        for found in _search(query[kept], gallery, furthest, metric, kept if same else None):
+        for found in _search(query, gallery, furthest, metric, own):
             rows = slice(done, done := done + len(found))
-            matches = gallery_classes[found] == query_classes[rows, None]
+            hits = matches(rows, found)
             for name, values in {
-                **{f"recall@{k}": recall_at_k(matches, k) for k in at},
-                "map@r": map_at_r(matches, relevant[rows]),
-                "r_precision": r_precision(matches, relevant[rows]),
+                **{f"recall@{k}": recall_at_k(hits, k) for k in at},
+                "map@r": map_at_r(hits, relevant[rows]),
+                "r_precision": r_precision(hits, relevant[rows]),
             }.items():
                 parts.setdefault(name, []).append(values)
         return {name: float(np.concatenate(values).mean()) for name, values in parts.items()}
@@ -177,13 +231,7 @@ def evaluate(
     l2 = score("l2")
     # Rows of length 1 are their own directions: the second search would be the first one again.
     unit = all(np.abs(_lengths(rows) - 1).max() <= _UNIT for rows in (query, gallery))
-    return Evaluation(
-        l2=l2,
-        cosine=l2 if unit else score("cosine"),
-        queries=len(kept),
-        dropped=len(query) - len(kept),
-        gallery=len(gallery),
-    )
+    return l2, l2 if unit else score("cosine")
 
 
 def _checked(what: str, rows: Floats, labels: Labels) -> tuple[Floats, Labels]:

@@ -11,13 +11,15 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from .backbones import Encoder, encoder, trunk
+from . import methods
+from .backbones import Encoder, Identity, Network, encoder, trunk
 from .data import DataSet, Split
 from .data.batches import Batches, Sampler, centre_crop
 from .data.features import features
+from .data.vectors import PlainView, VectorRows, Views
 from .spec import Spec, Stream, derive
 from .store import digest
-from .train import Drawn, autocast, seeded
+from .train import Drawn, Rows, autocast, seeded
 from .weights import load_encoder, serialized, without_trunk
 from .workspace import Workspace
 
@@ -25,16 +27,16 @@ from .workspace import Workspace
 class Inputs(Protocol):
     """A stream's data as its networks read them."""
 
-    def encoder(self, spec: Spec) -> Encoder:
+    def encoder(self, spec: Spec) -> Network:
         """A student's network, its head not yet calibrated."""
 
-    def frozen(self, spec: Spec) -> Encoder:
+    def frozen(self, spec: Spec) -> Network:
         """A finished run's network, to teach in this stream."""
 
     def draw(self, step: int) -> Drawn:
         """The training batch of a step."""
 
-    def plain(self, spec: Spec, split: Split) -> np.ndarray:
+    def plain(self, spec: Spec, split: Split) -> Rows:
         """What the network of a spec reads in evaluation: a row an image of the split."""
 
 
@@ -47,7 +49,7 @@ class ImageInputs:
         self.train = dataset.train
         self._batches: Batches | None = None
 
-    def encoder(self, spec: Spec) -> Encoder:
+    def encoder(self, spec: Spec) -> Network:
         return encoder(
             spec.backbone,
             spec.dim,
@@ -57,7 +59,7 @@ class ImageInputs:
             frozen_batchnorm=spec.batchnorm == "frozen",
         )
 
-    def frozen(self, spec: Spec) -> Encoder:
+    def frozen(self, spec: Spec) -> Network:
         return load_encoder(spec, self.workspace.store, self.workspace.device)
 
     def draw(self, step: int) -> Drawn:
@@ -66,7 +68,7 @@ class ImageInputs:
         images, labels, index = self._batches(step)
         return Drawn(lambda spec: images, labels, index)
 
-    def plain(self, spec: Spec, split: Split) -> np.ndarray:
+    def plain(self, spec: Spec, split: Split) -> Rows:
         return centre_crop(self._decoded(split), self.stream.image)
 
     def _decoded(self, split: Split) -> np.ndarray:
@@ -74,7 +76,7 @@ class ImageInputs:
 
 
 class FeatureInputs:
-    """Pooled features of frozen trunks, computed once: at each step a view of each row is drawn, the same crop for all networks."""
+    """Features that frozen trunks give, or own vectors: at each step a view of each row is drawn, the same one for all networks."""
 
     def __init__(self, dataset: DataSet, group: Sequence[Spec], workspace: Workspace) -> None:
         self.stream: Stream = group[0]
@@ -85,18 +87,22 @@ class FeatureInputs:
         for spec in _readers(group):
             origin = _origin(spec)
             if origin not in found:
-                found[origin] = _source(spec, workspace)
+                found[origin] = _source(spec, self.stream, dataset, workspace)
             self._sources[spec.id] = found[origin]
         if self.stream.steps:
             self.sampler = Sampler(dataset.train.labels, self.stream)
-            self._views = {s.key: self._features(s, dataset.train, self.stream.views) for s in found.values()}
+            self._views = {source.key: source.views(dataset.train) for source in found.values()}
         for source, split in itertools.product(found.values(), dataset.splits):
-            self._features(source, split, 1)
+            source.plain(split)
+        if not dataset.labelled:
+            workspace.targets(self.stream.evaluation)
 
-    def encoder(self, spec: Spec) -> Encoder:
+    def encoder(self, spec: Spec) -> Network:
+        if not methods.entry(spec.method).head:
+            return Identity(spec.dim, normalize=spec.normalize)
         return Encoder(None, self._sources[spec.id].width, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
 
-    def frozen(self, spec: Spec) -> Encoder:
+    def frozen(self, spec: Spec) -> Network:
         network = load_encoder(spec, self.workspace.store, self.workspace.device)
         return network if spec.views else without_trunk(network)
 
@@ -106,10 +112,46 @@ class FeatureInputs:
         drawn = {key: features[rows, views] for key, features in self._views.items()}
         return Drawn(lambda spec: drawn[self._sources[spec.id].key], self.train.labels[rows], rows)
 
-    def plain(self, spec: Spec, split: Split) -> np.ndarray:
-        return self._features(self._sources[spec.id], split, 1)[:, 0]
+    def plain(self, spec: Spec, split: Split) -> Rows:
+        return self._sources[spec.id].plain(split)
 
-    def _features(self, source: Source, split: Split, views: int) -> np.ndarray:
+
+class Source(Protocol):
+    """Where the features of a network come from."""
+
+    @property
+    def key(self) -> str:
+        """Equal keys, equal features."""
+
+    @property
+    def width(self) -> int:
+        """Of the features."""
+
+    def views(self, split: Split) -> np.ndarray | Views:
+        """Of [n, views, width], to be indexed by row and view: what the stream's training batches are drawn from."""
+
+    def plain(self, split: Split) -> Rows:
+        """[n, width], as in evaluation."""
+
+
+@dataclass(frozen=True)
+class TrunkFeatures:
+    """Features of a frozen trunk, computed once and cached."""
+
+    name: str
+    key: str  # what sets its features apart: weights, precision, device
+    width: int
+    extract: Callable[[np.ndarray], np.ndarray]  # uint8 [n, h, w, 3] -> float32 [n, width]
+    stream: Stream
+    workspace: Workspace
+
+    def views(self, split: Split) -> np.ndarray:
+        return self.cached(split, self.stream.views)
+
+    def plain(self, split: Split) -> np.ndarray:
+        return self.cached(split, 1)[:, 0]
+
+    def cached(self, split: Split, views: int) -> np.ndarray:
         """float16 [n, views, width] of a split."""
 
         def compute(whole: Split) -> np.ndarray:
@@ -117,25 +159,31 @@ class FeatureInputs:
             return features(
                 self.workspace.images(whole, self.stream.resize),
                 views,
-                source.width,
+                self.width,
                 self.stream,
-                source.extract,
-                f"{source.key} {self.workspace.dataset.fingerprint} {name}",
+                self.extract,
+                f"{self.key} {self.workspace.dataset.fingerprint} {name}",
                 self.workspace.cache / "features",
-                functools.partial(self.workspace.progress, f"{source.name} features of {name} images, {views} views"),
+                functools.partial(self.workspace.progress, f"{self.name} features of {name} images, {views} views"),
             )
 
         return split.of_whole(compute)
 
 
 @dataclass(frozen=True)
-class Source:
-    """A frozen trunk."""
+class OwnVectors:
+    """Vectors in files, in the place of features."""
 
-    name: str
-    key: str  # what sets its features apart: weights, precision, device
+    backbone: str  # whose: the student's or the teacher's
+    key: str  # the file
     width: int
-    extract: Callable[[np.ndarray], np.ndarray]  # uint8 [n, h, w, 3] -> float32 [n, width]
+
+    def views(self, split: Split) -> Views:
+        assert isinstance(split.images, VectorRows)
+        return split.images.of(self.backbone)
+
+    def plain(self, split: Split) -> PlainView:
+        return self.views(split).plain
 
 
 def _readers(group: Sequence[Spec]) -> list[Spec]:
@@ -149,12 +197,24 @@ def _origin(spec: Spec) -> object:
     return (run or (spec.backbone, spec.pretrained)), (run or spec).precision
 
 
-def _source(spec: Spec, workspace: Workspace) -> Source:
-    """The trunk that a spec reads features of: of a run with its own (a teacher), of the run it names, or a pretrained one."""
+def _source(spec: Spec, stream: Stream, dataset: DataSet, workspace: Workspace) -> Source:
+    if isinstance(dataset.train.images, VectorRows):
+        file = dataset.train.images.of(spec.backbone).file
+        return OwnVectors(spec.backbone, f"{file.path} {file.name}", file.width)
+    return trunk_features(spec, stream, workspace)
+
+
+def trunk_features(spec: Spec, stream: Stream, workspace: Workspace) -> TrunkFeatures:
+    """Of the trunk that a spec reads features of: of a run with its own (a teacher), of the run it names, or a pretrained one.
+
+    Raises:
+        BenchmarkError: there are no weights.
+    """
     run = spec.trunk if spec.views else spec
     if run is not None:
-        network = load_encoder(run, workspace.store, workspace.device).trunk
-        assert network is not None
+        found = load_encoder(run, workspace.store, workspace.device).trunk
+        assert found is not None
+        network = found
     else:
         with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
             network = trunk(spec.backbone, spec.pretrained).to(workspace.device).eval()
@@ -168,7 +228,7 @@ def _source(spec: Spec, workspace: Workspace) -> Source:
         return pooled.float().cpu().numpy()
 
     key = f"{digest(serialized(network))} {owner.precision} {device.type}"
-    return Source(owner.backbone, key, network.pooled, extract)
+    return TrunkFeatures(owner.backbone, key, network.pooled, extract, stream, workspace)
 
 
 def open_inputs(dataset: DataSet, group: Sequence[Spec], workspace: Workspace) -> Inputs:

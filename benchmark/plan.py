@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import cards, presets, zoo
-from .cards import Card
+from .cards import Card, Vectors
 from .errors import UsageError, unknown
 from .methods import entry
 from .spec import Spec
@@ -30,16 +31,19 @@ RESERVED = {
     "params": "METHOD.KEY=VALUE",
 }
 TEACHER_MAY = ("method", "dim", "seed")
+# What own vectors have none of, or what their files say.
+NOT_OF_VECTORS = ("backbone", "pretrained", "trunk", "batchnorm", "resize", "image", "flip", "precision", "views")
 
 
 class Plan:
-    """What the words `--dataset`, `--preset`, `--data`, `--mirror`, `--subset`, `--device` and `--results` name."""
+    """What the words of a command name: for the data (`--dataset`, or `--features` and its like), the preset, folders, the device."""
 
     def __init__(
         self,
-        dataset: str,
+        dataset: str | None,
         preset: str | None,
         *,
+        vectors: Vectors | None = None,
         data: Path | None,
         mirror: Path | None,
         results: Path,
@@ -51,7 +55,10 @@ class Plan:
         self.mirror = mirror
         self.subset = subset
         self.results = results
-        self.card = cards.load(dataset, self.data_dir)
+        if (dataset is None) == (vectors is None):
+            raise UsageError(f"give --dataset or --features{', not both' if dataset else ''}")
+        self.card = cards.of_vectors(vectors) if vectors else cards.load(str(dataset), self.data_dir)
+        self.source = _source(self.card, vectors)
         name, self.why = (preset, "") if preset else _default_preset(self.card, device)
         self.preset = presets.load(name)
         if not presets.suits(self.preset, self.card):
@@ -61,13 +68,11 @@ class Plan:
             from .data import fetch
 
             fetch(self.card, self.data_dir, mirror)
-            self.card = cards.load(dataset, self.data_dir)
+            self.card = cards.load(str(dataset), self.data_dir) if dataset else self.card
         override = self.preset.dataset.get(self.card.name) or self.preset.dataset.get(self.card.layout)
         self.dims = (override.dims if override and override.dims else None) or self.preset.dims
         self._images: DataSet | None = None
-        self.left_out: list[str] = []  # methods that were asked for and cannot run
-
-    why_left_out = presets.NO_MAPS
+        self.left_out: list[str] = []  # of the methods asked for, those that do not apply, and why
 
     @property
     def own(self) -> str:
@@ -129,31 +134,81 @@ class Plan:
             if dim:
                 (values["teacher.dim"],) = integers("--teacher NAME@DIM", dim, most=1)
         chosen = presets.select(words("--methods", methods), self.preset) if methods else list(self.preset.methods)
-        _check_targets(values, chosen)
+        chosen = self._applicable(chosen, values)
+        check = functools.partial(_check_targets, chosen=chosen, vectors=self.card.vectors is not None)
+        check(values)
         if variants is not None:
-            _check_variants(variants, values, chosen)
+            _check_variants(variants, values, chosen, check)
         for key, value in values.items():
             if key.rpartition(".")[2] == "backbone":
                 zoo.check_name(str(value))
-        evaluation = "validation" if variants else "test"
-        specs = presets.grid(
+        stream: presets.Settings = {
+            "dataset": self.card.name,
+            "data": self.own,
+            "subset": self.subset,
+            "evaluation": "validation" if variants else "test",
+        }
+        if self.card.vectors is not None:
+            from .data.vectors import VectorRows
+
+            rows = self.images().train.images
+            assert isinstance(rows, VectorRows)
+            stream["views"] = rows.student.views
+            values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width, "features.seed": 0}
+        elif "features" in chosen:
+            values |= {"features.dim": zoo.pooled(self._student("backbone", values)), "features.seed": 0}
+        return presets.grid(
             self.preset,
             self.card,
             chosen=chosen,
             dims=integers("--dims", dims) if dims else self.dims,
             seeds=integers("--seeds", seeds) if seeds else self.preset.seeds,
             assignments=values,
-            stream={"dataset": self.card.name, "data": self.own, "subset": self.subset, "evaluation": evaluation},
+            stream=stream,
             tuned={} if variants else presets.read_tuned(self.tuned_path),
             variants=variants,
         )
-        self.left_out = [name for name in chosen if not any(spec.method == name for spec in specs)]
+
+    def _student(self, field: str, values: Mapping[str, Any]) -> Any:
+        """What a field of the students is, by the preset and what is set."""
+        found = presets.layers(self.preset, self.card)
+        return values.get(field, found.student.get(field, found.shared.get(field)))
+
+    def _applicable(self, chosen: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+        """Those methods that have what they need; the others are noted in `left_out`.
+
+        Raises:
+            UsageError: none has.
+        """
+        on_features = self.card.vectors is not None or bool(self._student("views", values))
+        lacking = {"maps"} if on_features else set()
+        if self.card.vectors is not None and not self.images().labelled:
+            lacking.add("labels")
+
+        def why(name: str) -> str:
+            if not entry(name).head and not on_features:
+                return "trains no trunk, and is for features of frozen ones alone"
+            if not entry(name).head and not self.card.vectors and not zoo.pooled(self._student("backbone", values)):
+                return "needs to know how many features the backbone has"
+            missing = lacking & {*entry(name).needs}
+            return f"needs {' and '.join(sorted(missing))}" if missing else ""
+
+        reasons = {name: why(name) for name in chosen}
+        self.left_out = [f"{name} does not apply: it {reason}" for name, reason in reasons.items() if reason]
         if len(self.left_out) == len(chosen):
-            raise UsageError(f"{', '.join(chosen)}: {self.why_left_out}")
-        return specs
+            raise UsageError("; ".join(self.left_out))
+        return [name for name in chosen if not reasons[name]]
 
 
-def _check_targets(keys: Iterable[str], chosen: Sequence[str]) -> None:
+def _source(card: Card, vectors: Vectors | None) -> dict[str, object]:
+    """The options that name the data, for the record: without what is true of one machine only."""
+    if vectors is None:
+        return {"--dataset": card.name}
+    given = {f"--{name.replace('_', '-')}": value for name, value in vectors if value is not None}
+    return {option: value.name if isinstance(value, Path) else value for option, value in given.items()}
+
+
+def _check_targets(keys: Iterable[str], chosen: Sequence[str], vectors: bool) -> None:
     """Nothing that is set may be without effect: no key of another option, no method that does not run."""
     for key in keys:
         target, _, name = key.rpartition(".")
@@ -161,13 +216,19 @@ def _check_targets(keys: Iterable[str], chosen: Sequence[str]) -> None:
             raise unknown("method (of those chosen)", target, ["teacher", *chosen])
         if name in RESERVED and not (target == "teacher" and name in TEACHER_MAY):
             raise UsageError(f"{key} cannot be set; use {RESERVED[name]}")
+        if vectors and name in NOT_OF_VECTORS:
+            raise UsageError(f"{key} cannot be set: own vectors are as their files have them")
+        if vectors and target in ("teacher", "features") and name != "normalize":
+            raise UsageError(f"{key} cannot be set: own vectors are not trained; teacher.normalize can be")
 
 
-def _check_variants(variants: presets.Variants, assigned: Iterable[str], chosen: Sequence[str]) -> None:
+def _check_variants(
+    variants: presets.Variants, assigned: Iterable[str], chosen: Sequence[str], check: Callable[[Iterable[str]], None]
+) -> None:
     """What is tried may be set, and is not set by another option as well."""
     tried = {name: {key: None for variant in variants(entry(name)) for key in variant} for name in chosen}
     for keys in tried.values():
-        _check_targets(keys, chosen)
+        check(keys)
     for key in assigned:
         target, _, name = key.rpartition(".")
         if any(name in tried.get(method, ()) for method in ([target] if target else chosen)):
@@ -180,6 +241,8 @@ def _default_preset(card: Card, device: str | None) -> tuple[str, str]:
         return ("smoke", "the preset for tiny sets") if card.name == "tiny" else ("quick", "the preset for glyphs")
     if card.layout == "folder":
         return "quick", "the preset for own folders"
+    if card.layout == "vectors":
+        return "vectors", "the preset for own vectors"
     if not presets.suits(presets.load("paper"), card):
         return "cpu", "the paper has no protocol for this set"
     if device is not None and not device.startswith("cuda"):

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from . import methods
-from .backbones import Encoder
+from .backbones import Network
 from .data import DataSet
 from .data.batches import check as check_batches
+from .data.vectors import VectorRows
 from .errors import BenchmarkError, DataError
-from .evaluate import evaluate
+from .evaluate import NEAREST, agreement, evaluate
 from .inputs import Inputs, open_inputs
 from .spec import Spec, Stream, derive
 from .store import Evaluation, Point, Record, digest, write_atomically
@@ -65,7 +66,7 @@ def run(
     prepare(students, teachers, inputs, dataset, checkpoints, device)
 
     def score(student: Student) -> Evaluation:
-        return retrieval(student.spec, student.encoder, inputs, dataset, device)
+        return retrieval(student.spec, student.encoder, inputs, dataset, workspace)
 
     failed: dict[str, Exception] = {}
     if stream.steps:
@@ -136,16 +137,24 @@ def check(specs: Sequence[Spec], workspace: Workspace) -> None:
             check_batches(workspace.of(stream).train.labels, stream)
     for stream in {(spec.evaluation, spec.resize): spec.stream for spec in specs}.values():
         dataset = workspace.of(stream)
+        if not dataset.labelled:
+            if len(dataset.query) < NEAREST + 2:
+                raise DataError(
+                    f"{dataset.card.name}: {len(dataset.query)} rows are searched; to be told apart by the teacher's "
+                    f"{NEAREST} nearest neighbours they must be at least {NEAREST + 2}"
+                )
+            continue
         counts = np.bincount(dataset.query.labels) if dataset.gallery is None else np.bincount(dataset.gallery.labels)
         least = 2 if dataset.gallery is None else 1
         if not (np.append(counts, 0)[np.minimum(dataset.query.labels, len(counts))] >= least).any():
             raise DataError(f"{dataset.card.name}: no query has another image of its class to be found")
         for split in dataset.splits:
-            workspace.images(split, stream.resize)
+            if not isinstance(split.images, VectorRows):
+                workspace.images(split, stream.resize)
 
 
 def make_student(
-    spec: Spec, teachers: Mapping[str, Encoder], inputs: Inputs, dataset: DataSet, device: torch.device
+    spec: Spec, teachers: Mapping[str, Network], inputs: Inputs, dataset: DataSet, device: torch.device
 ) -> Student:
     """A student at step 0. Its initial weights depend on seed, network and dimension alone: equal for all methods."""
     shape = (spec.backbone, spec.dim, *((spec.hidden,) if spec.hidden else ()))
@@ -158,7 +167,7 @@ def make_student(
     return Student(spec, encoder, method, optimizer(spec, encoder, method))
 
 
-def calibrate(encoder: Encoder, spec: Spec, inputs: Inputs, dataset: DataSet, device: torch.device) -> None:
+def calibrate(encoder: Network, spec: Spec, inputs: Inputs, dataset: DataSet, device: torch.device) -> None:
     """Set the scale of the head's input from a fixed sample of training images."""
     rows = np.random.default_rng(derive(spec.seed, "calibrate")).permutation(len(dataset.train))[:CALIBRATION]
     sample = torch.from_numpy(inputs.plain(spec, dataset.train)[np.sort(rows)]).to(device)
@@ -169,7 +178,7 @@ def calibrate(encoder: Encoder, spec: Spec, inputs: Inputs, dataset: DataSet, de
 
 def prepare(
     students: Sequence[Student],
-    teachers: Mapping[str, Encoder],
+    teachers: Mapping[str, Network],
     inputs: Inputs,
     dataset: DataSet,
     checkpoints: Path,
@@ -187,10 +196,13 @@ def prepare(
         student.method.prepare(shown[teacher.id], torch.from_numpy(dataset.train.labels).to(device))
 
 
-def retrieval(spec: Spec, encoder: Encoder, inputs: Inputs, dataset: DataSet, device: torch.device) -> Evaluation:
+def retrieval(spec: Spec, encoder: Network, inputs: Inputs, dataset: DataSet, workspace: Workspace) -> Evaluation:
     """The network's retrieval on the data set's query (and gallery) images."""
+    device = workspace.device
     query = embed(spec, encoder, inputs.plain(spec, dataset.query), device)
     at = dataset.card.recall_at
+    if not dataset.labelled:
+        return agreement(query, workspace.targets(spec.evaluation), at)
     if dataset.gallery is None:
         return evaluate(query, dataset.query.labels, at=at)
     gallery = embed(spec, encoder, inputs.plain(spec, dataset.gallery), device)

@@ -26,6 +26,9 @@ class Evaluation(Frozen):
     queries: int = Field(description="queries that have a partner, the ones that are scored")
     dropped: int = Field(description="queries without a partner, left out")
     gallery: int = Field(description="items that a query is searched in")
+    relevance: Literal["class", "teacher"] = Field(
+        "class", description="what a query is to find: items of its class, or the teacher's 10 nearest neighbours"
+    )
 
 
 class Point(Frozen):

@@ -12,13 +12,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .backbones import Encoder
+from .backbones import Network
 from .errors import BenchmarkError, TrainingError
 from .methods.base import Batch, Features, Method
 from .spec import Spec, derive
@@ -60,7 +60,7 @@ def rate(spec: Spec, step: int) -> float:
     return 1.0
 
 
-def optimizer(spec: Spec, encoder: Encoder, method: Method) -> torch.optim.Optimizer:
+def optimizer(spec: Spec, encoder: Network, method: Method) -> torch.optim.Optimizer:
     """Adam or AdamW over all that is trained: trunk, head, and what the method learns."""
     trunk = list(encoder.trunk.parameters()) if encoder.trunk is not None else []
     groups: list[dict[str, Any]] = [{}, {}, {}]
@@ -76,7 +76,7 @@ class Student:
     """A run in training: all that changes from step to step."""
 
     spec: Spec
-    encoder: Encoder
+    encoder: Network
     method: Method
     optimizer: torch.optim.Optimizer
     step: int = 0  # steps behind
@@ -143,14 +143,14 @@ class Student:
         torch.save(state, buffer)
         write_atomically(path, buffer.getvalue())
 
-    def resume(self, path: Path) -> None:
+    def resume(self, path: Path, device: torch.device) -> None:
         """Go on from a checkpoint that `save` wrote.
 
         Raises:
             BenchmarkError: it cannot be read.
         """
         try:
-            state = torch.load(path, weights_only=True, map_location=self.encoder.head.weight.device)
+            state = torch.load(path, weights_only=True, map_location=device)
             self.encoder.load_state_dict(state["encoder"])
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -181,7 +181,7 @@ class Interrupted(BenchmarkError):
 
 def fit(
     students: Sequence[Student],
-    teachers: Mapping[str, Encoder],
+    teachers: Mapping[str, Network],
     draw: Callable[[int], Drawn],
     checkpoints: Path,
     *,
@@ -209,7 +209,7 @@ def fit(
     """
     for student in students:
         if (path := checkpoints / f"{student.spec.id}.pt").exists():
-            student.resume(path)
+            student.resume(path, device)
     failed: dict[str, Exception] = {}
     steps = students[0].spec.steps
     needs = {
@@ -319,11 +319,26 @@ def autocast(spec: Spec, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16")
 
 
+class Rows(Protocol):
+    """Images or features, a row each, that may be read when they are asked for: an array is one, and so are vectors in a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice | np.ndarray, /) -> np.ndarray: ...
+
+
 @torch.no_grad()
-def embed(spec: Spec, encoder: Encoder, inputs: np.ndarray, device: torch.device, batch: int = 128) -> np.ndarray:
-    """Embeddings float32 [n, d], in eval mode, of n images or features."""
+def embed(
+    spec: Spec,
+    encoder: Network,
+    inputs: Rows,
+    device: torch.device,
+    batch: int = 128,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Embeddings float32 [n, d], in eval mode, of n images or features; written to `out` where it is given."""
     encoder.eval()
-    result = np.empty((len(inputs), spec.dim), np.float32)
+    result = np.empty((len(inputs), spec.dim), np.float32) if out is None else out
     for start in range(0, len(inputs), batch):
         rows = torch.from_numpy(np.array(inputs[start : start + batch])).to(device)
         with autocast(spec, device):

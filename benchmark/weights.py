@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from .backbones import Encoder, encoder
+from . import methods
+from .backbones import Encoder, Identity, Network, encoder
 from .errors import BenchmarkError
 from .spec import Spec
 from .store import Store
@@ -17,7 +18,7 @@ def serialized(module: nn.Module) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
 
 
-def load_encoder(spec: Spec, store: Store, device: torch.device) -> Encoder:
+def load_encoder(spec: Spec, store: Store, device: torch.device) -> Network:
     """A finished run's network, frozen and in eval mode. Of a run on features that is the head alone.
 
     Raises:
@@ -28,7 +29,10 @@ def load_encoder(spec: Spec, store: Store, device: torch.device) -> Encoder:
         raise BenchmarkError(f"{spec.label} has no weights at {path}: its own run failed or was left out")
     try:
         state = load_file(path)
-        if spec.views:
+        found: Network
+        if not methods.entry(spec.method).head:
+            found = Identity(spec.dim, normalize=spec.normalize)
+        elif spec.views:
             found = Encoder(None, len(state["centre"]), spec.dim, normalize=spec.normalize, hidden=spec.hidden)
         else:
             found = encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize, hidden=spec.hidden)
@@ -40,8 +44,9 @@ def load_encoder(spec: Spec, store: Store, device: torch.device) -> Encoder:
     return found.to(device).eval().requires_grad_(False)
 
 
-def without_trunk(network: Encoder) -> Encoder:
+def without_trunk(network: Network) -> Encoder:
     """The head alone, for streams that carry its trunk's features; frozen and in eval mode."""
+    assert isinstance(network, Encoder)
     head = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("trunk.")}
     hidden = 0 if network.inner is None else network.inner.out_features
     result = Encoder(None, network.widths.pooled, network.widths.embedding, normalize=network.normalize, hidden=hidden)

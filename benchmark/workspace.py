@@ -9,13 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from .data import DataSet, Split, cache_dir, decoded, holdout
+from .data.vectors import VectorRows
+from .evaluate import NEAREST, Ints, neighbours
 from .spec import Stream
 from .store import Store
+from .zoo import TEACHER_VECTORS
 
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "faiss-cpu", "numpy")
 
@@ -33,6 +37,7 @@ class Workspace:
     store: Store
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Callable[[str, int, int], None] = silent  # of decoding and the like
+    _targets: dict[str, Ints] = field(default_factory=dict)
     environment: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +59,14 @@ class Workspace:
         """Which split of the data set that is."""
         whole = split.whole or split
         return "training" if whole is self.dataset.train else "query" if whole is self.dataset.query else "gallery"
+
+    def targets(self, evaluation: Literal["test", "validation"]) -> Ints:
+        """Of own vectors without labels, what there is to be found for each query: the teacher's nearest [n, NEAREST] by cosine."""
+        if evaluation not in self._targets:
+            images = (self.dataset if evaluation == "test" else holdout(self.dataset)).query.images
+            assert isinstance(images, VectorRows)
+            self._targets[evaluation] = neighbours(images.of(TEACHER_VECTORS).plain[:], None, NEAREST, "cosine")
+        return self._targets[evaluation]
 
     def of(self, stream: Stream) -> DataSet:
         """The data set as a stream sees it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .errors import unknown
+from .errors import UsageError, unknown
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 RESNETS = ("resnet18", "resnet50")
+VECTORS, TEACHER_VECTORS = "vectors", "teacher-vectors"  # no networks: own vectors stand in their place
 
 
 class Family(NamedTuple):
@@ -23,10 +24,21 @@ FAMILIES = (
     *(Family(name, "ImageNet, from the extra 'weights' (no network)") for name in LITE),
     Family("conv4-W", "none: trained from scratch; W channels, such as conv4-32"),
     Family("timm:NAME", "ImageNet or other, timm's default for the model (downloaded)"),
+    Family(VECTORS, "none: your own vectors, run --features"),
+    Family(TEACHER_VECTORS, "none: your own vectors, run --teacher-features"),
 )
 
 
 def check_name(name: str) -> None:
     """Raise a UsageError, with the nearest name, where no backbone can be called that (timm's own names are checked on building)."""
+    if name in (VECTORS, TEACHER_VECTORS):
+        raise UsageError(f"{name} is no network to choose: it stands for your own vectors (--features)")
     if name not in (*LITE, *RESNETS) and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
         raise unknown("backbone", name, [family.name for family in FAMILIES])
+
+
+def pooled(name: str) -> int | None:
+    """How many pooled features a backbone has; None where only timm knows."""
+    if name.startswith("conv4-"):
+        return int(name.removeprefix("conv4-"))
+    return {"resnet18": 512, "resnet50": 2048, **dict.fromkeys(LITE, 1280)}.get(name)

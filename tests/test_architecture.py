@@ -15,7 +15,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"driver"},
-    {"plan", "progress", "estimate", "tuning", "executors", "report", "listing"},
+    {"apply", "extract", "plan", "progress", "estimate", "tuning", "executors", "report", "listing"},
     {"presets"},
     {"run"},
     {"inputs"},

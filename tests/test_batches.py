@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.data.batches import Batches, centre_crop, check
+from benchmark.data.batches import Batches, Sampler, centre_crop, check
 from benchmark.errors import UsageError
 from benchmark.spec import Stream
 
@@ -94,6 +95,25 @@ def test_all_classes_and_images_are_drawn_evenly() -> None:
     draw = Batches(images(40), LABELS, stream())
     counts = np.bincount(np.concatenate([draw.index(step) for step in range(400)]), minlength=40)
     assert counts.min() > 80 and counts.max() < 165  # 120 expected, standard deviation about 9
+
+
+def test_rows_without_labels_are_drawn_evenly_and_once() -> None:
+    sampler = Sampler(np.arange(40), stream())
+    rows = np.stack([sampler.index(step) for step in range(400)])
+    assert rows.shape == (400, 12) and all(len(set(row)) == 12 for row in rows)
+    counts = np.bincount(rows.ravel(), minlength=40)
+    assert counts.min() > 80 and counts.max() < 165  # as with classes
+    assert np.array_equal(Sampler(np.arange(40), stream()).index(7), rows[7])
+    with pytest.raises(UsageError, match="a batch of 12 is more than the 9 training rows: --set batch=9"):
+        Sampler(np.arange(9), stream())
+
+
+def test_a_batch_of_millions_of_rows_costs_nothing() -> None:
+    sampler = Sampler(np.arange(20_000_000), stream())
+    started = time.perf_counter()
+    for step in range(100):
+        sampler.index(step)
+    assert time.perf_counter() - started < 2  # a permutation of all of them takes that long once
 
 
 def test_the_centre_crop_is_the_centre() -> None:

@@ -102,6 +102,55 @@ def test_a_card_cannot_write_outside_of_the_data_folder(tmp_path: Path, lines: s
         cards.load(str(file))
 
 
+def vectors_card(folder: Path, *lines: str) -> Path:
+    file = folder / "own.toml"
+    file.write_text("\n".join(['name = "own"', 'title = "t"', 'layout = "vectors"', *lines]))
+    return file
+
+
+def test_a_card_of_vectors_names_files_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "labels.npy").touch()
+    vectors = cards.load(str(vectors_card(tmp_path, "[vectors]", 'teacher_features = "sub/t.npz"')), tmp_path).vectors
+    assert vectors is not None
+    assert (vectors.features, vectors.labels) == (tmp_path / "features.npy", tmp_path / "labels.npy")
+    assert vectors.teacher_features == tmp_path / "sub" / "t.npz" and vectors.test_features is None
+
+
+def test_a_card_of_vectors_beside_its_files_is_not_taken_for_one_that_replaces_it(tmp_path: Path) -> None:
+    card = cards.load(str(vectors_card(tmp_path).rename(tmp_path / cards.BESIDE)), tmp_path)
+    assert card.title == "t" and cards.is_own(card)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['folder = "x"'], "relative to the card's own folder"),
+        (["vectors = 3"], "a table of files"),
+        (["[vectors]", 'feature = "x.npy"'], "vectors.feature: Extra inputs"),
+        (["[vectors]", "views = 0"], "vectors.views"),
+        (["[vectors]", 'test_labels = "y.npy"'], "test_features is not"),
+    ],
+)
+def test_a_card_of_vectors_that_is_none(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        cards.load(str(vectors_card(tmp_path, *lines)))
+    assert message in str(error.value) and "own.toml" in str(error.value)
+
+
+def test_vectors_are_of_no_other_layout(tmp_path: Path) -> None:
+    file = card_file(tmp_path)
+    file.write_text(file.read_text() + '[vectors]\nfeatures = "x.npy"\n')
+    with pytest.raises(UsageError, match="go together"):
+        cards.load(str(file))
+
+
+def test_own_vectors_are_called_as_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    card = cards.of_vectors(cards.Vectors(features=Path("cars.npy"), labels=Path("y.npy")))
+    assert card.name == "cars" and cards.is_own(card)
+    assert card.vectors is not None and card.vectors.labels == tmp_path / "y.npy"
+
+
 def test_not_toml(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text("name = \n")

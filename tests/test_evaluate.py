@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchmark import evaluate as module
 from benchmark.errors import DataError, UsageError
-from benchmark.evaluate import evaluate, evaluate_files, map_at_r, neighbours, r_precision, recall_at_k
+from benchmark.evaluate import agreement, evaluate, evaluate_files, map_at_r, neighbours, r_precision, recall_at_k
 
 REFERENCE = Path(__file__).parent / "reference" / "recall.npz"
 
@@ -175,6 +175,42 @@ def test_unit_rows_are_searched_once_with_the_result_of_two(monkeypatch):
     monkeypatch.setattr(module, "_UNIT", -1.0)
     assert evaluate(rows, labels) == once
     assert evaluate(rows * np.float32(1.1), labels) == once
+
+
+def test_agreement_by_hand():
+    """On a line at 0 1 3 7; the teacher's two nearest of each are given."""
+    rows = np.array([[0.0], [1], [3], [7]])
+    # found, nearest first: 1 2 3 | 0 2 3 | 1 0 3 | 2 1 0
+    targets = np.array([[1, 2], [3, 0], [3, 0], [0, 1]])
+    found = agreement(rows, targets, at=(1, 2, 9))
+    assert (found.queries, found.dropped, found.gallery, found.relevance) == (4, 0, 4, "teacher")
+    # of the two nearest, hits 1 1 | 1 0 | 0 1 | 0 1
+    assert found.l2 == pytest.approx(
+        {
+            "recall@1": 1 / 2,
+            "recall@2": 1,
+            "recall@9": 1,
+            "r_precision": 5 / 8,
+            "map@r": (1 + 1 / 2 + 1 / 4 + 1 / 4) / 4,
+        }
+    )
+
+
+def test_agreement_with_itself_is_whole_and_does_not_depend_on_blocks(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+    targets = neighbours(rows, None, 10, "cosine")
+    found = agreement(rows, targets)
+    assert set(found.cosine.values()) == {1.0} and found.l2["map@r"] < 1
+    monkeypatch.setattr(module, "_CELLS", 1)
+    assert agreement(rows, targets) == found
+
+
+def test_agreement_is_retrieval_of_classes_where_neighbours_are_classes():
+    labels = np.repeat(np.arange(20), 11)
+    rows = np.random.default_rng(0).normal(size=(220, 4)).astype(np.float32)
+    targets = np.array([np.flatnonzero((labels == labels[i]) & (np.arange(220) != i)) for i in range(220)])
+    by_class, by_teacher = evaluate(rows, labels), agreement(rows, targets)
+    assert (by_teacher.l2, by_teacher.cosine) == (by_class.l2, by_class.cosine)
 
 
 def test_the_authors_numbers():

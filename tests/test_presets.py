@@ -20,7 +20,9 @@ PAIRS = [(name, card) for name in presets.names() for card in [*CARDS, OWN] if p
 
 def grid(preset: str, card: Card, assignments: dict[str, Scalar] | None = None, **changes: object) -> list[Spec]:
     found = presets.load(preset)
-    words: dict[str, object] = {"chosen": found.methods, "dims": found.dims, "seeds": found.seeds, "tuned": {}}
+    on_features = presets.layers(found, card).shared.get("views")
+    apply = [name for name in found.methods if not (on_features and "maps" in methods.entry(name).needs)]
+    words: dict[str, object] = {"chosen": apply, "dims": found.dims, "seeds": found.seeds, "tuned": {}}
     return presets.grid(
         found, card, assignments=assignments or {}, stream={"dataset": card.name}, **{**words, **changes}  # type: ignore[arg-type]
     )  # fmt: skip
@@ -33,12 +35,12 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
     teacher, *students = grid(preset, card)
     assert teacher.teacher is None and {s.teacher for s in students} <= {None, teacher}
     assert {s.method for s in students} <= set(found.methods) and {s.seed for s in students} == set(found.seeds)
-    trained = [s for s in students if s.method != "untrained"]
+    trained = [s for s in students if methods.entry(s.method).trained]
     shared = ("batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
               "schedule", "milestones", "decay", "weight_decay", "head_lr", "precision", "views", "trunk")  # fmt: skip
     for name in shared:
         assert len({getattr(s, name) for s in trained}) == 1, name
-    apply = {m for m in found.methods if not (trained[0].views and "maps" in methods.entry(m).needs)} - {"untrained"}
+    apply = {s.method for s in students if methods.entry(s.method).trained}
     budgets = {s.steps for s in trained}
     for dim in found.dims:
         assert {(s.method, s.steps) for s in trained if s.dim == dim} == set(itertools.product(apply, budgets))

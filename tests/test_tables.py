@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.report import find, terminal_table, write_report
+from benchmark.report.figures import steps_figure
 from benchmark.report.markdown import markdown
 from benchmark.report.stats import paired, summarise
 from benchmark.report.tables import BASELINE, DASH, Comparison, comparison, fixed, frame
@@ -29,6 +31,7 @@ KINDS = {  # of the test's own: the golden tables do not change with the catalog
     "untrained": "none",
     "triplet": "none",
     "multi-similarity": "none",
+    "attention": "individual",
     "fitnet": "individual",
     "rkd-d": "relational",
     "rkd-da": "relational",
@@ -127,8 +130,8 @@ def test_golden(tmp_path):
 
 def test_the_order_of_records_does_not_matter():
     records = list(golden_records())
-    assert markdown(records[::-1], KINDS, "quick") == markdown(records, KINDS, "quick")
-    assert frame(records[::-1], KINDS).equals(frame(records, KINDS))
+    assert markdown(Comparison(records[::-1], KINDS), "quick") == markdown(Comparison(records, KINDS), "quick")
+    assert frame(Comparison(records[::-1], KINDS)).equals(frame(Comparison(records, KINDS)))
 
 
 def test_statistics_by_hand():
@@ -151,7 +154,7 @@ def test_comparison_by_hand():
     """triplet 50 54 58; rkd-da 60 66 with seeds 0, 1: the pairs differ by 10 and 12."""
     runs = [teacher(), *(record("triplet", 0.5 + 0.04 * seed, seed=seed) for seed in range(3))]
     runs += [student("rkd-da", 0.60), student("rkd-da", 0.66, 1)]
-    top, base, ours = rows(comparison(runs, KINDS))
+    top, base, ours = rows(comparison(Comparison(runs, KINDS)))
     assert [one["role"] for one in (top, base, ours)] == ["teacher", "baseline", "relational"]
     assert (base["seeds"], ours["seeds"], top["dim"]) == ("3", "2", "128")
     assert float(base["recall@1 mean [%]"]) == pytest.approx(54)
@@ -167,7 +170,7 @@ def test_comparison_by_hand():
 
 def test_the_main_distance():
     """Cosine where normalised, else raw L2; both are in runs.csv."""
-    l2, raw = rows(frame([student("rkd-da", 0.7), student("rkd-da", 0.8, normalize=False)], KINDS))
+    l2, raw = rows(frame(Comparison([student("rkd-da", 0.7), student("rkd-da", 0.8, normalize=False)], KINDS)))
     shown = ("l2", "distance", "recall@1 [%]", "L2 recall@1 [%]", "cosine recall@1 [%]")
     assert [l2[name][:6] for name in shown] == ["yes", "cosine", "70.0", "69.0", "70.0"]
     assert [raw[name][:6] for name in shown] == ["no", "L2", "80.0", "80.0", "79.0"]
@@ -236,21 +239,63 @@ def test_roles():
     assert Comparison([student("forgotten", 0.5)], KINDS).cells[0].row.role == "other"
 
 
+def test_frozen_features_are_a_reference():
+    """In every dimension's table, as the teacher; never the best; and the teacher itself where they teach."""
+    frozen = {"steps": 0, "dim": 20, "backbone": "vectors"}
+    taught = record("features", 0.99, **{**frozen, "dim": 24, "backbone": "teacher-vectors"})
+    runs = [taught, record("features", 0.93, **frozen), record("rkd-d", 0.6, backbone="vectors", teacher=taught.spec)]
+    found = Comparison(runs, {**KINDS, "features": "none"}).roles
+    assert [found[one.id] for one in runs] == ["teacher", "features", "relational"]
+    text = markdown(Comparison(runs, {**KINDS, "features": "none"}), "vectors")
+    assert text.count("## d = ") == 1 and "## d = 16" in text and text.split("## d = 16")[1].count("vectors-20") == 1
+    assert "**60.00**" in text and "**93.00**" not in text and "frozen features left out" in text
+    assert "run --features FILE" in text and " px" not in text
+
+
+def test_agreement_with_the_teacher_is_named(tmp_path):
+    run = student("rkd-d", 0.6)
+    run = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"relevance": "teacher"})})
+    words = "agreement with the teacher's 10 nearest neighbours"
+    text = markdown(Comparison([run], KINDS), "vectors")
+    assert f"Percent of {words}" in text and words in text.split("## Notes")[1]
+    assert words not in markdown(Comparison([student("rkd-d", 0.6)], KINDS), "vectors")
+    save(tmp_path, [run])
+    assert words in str(terminal_table(tmp_path, KINDS).title)
+
+
 def test_bold_is_the_best_student():
-    text = markdown(
-        [teacher(), record("untrained", 0.9, steps=0), record("triplet", 0.5), student("rkd-d", 0.6)], KINDS, "q"
-    )
+    runs = [teacher(), record("untrained", 0.9, steps=0), record("triplet", 0.5), student("rkd-d", 0.6)]
+    text = markdown(Comparison(runs, KINDS), "q")
     table = text.split("## Recall@1")[1].split("## ")[0]
     assert table.count("**") == 2 and "**60.00**" in table
     assert "90.00" in table and DASH in table
 
 
+def test_a_method_that_does_not_apply_is_a_row_of_dashes_with_a_reason():
+    heads = [teacher(), student("rkd-d", 0.6, views=4)]
+    text = markdown(Comparison(heads, KINDS, ["attention"]), "q")
+    (row,) = [line for line in text.splitlines() if line.startswith("| individual (IKD)")]
+    assert re.fullmatch(r"\| individual \(IKD\) +\| attention +(\| +– +|\| – +)+\|", row), row
+    assert "Not applicable: attention. It reads feature maps" in text
+    images = markdown(Comparison([teacher(), student("rkd-d", 0.6)], KINDS, ["attention"]), "q")
+    assert "attention" not in images
+
+
+def test_the_steps_figure_has_a_line_a_method_of_three_lengths():
+    runs = [student("rkd-d", 0.5 + steps / 1e4, seed=seed, steps=steps) for steps in (10, 20, 40) for seed in (0, 1)]
+    runs += [record("triplet", 0.5, steps=10), record("triplet", 0.5, steps=20), teacher()]
+    figure = steps_figure(Comparison(runs, KINDS))
+    assert figure == steps_figure(Comparison(runs[::-1], KINDS)) and figure is not None
+    assert ">rkd-d<" in figure and ">triplet<" not in figure and ">teacher<" in figure and ">d = 16<" in figure
+    assert steps_figure(Comparison([run for run in runs if run.spec.steps != 40], KINDS)) is None
+
+
 def test_notes_name_what_is_flagged():
     runs = [record("triplet", 0.5, seed=seed) for seed in range(6)]
-    plain = markdown(runs, KINDS, "quick").split("## Notes")[1]
+    plain = markdown(Comparison(runs, KINDS), "quick").split("## Notes")[1]
     assert "wide" not in plain and "+dirty" not in plain and "Other images" not in plain and "versions" not in plain
     dirty, foreign = student("rkd-d", 0.5, code="abc+dirty"), student("fitnet", 0.5, fingerprint="beef", steps=3)
-    notes = markdown([*runs, dirty, foreign], KINDS, "quick").split("## Notes")[1].splitlines()
+    notes = markdown(Comparison([*runs, dirty, foreign], KINDS), "quick").split("## Notes")[1].splitlines()
     assert any("+dirty): " in line and f"`rkd-d-{dirty.id}`." in line for line in notes)
     assert any("fingerprint f00d" in line and f"`fitnet-{foreign.id}`." in line for line in notes)
     assert any("rows of 1 seed:" in line for line in notes)

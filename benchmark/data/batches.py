@@ -16,10 +16,17 @@ def check(labels: np.ndarray, stream: Stream) -> None:
     most = int(np.minimum(counts, stream.per_class).sum())
     if most < stream.batch:
         advice = f"--set batch={most}" + (f" --set per_class={most}" if most < stream.per_class else "")
+        if _all_apart(labels):
+            raise UsageError(f"a batch of {stream.batch} is more than the {most} training rows: {advice} can be filled")
         raise UsageError(
             f"a batch of {stream.batch} with {stream.per_class} images a class needs {-(-stream.batch // stream.per_class)} classes; "
             f"the training set has {len(counts)} with {counts.min()} to {counts.max()} images: {advice} can be filled"
         )
+
+
+def _all_apart(labels: np.ndarray) -> bool:
+    """Whether each row is a class of its own, as where there are no labels."""
+    return bool(labels[-1] == len(labels) - 1)
 
 
 class Sampler:
@@ -33,12 +40,17 @@ class Sampler:
         check(labels, stream)
         self.labels = labels
         self.stream = stream
+        self._all_apart = _all_apart(labels)
+        if self._all_apart:
+            return
         order = np.argsort(labels, kind="stable")
         self._members = np.split(order, np.cumsum(np.bincount(labels))[:-1])
 
     def index(self, step: int) -> np.ndarray:
         """Rows [batch] of a step: classes at random, `per_class` images each without replacement, until the batch is full."""
         rng = np.random.default_rng(derive(self.stream.seed, "batch", step))
+        if self._all_apart:  # cheap, however many rows there are
+            return rng.choice(len(self.labels), self.stream.batch, replace=False)
         rows: list[int] = []
         for label in rng.permutation(len(self._members)):
             wanted = min(self.stream.per_class, self.stream.batch - len(rows))

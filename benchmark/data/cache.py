@@ -16,6 +16,7 @@ from PIL import Image
 from .. import cards
 from ..errors import DataError
 from .layouts import Split
+from .vectors import VectorRows
 
 # Part of the key: whoever changes how an image is decoded changes this, and no old file is taken for a new one.
 RULE = "RGB, squashed to a square, bilinear with antialiasing; JPEG decoded at no less than twice the size"
@@ -44,6 +45,7 @@ def decoded(split: Split, size: int, folder: Path, progress: Progress | None = N
     Raises:
         DataError: an image cannot be decoded, or there is no room or no permission in `folder`. Nothing is left behind.
     """
+    assert not isinstance(split.images, VectorRows), "vectors are not decoded"
     if isinstance(split.images, np.ndarray):
         return _coloured(split.images, size)
     shape = (len(split), size, size, 3)

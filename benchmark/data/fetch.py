@@ -47,6 +47,8 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
         UsageError: there is no such mirror, or its card is not one.
     """
     folder = data_dir / card.folder
+    if card.vectors is not None:  # nothing to get; reading them once, where they are used, is enough
+        return folder
     if _problem(card, data_dir) is None:
         return folder
     if mirror and not mirror.is_dir():

@@ -15,16 +15,21 @@ import numpy as np
 from .. import cards
 from ..cards import Card
 from ..errors import DataError, UsageError
+from ..spec import derive
 from . import glyphs
+from .vectors import VectorFile, VectorRows, read_labels
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"))
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with labels. `names[label]` is the class; query and gallery of one data set share their `names`."""
+    """Images with labels. `names[label]` is the class; query and gallery of one data set share their `names`.
 
-    images: tuple[Path, ...] | np.ndarray  # files, or uint8 [n, h, w] where they are rendered
+    Without labels, which own vectors may be, there are no names, and each image is a class of its own.
+    """
+
+    images: tuple[Path, ...] | np.ndarray | VectorRows  # files; uint8 [n, h, w] where they are rendered; or own vectors
     labels: np.ndarray  # int64 [n], sorted
     names: tuple[str, ...]
     whole: Split | None = (
@@ -34,6 +39,15 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        return len(self.names) or len(self)
+
+    def described(self, kind: str) -> str:
+        """Its size for people: `192 training images of 16 classes`."""
+        what = "vectors" if isinstance(self.images, VectorRows) else "images"
+        return f"{len(self)} {kind} {what}" + (f" of {len(self.names)} classes" if self.names else " without labels")
 
     def of_whole(self, compute: Callable[[Split], np.ndarray]) -> np.ndarray:
         """This split's rows of what `compute` gives for the whole."""
@@ -48,7 +62,13 @@ class DataSet:
     train: Split
     query: Split
     gallery: Split | None
-    fingerprint: str  # 16 hex digits: relative names, sizes and labels of the files; of rendered sets the pixels
+    fingerprint: (
+        str  # 16 hex digits: relative names, sizes and labels of the files; of rendered sets and vectors the content
+    )
+
+    @property
+    def labelled(self) -> bool:
+        return bool(self.train.names)
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -95,7 +115,7 @@ def holdout(dataset: DataSet) -> DataSet:
         UsageError: fewer than the four training classes that give two on either side.
     """
     train = dataset.train
-    classes = len(train.names)
+    classes = train.classes
     first = min(classes * 4 // 5, classes - 2)
     if first < 2:
         raise UsageError(
@@ -180,6 +200,62 @@ def _glyphs(card: Card, root: Path) -> Splits:
     return _cut(Split(pixels.reshape(-1, *pixels.shape[2:]), labels, names))
 
 
+def _vectors(card: Card, root: Path) -> Splits:
+    files = card.vectors
+    assert files is not None
+    train = _rows(files.features, files.teacher_features, files.labels, "", files.views or 1)
+    if files.test_features is None:
+        if not train.names:
+            fifth = len(train) - len(train) // 5
+            return {"train": _take(train, range(fifth)), "test": _take(train, range(fifth, len(train)))}
+        if train.classes < 4:
+            raise DataError(
+                f"{files.labels} has {train.classes} classes; without test files at least 4 are needed: half of them trains"
+            )
+        return _cut(train)
+    test = _rows(files.test_features, files.test_teacher_features, files.test_labels, "test_", 1)
+    for role in ("student", "teacher"):
+        trained, searched = getattr(train.images, role), getattr(test.images, role)
+        if trained.width != searched.width:
+            raise DataError(
+                f"{trained.path} has vectors of {trained.width} numbers, {searched.path} of {searched.width}"
+            )
+    for split, file in ((train, files.labels), (test, files.test_labels)):
+        if split.classes < 2:
+            raise DataError(f"{file or files.features} has one class; at least 2 are needed")
+    return {"train": train, "test": test}
+
+
+def _rows(features: Path, teacher_features: Path | None, labels: Path | None, test: str, views: int) -> Split:
+    """The split that some files of own vectors hold. Rows without labels are in an order drawn at random, so that any part is a fair one.
+
+    Args:
+        test: what the names of arrays in an archive begin with.
+        views: rows an image.
+    """
+    student = VectorFile(features, f"{test}features", views)
+    teacher = VectorFile(teacher_features, f"{test}teacher_features", views) if teacher_features else student
+    if len(student) != len(teacher):
+        raise DataError(
+            f"{features} has {len(student)} images, {teacher_features} has {len(teacher)}: rows must be of the same images"
+        )
+    if student.views != teacher.views:
+        raise DataError(f"{features} has {student.views} views an image, {teacher_features} has {teacher.views}")
+    if labels is None:
+        order = np.random.default_rng(derive(0, "order of vectors")).permutation(len(student))
+        return Split(VectorRows(student, teacher, order), np.arange(len(student)), ())
+    names = read_labels(labels, f"{test}labels")
+    if len(names) != len(student):
+        raise DataError(f"{features} has {len(student)} images, {labels} has {len(names)} labels")
+    classes, found = np.unique(names, return_inverse=True)
+    texts = [str(name) for name in classes.tolist()]
+    if names.dtype.kind == "U":  # as names of folders: 2 before 10
+        by_name = sorted(range(len(texts)), key=lambda i: _natural(texts[i]))
+        texts, found = [texts[i] for i in by_name], np.argsort(by_name)[found]
+    order = np.argsort(found, kind="stable")
+    return Split(VectorRows(student, teacher, order), found[order].astype(np.int64), tuple(texts))
+
+
 _READERS: dict[str, Callable[[Card, Path], Splits]] = {
     "cub": _cub,
     "cars": _cars,
@@ -187,6 +263,7 @@ _READERS: dict[str, Callable[[Card, Path], Splits]] = {
     "inshop": _inshop,
     "folder": _folder,
     "glyphs": _glyphs,
+    "vectors": _vectors,
 }
 
 
@@ -291,7 +368,7 @@ def _cut(split: Split) -> Splits:
 
 def _take(split: Split, classes: Sequence[int], images: int | None = None) -> Split:
     """Some classes (ascending), numbered anew, with the first so many images of each."""
-    place = np.full(len(split.names), -1)
+    place = np.full(split.classes, -1)
     place[np.asarray(classes, np.intp)] = np.arange(len(classes))
     labels = place[split.labels]
     keep = labels >= 0
@@ -299,13 +376,15 @@ def _take(split: Split, classes: Sequence[int], images: int | None = None) -> Sp
         starts = np.searchsorted(split.labels, split.labels)  # labels are sorted
         keep &= np.arange(len(labels)) - starts < images
     chosen = np.flatnonzero(keep)
-    kept = split.images[chosen] if isinstance(split.images, np.ndarray) else tuple(split.images[i] for i in chosen)
-    return Split(kept, labels[chosen], tuple(split.names[c] for c in classes))
+    kept = tuple(split.images[i] for i in chosen) if isinstance(split.images, tuple) else split.images[chosen]
+    return Split(kept, labels[chosen], tuple(split.names[c] for c in classes) if split.names else ())
 
 
 def _subset(splits: Splits, classes: int, images: int) -> Splits:
     if images < 2:
         raise UsageError(f"the subset {classes}x{images} leaves one image a class; two are needed to learn from")
+    if not splits["train"].names:
+        raise UsageError(f"the subset {classes}x{images} is of classes, and there are no labels")
     result = {}
     # Query and gallery keep the same classes.
     for group in (["train"], [name for name in splits if name != "train"]):
@@ -338,6 +417,8 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
                 f"its card says {counts.images:,} of {counts.classes:,}"
             )
     train = splits["train"]
+    if not train.names:
+        return
     single = np.flatnonzero(np.bincount(train.labels, minlength=len(train.names)) < 2)
     if len(single):
         raise DataError(
@@ -360,6 +441,9 @@ def _fingerprint(root: Path, splits: Splits) -> str:
     for name, split in splits.items():
         digest.update(f"{name} {len(split)}\n".encode())
         digest.update(np.ascontiguousarray(split.labels, "<i8").data)
+        if isinstance(split.images, VectorRows):
+            digest.update(split.images.digest)
+            continue
         if isinstance(split.images, np.ndarray):
             digest.update(np.ascontiguousarray(split.images).data)
             continue

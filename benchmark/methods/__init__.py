@@ -32,6 +32,7 @@ class Entry:
     optional: tuple[str, ...]
     normalize: bool
     trained: bool
+    head: bool
     defaults: dict[str, Any]  # keyword-only arguments of __init__: the hyper-parameters, as published
     search: dict[str, tuple[float, float]]  # of some of these: low and high of what a random search draws from
     module: str
@@ -98,7 +99,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
             defaults = {argument.arg: ast.literal_eval(value) for argument, value in pairs if value is not None}
     if "name" not in declared:
         return None
-    names = ("name", "kind", "reference", "needs", "optional", "normalize", "trained", "search")
+    names = ("name", "kind", "reference", "needs", "optional", "normalize", "trained", "head", "search")
     literal = {key: ast.literal_eval(declared[key]) for key in names if key in declared}
     return Entry(
         name=literal["name"],
@@ -109,6 +110,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
         optional=literal.get("optional", ()),
         normalize=literal.get("normalize", True),
         trained=literal.get("trained", True),
+        head=literal.get("head", True),
         defaults=defaults,
         search=literal.get("search", {}),
         module=module,

@@ -66,6 +66,7 @@ class Method(nn.Module):
     optional: ClassVar[tuple[str, ...]] = ()  # what it reads where there is: maps are none in streams of features
     normalize: ClassVar[bool] = True  # whether the student's embedding is l2-normalised where the method was published
     trained: ClassVar[bool] = True  # False: the network is evaluated as it is at step 0
+    head: ClassVar[bool] = True  # False: there is no network, the features are the embedding
     # Hyper-parameters that `tune --trials` draws, log-uniformly from low to high; the default lies between. Not inherited: the
     # catalogue reads each class by itself. Leave out what trades nothing off: the weight of a method's only loss (rkd-d, rkd-a)
     # changes next to nothing, since the step of Adam does not depend on the scale of the loss.

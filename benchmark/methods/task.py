@@ -146,6 +146,16 @@ class ArcFace(TaskLoss):
         self.rate = proxy_rate
 
 
+class FrozenFeatures(Method):
+    """The features of a frozen trunk as they are, no head: what a head is held against. Of own vectors the teacher as well."""
+
+    name = "features"
+    kind = "none"
+    reference = "control"
+    trained = False
+    head = False
+
+
 class Untrained(Method):
     """No training: the student at step 0, pretrained trunk and fresh head. What distillation starts from."""
 

@@ -19,7 +19,6 @@ from ..spec import Frozen, Scalar, Spec
 
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"
-NO_MAPS = "reads feature maps, and features of a frozen trunk have none"
 Settings = dict[str, Any]
 Variants = Callable[[methods.Entry], Sequence[Settings]]
 
@@ -147,7 +146,7 @@ def layers(preset: Preset, card: Card) -> Layers:
 
 
 def suits(preset: Preset, card: Card) -> bool:
-    return card.name in preset.datasets or card.layout in preset.datasets
+    return card.layout in preset.datasets or (card.vectors is None and card.name in preset.datasets)
 
 
 def select(words: Sequence[str], preset: Preset) -> list[str]:
@@ -209,14 +208,15 @@ def grid(
     Args:
         assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method;
             a list stands for one run a value.
-        stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation.
+        stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation, views of own vectors.
         tuned: settings by method (`read_tuned`).
         variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.Search`).
     """
     found = layers(preset, card)
     by_target = _targets(assignments)
     # A teacher is one run for all students and seeds: seed 0 unless teacher.seed says otherwise.
-    teacher = _spec({**found.teacher, **by_target.get("teacher", {}), **stream}, {})
+    taught = {**found.teacher, **by_target.get("teacher", {}), **stream}
+    teacher = _spec(taught if methods.entry(taught["method"]).trained else _untrained(taught), {})
     trunk = {"trunk": _spec({**found.trunk, **stream}, {})} if found.trunk else {}
     specs = [teacher] if any(methods.entry(name).needs_teacher for name in chosen) else []
     for name in chosen:
@@ -233,9 +233,10 @@ def grid(
         }
         tried = variants(entry) if variants and entry.trained else [{}]
         for form, variant, dim, seed in itertools.product(_expand(base), tried, dims, seeds):
-            settings = {**form, **variant, "method": name, "dim": dim, "seed": seed}
+            # Dimension and seed of what has no head are assigned: they are the features', not the students'.
+            settings = {"dim": dim, "seed": seed, **form, **variant, "method": name}
             if settings.get("views") and "maps" in entry.needs:
-                continue  # NO_MAPS
+                raise UsageError(f"{name} reads feature maps, and features of a frozen trunk have none")
             if not entry.trained:
                 settings = _untrained(settings)
             specs.append(_spec(settings, {**trunk, **({"teacher": teacher} if entry.needs_teacher else {})}))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .stats import summarise
-from .tables import REFERENCE_ROLES, Comparison
+from .tables import OF_ANY_DIM, REFERENCE_ROLES, ROLES, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ FEWEST = 3  # numbers of steps that make a curve
 # Okabe and Ito's colours, which people who see colours differently tell apart; a line's style says its family as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = {"baseline": ":", "individual": "--", "relational": "-"}
+REFERENCE_STYLES = {"teacher": "-", "features": "-.", "untrained": (0, (1, 3))}
 MARKERS = "osD^vPX"
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "embedding-distillation-benchmark",
@@ -91,9 +92,10 @@ def steps_figure(compared: Comparison) -> str | None:
 
 
 def _reference_lines(axes: Axes, compared: Comparison, dim: int) -> None:
-    """What is not trained here: the student at step 0, as a line across."""
+    """What is not trained here, as lines across: the teacher, the frozen features, the student at step 0."""
     for cell in compared.cells:
-        if cell.row.role in REFERENCE_ROLES and cell.row.role != "teacher" and cell.dim == dim:
+        if cell.row.role in REFERENCE_ROLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
             found = cell.summary("recall@1")
             if found is not None:
-                axes.axhline(found.mean, color="0.5", linewidth=1, label=cell.row.label)
+                style = REFERENCE_STYLES[cell.row.role]
+                axes.axhline(found.mean, color="0.45", linewidth=1, linestyle=style, label=ROLES[cell.row.role])

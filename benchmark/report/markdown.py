@@ -7,26 +7,38 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..store import Record
+from ..zoo import VECTORS
 from .stats import Summary
-from .tables import BASELINE, DASH, FEW_SEEDS, REFERENCE_ROLES, ROLES, Cell, Comparison, fixed, plain
+from .tables import (
+    AGREEMENT,
+    BASELINE,
+    DASH,
+    FEW_SEEDS,
+    OF_ANY_DIM,
+    REFERENCE_ROLES,
+    ROLES,
+    Cell,
+    Comparison,
+    fixed,
+    plain,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def markdown(records: Iterable[Record], kinds: Mapping[str, str], preset: str) -> str:
+def markdown(compared: Comparison, preset: str) -> str:
     """The comparison for people: Recall@1 over all dimensions, then everything, dimension by dimension."""
-    compared = Comparison(records, kinds)
     head, body = recall_table(compared)
     parts = [
         *_introduction(compared, preset),
         "## Recall@1\n",
-        "Percent, mean ± standard deviation over seeds, by the main distance: cosine where embeddings are "
-        "l2-normalised, else raw L2. Bold: the best of a column, teacher and untrained student left out.\n",
+        f"Percent{_of(compared)}, mean ± standard deviation over seeds, by the main distance: cosine where embeddings are "
+        f"l2-normalised, else raw L2. Bold: the best of a column, {_references(compared)} left out.\n",
         _pipes(head, body, left=5),
     ]
     for dim in compared.dims:
-        if any(cell.dim == dim and cell.row.role != "teacher" for cell in compared.cells):
+        if any(cell.dim == dim and cell.row.role not in OF_ANY_DIM for cell in compared.cells):
             parts += [f"## d = {dim}\n", _pipes(*_detail_table(compared, dim), left=5)]
     parts += ["## Notes\n", *(f"- {note}" for note in _notes(compared)), ""]
     return "\n".join(parts)
@@ -46,7 +58,9 @@ def recall_table(compared: Comparison) -> tuple[list[str], list[list[str]]]:
         f"d = {dim}": _column([compared.at(row, dim) for row in compared.rows], _summary("recall@1"), _with_sd)
         for dim in compared.dims
     }
-    return _lines(names | values)
+    head, lines = _lines(names | values)
+    dashes = [DASH] * (len(head) - 2)
+    return head, lines + [[ROLES[role], name, *dashes] for role, name in compared.left_out]
 
 
 def compact_table(compared: Comparison, title: str) -> Table:
@@ -72,8 +86,8 @@ def compact_table(compared: Comparison, title: str) -> Table:
 
 
 def _detail_table(compared: Comparison, dim: int) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of one dimension's cells, with the teachers of whatever dimension on top."""
-    cells = [cell for cell in compared.cells if cell.row.role == "teacher" or cell.dim == dim]
+    """Header and lines of one dimension's cells, with teachers and frozen features of whatever dimension on top."""
+    cells = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or cell.dim == dim]
     recalls = [cell.summary("recall@1") for cell in cells]
     names = {
         "group": [ROLES[cell.row.role] for cell in cells],
@@ -93,6 +107,16 @@ def _detail_table(compared: Comparison, dim: int) -> tuple[list[str], list[list[
         "train, s": [DASH if cell.seconds is None else fixed(cell.seconds, 1) for cell in cells],
     }
     return _lines(names | values)
+
+
+def _of(compared: Comparison) -> str:
+    """What the numbers are a percentage of, where that is not the usual."""
+    return f" of {AGREEMENT}" if compared.agreement else ""
+
+
+def _references(compared: Comparison) -> str:
+    features = any(row.role == "features" for row in compared.rows)
+    return "teacher, untrained student and frozen features" if features else "teacher and untrained student"
 
 
 def _lines(columns: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
@@ -143,20 +167,24 @@ def _introduction(compared: Comparison, preset: str) -> list[str]:
     steps, batch, per_class, image = (
         _several(getattr(record.spec, name) for record in trained) for name in ("steps", "batch", "per_class", "image")
     )
+    vectors = VECTORS in {record.spec.backbone for record in records}
+    seen, at, source = (
+        ("vectors", "", "--features FILE") if vectors else ("images", f", at {image} px", f"--dataset {dataset}")
+    )
     lines = [
         f"# {dataset}, preset {preset}\n",
         f"- {len(records)} runs; {_several(record.evaluation.queries for record in records)} queries "
-        f"in a gallery of {_several(record.evaluation.gallery for record in records)} images; "
+        f"in a gallery of {_several(record.evaluation.gallery for record in records)} {seen}; "
         f"{_several(record.evaluation.dropped for record in records)} queries without a partner left out",
         *(
             f"- Teacher: {cell.row.label} {cell.row.backbone}-{cell.dim}, {cell.row.steps} steps, "
             f"seed {_several(record.spec.seed for record in cell.records)}"
             for cell in teachers
         ),
-        f"- Students: {steps} steps of {batch} images, {per_class} a class, at {image} px; "
+        f"- Students: {steps} steps of {batch} {seen}{'' if compared.agreement else f', {per_class} a class'}{at}; "
         f"seed {_several(record.spec.seed for record in students)}",
         f"- Code: {_several(_code(record) for record in records)}",
-        f"- Runs: `python -m benchmark run --dataset {dataset} --preset {preset}`; "
+        f"- Runs: `python -m benchmark run {source} --preset {preset}`; "
         "this file, from their records: `python -m benchmark report`\n",
     ]
     return lines
@@ -169,6 +197,14 @@ def _notes(compared: Comparison) -> list[str]:
         "in points, paired by seed. train: seconds a student. All students of a teacher share that one network: "
         "intervals hold for it, not for teachers at large."
     ]
+    if compared.agreement:
+        notes.append(
+            f"There are no labels: every number is of {AGREEMENT} by cosine, which are what a query is to find. "
+            "R@1: the share of queries whose first hit is one of them; R of MAP@R is 10."
+        )
+    if compared.left_out:
+        named = ", ".join(name for _, name in compared.left_out)
+        notes.append(f"Not applicable: {named}. It reads feature maps, and features of a frozen trunk have none.")
     students = [cell for cell in compared.cells if cell.row.role not in REFERENCE_ROLES]
     seeds = min((len(cell.by_seed("recall@1")) for cell in students), default=0)
     if students and seeds < FEW_SEEDS:

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 ROLES = {
     "teacher": "teacher",
     "untrained": "untrained student",
+    "features": "frozen features",
     "baseline": "baseline",
     "individual": "individual (IKD)",
     "relational": "relational (RKD)",
     "posthoc": "post hoc",
     "other": "other",
 }
-REFERENCE_ROLES = ("teacher", "untrained")  # what students are held against; never the best of a column
+REFERENCE_ROLES = ("teacher", "untrained", "features")  # what students are held against; never the best of a column
+OF_ANY_DIM = ("teacher", "features")  # have a dimension of their own: shown beside the students of every one
+AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 BASELINE = "triplet"
 FEW_SEEDS = 6
 DASH = "–"
@@ -92,10 +95,14 @@ class Comparison:
     Args:
         records: at least one.
         kinds: the kind of each method, as in the catalogue.
+        need_maps: methods that read feature maps: rows of dashes where all students are heads on features, which have none.
     """
 
-    def __init__(self, records: Iterable[Record], kinds: Mapping[str, str]) -> None:
+    def __init__(self, records: Iterable[Record], kinds: Mapping[str, str], need_maps: Sequence[str] = ()) -> None:
         self.records = tuple(records)
+        on_features = all(record.spec.views for record in self.records if record.spec.teacher is not None)
+        self.left_out = [(kinds[name], name) for name in need_maps] if on_features else []
+        self.kinds = kinds
         self.roles = _roles(self.records, kinds)
         self.cells = _cells(self.records, self.roles)
         self.rows = sorted({cell.row for cell in self.cells}, key=lambda row: row.order)
@@ -104,6 +111,11 @@ class Comparison:
 
     def at(self, row: Row, dim: int) -> Cell | None:
         return self._at.get((row, dim))
+
+    @property
+    def agreement(self) -> bool:
+        """Whether a hit is a neighbour by the teacher, not an item of the query's class."""
+        return any(record.evaluation.relevance == "teacher" for record in self.records)
 
     @cached_property
     def recalls(self) -> list[str]:
@@ -149,8 +161,8 @@ def _roles(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str
         spec = record.spec
         if spec.teacher is None and record.id in teachers:
             return "teacher"
-        if spec.method == "untrained":
-            return "untrained"
+        if spec.method in ("untrained", "features"):
+            return spec.method
         kind = kinds.get(spec.method, "other")
         return "baseline" if kind == "none" else kind if kind in ROLES else "other"
 
@@ -205,12 +217,11 @@ def plain(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
-def frame(records: Iterable[Record], kinds: Mapping[str, str]) -> pd.DataFrame:
+def frame(compared: Comparison) -> pd.DataFrame:
     """A row a run: what it is, all its settings, and all it measured. Metrics in percent, missing values empty."""
     import pandas as pd
 
-    records = list(records)
-    roles = _roles(records, kinds)
+    roles = compared.roles
 
     def order(record: Record) -> tuple[Any, ...]:
         spec = record.spec
@@ -222,7 +233,7 @@ def frame(records: Iterable[Record], kinds: Mapping[str, str]) -> pd.DataFrame:
         first = {
             "role": roles[record.id],
             "method": spec.method,
-            "kind": kinds.get(spec.method, "other"),
+            "kind": compared.kinds.get(spec.method, "other"),
             "backbone": spec.backbone,
             "dim": spec.dim,
             "l2": plain(spec.normalize),
@@ -250,7 +261,7 @@ def frame(records: Iterable[Record], kinds: Mapping[str, str]) -> pd.DataFrame:
             "id": record.id,
         }
 
-    return pd.DataFrame([line(record) for record in sorted(records, key=order)])
+    return pd.DataFrame([line(record) for record in sorted(compared.records, key=order)])
 
 
 def _percent(metrics: Metrics, prefix: str) -> dict[str, float]:
@@ -260,11 +271,9 @@ def _percent(metrics: Metrics, prefix: str) -> dict[str, float]:
     return {f"{prefix}{name} [%]": 100 * metrics[name] for name in sorted(metrics, key=order)}
 
 
-def comparison(records: Iterable[Record], kinds: Mapping[str, str]) -> pd.DataFrame:
+def comparison(compared: Comparison) -> pd.DataFrame:
     """A row a method and dimension: means over seeds, their spread, and the difference to the baseline."""
     import pandas as pd
-
-    compared = Comparison(records, kinds)
 
     def line(cell: Cell) -> dict[str, Any]:
         row, recall, others = cell.row, cell.summary("recall@1"), [*compared.recalls[1:], "map@r"]

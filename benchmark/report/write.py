@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..store import Store, write_atomically
+from ..store import Record, Store, write_atomically
 from .figures import steps_figure
 from .markdown import compact_table, markdown
-from .tables import Comparison, comparison, csv, frame, tuning
+from .tables import AGREEMENT, Comparison, comparison, csv, frame, tuning
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,17 +42,17 @@ def write_report(folder: Path, kinds: Mapping[str, str] | None = None) -> list[P
         UsageError: the folder holds no records.
         BenchmarkError: a record is damaged.
     """
-    kinds = _catalogued() if kinds is None else kinds
     runs, tuned = list(Store(folder)), list(Store(folder, "tuning"))
     if not runs and not tuned:
         raise UsageError(f"no results in {folder}: neither runs/ nor tuning/ holds a record")
     assert len({record.spec.dataset for record in (*runs, *tuned)}) == 1, f"{folder} mixes data sets"
     files: dict[str, str] = {}
     if runs:
-        files["runs.csv"] = csv(frame(runs, kinds))
-        files["comparison.csv"] = csv(comparison(runs, kinds))
-        files["comparison.md"] = markdown(runs, kinds, folder.resolve().name)
-        if (figure := steps_figure(Comparison(runs, kinds))) is not None:
+        compared = _compared(runs, kinds)
+        files["runs.csv"] = csv(frame(compared))
+        files["comparison.csv"] = csv(comparison(compared))
+        files["comparison.md"] = markdown(compared, folder.resolve().name)
+        if (figure := steps_figure(compared)) is not None:
             files["figures/steps.svg"] = figure
     if tuned:
         files["tuning.csv"] = csv(tuning(tuned))
@@ -66,11 +66,17 @@ def terminal_table(folder: Path, kinds: Mapping[str, str] | None = None) -> Tabl
     records = list(Store(folder))
     if not records:
         raise UsageError(f"no results in {folder}: runs/ holds no record")
-    title = f"Recall@1 in percent, mean ± sd over seeds: {records[0].spec.dataset}, {folder.resolve().name}"
-    return compact_table(Comparison(records, _catalogued() if kinds is None else kinds), title)
+    compared = _compared(records, kinds)
+    of = f" ({AGREEMENT})" if compared.agreement else ""
+    title = f"Recall@1{of} in percent, mean ± sd over seeds: {records[0].spec.dataset}, {folder.resolve().name}"
+    return compact_table(compared, title)
 
 
-def _catalogued() -> dict[str, str]:
+def _compared(records: Sequence[Record], kinds: Mapping[str, str] | None) -> Comparison:
     from ..methods import catalogue
 
-    return {name: entry.kind for name, entry in catalogue().items()}
+    if kinds is not None:
+        return Comparison(records, kinds)
+    entries = catalogue().values()
+    need_maps = [entry.name for entry in entries if "maps" in entry.needs]
+    return Comparison(records, {entry.name: entry.kind for entry in entries}, need_maps)

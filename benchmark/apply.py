@@ -1,0 +1,73 @@
+"""A finished head on new vectors: from file to file, block by block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .data.vectors import VectorFile, Views, all_rows, new_array
+from .errors import BenchmarkError, DataError, UsageError
+from .spec import Spec
+from .store import Store, read_record
+from .train import embed
+from .weights import load_encoder
+
+SHOWN = 8  # candidates in a message
+
+
+def find(results: Path, id: str) -> Path:
+    """The record of the one run below `results` whose id begins so.
+
+    Raises:
+        UsageError: there is none, or more than one; the message has candidates.
+    """
+    paths = sorted(results.rglob("runs/*.json"))
+    found = [path for path in paths if path.stem.rpartition("-")[2].startswith(id)]
+    if len(found) == 1:
+        return found[0]
+    if not paths:
+        raise UsageError(f"no runs below {results}")
+    names = [path.relative_to(results).with_suffix("").as_posix() for path in found or paths]
+    listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    what = f"{len(found)} runs have" if found else "no run has"
+    raise UsageError(f"{what} an id that begins with {id!r}; {'these are' if found else 'there are'}: {listed}")
+
+
+def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[Spec, int]:
+    """Write the embeddings float32 [m, dim] that a run's head gives vectors [m, c], l2-normalised if its spec says so.
+
+    Args:
+        path: of the record; the weights are in its store.
+        features: .npy or .npz, read where it lies.
+        out: .npy; written under another name, and there when it is whole.
+
+    Returns:
+        The run, and m.
+
+    Raises:
+        BenchmarkError: the run's weights are not on this machine.
+        DataError: the vectors are not what the head reads.
+        UsageError: the run is not of a head.
+    """
+    spec = read_record(path).spec
+    if not spec.views:
+        raise UsageError(f"{spec.label} is a whole network, which reads images; only heads on features can be applied")
+    store = Store(path.parents[1])
+    if not store.weights(spec).exists():
+        raise BenchmarkError(
+            f"the weights of {spec.label} are not on this machine ({store.weights(spec)}): "
+            "run it here, or bring that file along"
+        )
+    head = load_encoder(spec, store, device)
+    file = VectorFile(features, "features")
+    if file.views > 1:
+        raise DataError(f"{features} has {file.views} views an image; vectors to apply a head to are [m, c]")
+    if file.width != head.widths.pooled:
+        raise DataError(
+            f"{features} has vectors of {file.width} numbers, the head of {spec.label} reads {head.widths.pooled}"
+        )
+    file.scan()
+    with new_array(out, (len(file), spec.dim), "<f4") as result:
+        embed(spec, head, Views(file, all_rows(file)).plain, device, out=result)
+    return spec, len(file)

@@ -1,0 +1,232 @@
+"""Own feature vectors: arrays in files, read where and when they are needed, and never as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import struct
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..zoo import TEACHER_VECTORS
+
+BLOCK = 2**24  # numbers that are read at once where a whole file is gone through: 64 MB as float32
+
+
+def open_array(path: Path, name: str) -> np.ndarray:
+    """An array on disk, read-only and mapped into memory; one in a compressed archive is read into memory.
+
+    Args:
+        name: of the array, in an archive that holds several.
+
+    Raises:
+        DataError: there is no such file or array, or it is not one that numpy wrote.
+    """
+    try:
+        with path.open("rb") as file:
+            archived = file.read(4) == b"PK\3\4"
+        return _member(path, name) if archived else np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, struct.error) as error:
+        raise DataError(f"{path} is not an array that numpy wrote: {str(error).splitlines()[0]}") from None
+
+
+def _member(path: Path, name: str) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if name not in members and len(members) != 1:
+            raise DataError(f"{path} holds {', '.join(sorted(members)) or 'nothing'}; none is called {name!r}")
+        info = members[name] if name in members else next(iter(members.values()))
+        if info.compress_type != zipfile.ZIP_STORED:
+            with archive.open(info) as member:
+                return np.lib.format.read_array(member, allow_pickle=False)
+    with path.open("rb") as file:  # as numpy.savez stores it: a whole .npy file within the archive
+        file.seek(info.header_offset + 26)
+        file.seek(sum(struct.unpack("<HH", file.read(4))), 1)  # behind the member's name and extra field
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = header(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+
+
+@dataclass(frozen=True, eq=False)
+class VectorFile:
+    """Vectors [n, views, width] in a file. Sent to another process it is a name: the file is opened there anew.
+
+    Raises, when it is first read:
+        DataError: not an array, or not one of such a shape and type.
+    """
+
+    path: Path
+    name: str  # of the array, in an archive that holds several
+    flat: int = 1  # rows an image, in an array of two dimensions
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return VectorFile, (self.path, self.name, self.flat)
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        """As it lies on disk: [n * views, width] or [n, views, width]."""
+        array = open_array(self.path, self.name)
+        if array.ndim not in (2, 3) or not array.size:
+            raise DataError(f"{self.path} has shape {array.shape}; vectors are [n, width] or [n, views, width]")
+        if array.dtype.kind != "f":
+            raise DataError(f"{self.path} holds {array.dtype}; vectors are of floating-point numbers")
+        if array.ndim == 3 and self.flat not in (1, array.shape[1]):
+            raise DataError(f"{self.path} has {array.shape[1]} views an image, not {self.flat}")
+        if array.ndim == 2 and len(array) % self.flat:
+            raise DataError(f"{self.path} has {len(array)} rows, which are not {self.flat} views of each image")
+        return array
+
+    @property
+    def views(self) -> int:
+        return self.array.shape[1] if self.array.ndim == 3 else self.flat
+
+    @property
+    def width(self) -> int:
+        return self.array.shape[-1]
+
+    def __len__(self) -> int:
+        """Images: rows are counted once for all of their views."""
+        return len(self.array) if self.array.ndim == 3 else len(self.array) // self.flat
+
+    def read(self, rows: np.ndarray, views: np.ndarray | int) -> np.ndarray:
+        """A view of each of some images, float32 [rows, width]; nothing else is read from disk."""
+        array = self.array
+        found = array[rows, views] if array.ndim == 3 else array[rows * self.flat + views]
+        return np.ascontiguousarray(found, np.float32)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the first `scan`: the file is taken to stay as it is while the command runs."""
+        return self.scan()
+
+    def scan(self) -> str:
+        """SHA-256 of shape and numbers, as float32. Goes through the whole file, block by block.
+
+        Raises:
+            DataError: NaN, infinity, or a number that float32 cannot hold, with its row.
+        """
+        digest = hashlib.sha256(f"{len(self)} {self.views} {self.width}\n".encode())
+        for start, block in self._blocks():
+            finite = np.isfinite(block).all(axis=-1)
+            if not finite.all():
+                row, *view = np.argwhere(~finite)[0].tolist()
+                where = f"row {start + row}" + "".join(f", view {number}" for number in view)
+                raise DataError(f"{self.path}, {where}: NaN, infinity, or a number beyond float32")
+            digest.update(block.data)
+        return digest.hexdigest()
+
+    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """First row and float32 rows of one block after the other."""
+        size = max(1, BLOCK // (self.array.size // len(self.array)))
+        for start in range(0, len(self.array), size):
+            with np.errstate(over="ignore"):  # found as infinite
+                block = np.ascontiguousarray(self.array[start : start + size], "<f4")
+            yield start, block
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Vectors [n, views, width] of some images of a file, to be indexed by image and view; read when indexed."""
+
+    file: VectorFile
+    rows: np.ndarray  # int64 [n]: images of the file
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: tuple[np.ndarray | slice, np.ndarray | int]) -> np.ndarray:
+        images, views = place
+        return self.file.read(self.rows[images], views)
+
+    @property
+    def plain(self) -> PlainView:
+        return PlainView(self)
+
+
+@dataclass(frozen=True, eq=False)
+class PlainView:
+    """View 0 [n, width] of each image: what is evaluated. To be sliced, or indexed by image; read when indexed."""
+
+    views: Views
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, images: np.ndarray | slice) -> np.ndarray:
+        return self.views[images, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class VectorRows:
+    """Images of a split as rows of two files: what the student sees of them, and what the teacher does."""
+
+    student: VectorFile
+    teacher: VectorFile
+    rows: np.ndarray  # int64 [n], in the order of the split
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: np.ndarray) -> VectorRows:
+        return VectorRows(self.student, self.teacher, self.rows[chosen])
+
+    def of(self, backbone: str) -> Views:
+        """What a run of that backbone reads: `teacher-vectors` the teacher's, `vectors` the student's."""
+        return Views(self.teacher if backbone == TEACHER_VECTORS else self.student, self.rows)
+
+    @property
+    def digest(self) -> bytes:
+        """Of the numbers, whatever the files are called. Raises as `VectorFile.digest`."""
+        rows = np.ascontiguousarray(self.rows, "<i8").tobytes()
+        return f"{self.student.digest} {self.teacher.digest}\n".encode() + rows
+
+
+def all_rows(file: VectorFile) -> np.ndarray:
+    return np.arange(len(file))
+
+
+@contextmanager
+def new_array(path: Path, shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarray]:
+    """An array to be filled, mapped into memory. It is at `path` when the block has ended well, and nowhere otherwise.
+
+    Raises:
+        DataError: there is no room for it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = math.prod(shape) * np.dtype(dtype).itemsize, shutil.disk_usage(path.parent).free
+    if free < needed * 1.02:  # a full disk kills the process that writes through a map
+        raise DataError(f"{path} needs {needed / 1e9:,.2f} GB, {free / 1e9:,.2f} GB are free")
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        array = np.lib.format.open_memmap(partial, "w+", dtype, shape)
+        yield array
+        array.flush()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_labels(path: Path, name: str) -> np.ndarray:
+    """Labels [n], integers or strings.
+
+    Raises:
+        DataError: they are not.
+    """
+    labels = open_array(path, name)
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise DataError(f"{path} must be a list of integers or strings, not {labels.dtype} of shape {labels.shape}")
+    return np.array(labels)

@@ -1,0 +1,86 @@
+"""Features of images as files: what `run --features` reads."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from .data import DataSet, Split
+from .data.vectors import new_array
+from .errors import UsageError, unknown
+from .inputs import trunk_features
+from .spec import Spec
+from .store import write_atomically
+from .workspace import Workspace
+
+BLOCK = 1024  # images that are copied at once
+
+
+def request(dataset: DataSet, backbone: str, *, views: int, image: int, resize: int) -> Spec:
+    """The run whose trunk it is: pretrained, nothing trained.
+
+    Raises:
+        UsageError: a number that cannot be.
+    """
+    try:
+        return Spec(
+            dataset=dataset.card.name,
+            method="untrained",
+            backbone=backbone,
+            views=views,
+            image=image,
+            resize=resize,
+            steps=0,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f"--{name}: " for name in first["loc"])
+        raise UsageError(place + first["msg"].removeprefix("Value error, ")) from None
+
+
+def named(dataset: DataSet, name: str) -> Split:
+    """A split by its name: train and test; or train, query and gallery.
+
+    Raises:
+        UsageError: the data set has no such split.
+    """
+    first, *others = dataset.splits
+    splits = {"train": first, **dict(zip(("query", "gallery") if len(others) == 2 else ("test",), others, strict=True))}
+    if name not in splits:
+        raise unknown("split", name, splits)
+    return splits[name]
+
+
+def extract(spec: Spec, split: Split, workspace: Workspace, out: Path, labels_out: Path | None) -> tuple[int, ...]:
+    """Write pooled features as float16, as they are cached: [n, width], or [n, views, width] of more views than one.
+
+    View 0 is the centre crop, as in evaluation; the others are seeded crops, half of them mirrored.
+
+    Args:
+        labels_out: for the names of the classes [n], which are the same whatever the split.
+
+    Returns:
+        The shape.
+
+    Raises:
+        BenchmarkError: there are no weights, an image cannot be read, or there is no room.
+    """
+    source = trunk_features(spec, spec.stream, workspace)
+    parts = [source.cached(split, 1)]
+    if spec.views > 1:
+        parts.append(
+            source.cached(split, max(2, spec.views - 1))[:, : spec.views - 1]
+        )  # of 1 it would be the centre crop
+    shape = (len(split), *((spec.views,) if spec.views > 1 else ()), source.width)
+    with new_array(out, shape, "<f2") as array:
+        for start in range(0, len(split), BLOCK):
+            block = np.concatenate([part[start : start + BLOCK] for part in parts], axis=1)
+            array[start : start + BLOCK] = block if spec.views > 1 else block[:, 0]
+    if labels_out is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, np.array(split.names)[split.labels])
+        write_atomically(labels_out, buffer.getvalue())
+    return shape
