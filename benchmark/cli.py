@@ -81,7 +81,7 @@ def run(
     methods: Words = None,
     dims: Words = None,
     seeds: Words = None,
-    steps: int | None = None,
+    steps: Words = None,
     backbone: str | None = None,
     teacher: str | None = None,
     set: tuple[str, ...] = (),
@@ -111,7 +111,7 @@ def run(
     seeds
         comma-separated seeds of the students
     steps
-        training steps of the students (of the teacher: --set teacher.steps=...)
+        training steps of the students; of several, comma-separated, each is a run of its own (of the teacher: --set teacher.steps=...)
     backbone
         network of the students
     teacher
@@ -237,7 +237,7 @@ def tune(
         methods=methods,
         dims=dims or middle,
         seeds=str(seed),
-        steps=steps,
+        steps=None if steps is None else str(steps),
         backbone=None,
         teacher=None,
         assignments=set,

@@ -37,6 +37,10 @@ class Driver:
 
     def announce(self, specs: Sequence[Spec]) -> list[Spec]:
         """Print what is done and what is to do; the latter."""
+        for record in self.store.adopt(spec for spec in specs if not self.store.done(spec)):
+            self.say(
+                f"{record.spec.label}: taken over from another preset, Recall@1 {100 * record.metrics['recall@1']:.2f} %"
+            )
         missing = self.store.missing(specs)
         again = sum(self.store.done(spec) for spec in missing)
         left = sum(not self.store.done(spec) for spec in specs)

@@ -18,8 +18,9 @@ from .data.batches import Batches, Sampler, centre_crop
 from .data.features import features
 from .data.vectors import PlainView, VectorRows, Views
 from .spec import Spec, Stream, derive
-from .train import Drawn, Rows, autocast
-from .weights import digest, load_encoder, serialized, without_trunk
+from .store import digest
+from .train import Drawn, Rows, autocast, seeded
+from .weights import load_encoder, serialized, without_trunk
 from .workspace import Workspace
 
 
@@ -215,7 +216,8 @@ def trunk_features(spec: Spec, stream: Stream, workspace: Workspace) -> TrunkFea
         assert found is not None
         network = found
     else:
-        network = trunk(spec.backbone, spec.pretrained).to(workspace.device).eval()
+        with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
+            network = trunk(spec.backbone, spec.pretrained).to(workspace.device).eval()
     owner = run or spec
     device = workspace.device
 

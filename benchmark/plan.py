@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import cards, presets, zoo
 from .cards import Card, Vectors
@@ -27,6 +27,7 @@ RESERVED = {
     "teacher": "--teacher, or teacher.KEY=VALUE",
     "evaluation": "benchmark tune",
     "data": "--dataset",
+    "trunk": "--preset",
     "params": "METHOD.KEY=VALUE",
 }
 TEACHER_MAY = ("method", "dim", "seed")
@@ -71,7 +72,7 @@ class Plan:
         override = self.preset.dataset.get(self.card.name) or self.preset.dataset.get(self.card.layout)
         self.dims = (override.dims if override and override.dims else None) or self.preset.dims
         self._images: DataSet | None = None
-        self.left_out: list[str] = []  # of the methods asked for, those that do not apply, and why
+        self.left_out: list[str] = []  # why methods that were asked for do not run
 
     @property
     def own(self) -> str:
@@ -111,7 +112,7 @@ class Plan:
         methods: str | None,
         dims: str | None,
         seeds: str | None,
-        steps: int | None,
+        steps: str | None,
         backbone: str | None,
         teacher: str | None,
         assignments: Sequence[str],
@@ -122,9 +123,9 @@ class Plan:
         Raises:
             UsageError: a name is unknown, or a value impossible.
         """
-        values = presets.parse_assignments(assignments)
+        values: dict[str, Any] = {**presets.parse_assignments(assignments)}
         if steps is not None:
-            values["steps"] = steps
+            values["steps"] = integers("--steps", steps)
         if backbone is not None:
             values["backbone"] = backbone
         if teacher is not None:
@@ -133,6 +134,7 @@ class Plan:
             if dim:
                 (values["teacher.dim"],) = integers("--teacher NAME@DIM", dim, most=1)
         chosen = presets.select(words("--methods", methods), self.preset) if methods else list(self.preset.methods)
+        self.left_out = []
         chosen = self._applicable(chosen)
         check = functools.partial(_check_targets, chosen=chosen, vectors=self.card.vectors is not None)
         check(values)
@@ -153,7 +155,7 @@ class Plan:
             assert isinstance(rows, VectorRows)
             stream["views"] = rows.student.views
             values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width, "features.seed": 0}
-        return presets.grid(
+        specs = presets.grid(
             self.preset,
             self.card,
             chosen=chosen,
@@ -164,26 +166,27 @@ class Plan:
             tuned={} if variants else presets.read_tuned(self.tuned_path),
             variants=variants,
         )
+        ran = {spec.method for spec in specs}
+        self.left_out += [f"{name} does not apply: it {presets.NO_MAPS}" for name in chosen if name not in ran]
+        if not ran & {*chosen}:
+            raise UsageError("; ".join(self.left_out))
+        return specs
 
-    def _applicable(self, chosen: Sequence[str]) -> list[str]:
-        """Those methods that have what they need; the others are noted in `left_out`.
+    def _applicable(self, asked: Sequence[str]) -> list[str]:
+        """Those methods that have the labels that they need; the others are noted in `left_out`.
 
         Raises:
-            UsageError: none has, or one is for own vectors alone.
+            UsageError: one is for own vectors alone.
         """
         if self.card.vectors is None:
-            for name in chosen:
+            for name in asked:
                 if not entry(name).head:
                     raise UsageError(f"{name} is for own vectors: give --features instead of --dataset")
-            return list(chosen)
-        lacking = {"maps"} if self.images().labelled else {"maps", "labels"}
-        missing = {name: lacking & {*entry(name).needs} for name in chosen}
-        self.left_out = [
-            f"{name} does not apply: it needs {' and '.join(sorted(what))}" for name, what in missing.items() if what
-        ]
-        if len(self.left_out) == len(chosen):
-            raise UsageError("; ".join(self.left_out))
-        return [name for name in chosen if not missing[name]]
+            return list(asked)
+        lacking = set() if self.images().labelled else {"labels"}
+        chosen = [name for name in asked if not lacking & {*entry(name).needs}]
+        self.left_out = [f"{name} does not apply: it needs labels" for name in asked if name not in chosen]
+        return chosen
 
 
 def _source(card: Card, vectors: Vectors | None) -> dict[str, object]:

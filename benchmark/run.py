@@ -20,9 +20,9 @@ from .errors import BenchmarkError, DataError
 from .evaluate import NEAREST, agreement, evaluate
 from .inputs import Inputs, open_inputs
 from .spec import Spec, Stream, derive
-from .store import Evaluation, Point, Record, write_atomically
+from .store import Evaluation, Point, Record, digest, write_atomically
 from .train import Student, Watch, embed, fit, optimizer, seeded
-from .weights import digest, serialized
+from .weights import serialized
 from .workspace import Workspace
 
 CALIBRATION = 256  # training images that set the scale of a head's input

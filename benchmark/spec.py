@@ -91,6 +91,8 @@ class Spec(Stream):
     def _frozen_trunk(self) -> Spec:
         if self.trunk is not None and not self.views:
             raise ValueError("a frozen trunk is for streams of features: set views as well")
+        if self.teacher is not None and self.teacher.views and not self.views:
+            raise ValueError("a head on features cannot teach a network that reads images")
         return self
 
     def __hash__(self) -> int:

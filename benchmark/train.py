@@ -340,7 +340,7 @@ def embed(
     encoder.eval()
     result = np.empty((len(inputs), spec.dim), np.float32) if out is None else out
     for start in range(0, len(inputs), batch):
-        rows = torch.from_numpy(np.ascontiguousarray(inputs[start : start + batch])).to(device)
+        rows = torch.from_numpy(np.array(inputs[start : start + batch])).to(device)
         with autocast(spec, device):
             result[start : start + batch] = encoder(rows).embedding.cpu().numpy()
     return result

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
@@ -18,11 +16,6 @@ from .store import Store
 def serialized(module: nn.Module) -> bytes:
     """The module's state as the bytes of a safetensors file: equal states, equal bytes."""
     return save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
-
-
-def digest(content: bytes) -> str:
-    """16 hexadecimal digits of SHA-256, which tell two networks of one spec apart: other machines round differently."""
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def load_encoder(spec: Spec, store: Store, device: torch.device) -> Network:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from benchmark import cards, presets
+from benchmark import cards, methods, presets
 from benchmark.cards import Card
 from benchmark.errors import UsageError
 from benchmark.spec import Scalar, Spec
@@ -31,18 +32,33 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
     found = presets.load(preset)
     teacher, *students = grid(preset, card)
     assert teacher.teacher is None and {s.teacher for s in students} <= {None, teacher}
-    assert {s.method for s in students} == set(found.methods) and {s.seed for s in students} == set(found.seeds)
+    assert {s.method for s in students} <= set(found.methods) and {s.seed for s in students} == set(found.seeds)
     trained = [s for s in students if s.method != "untrained"]
-    shared = ("steps", "batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
-              "schedule", "milestones", "decay", "weight_decay", "head_lr", "precision")  # fmt: skip
+    shared = ("batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
+              "schedule", "milestones", "decay", "weight_decay", "head_lr", "precision", "views", "trunk")  # fmt: skip
     for name in shared:
         assert len({getattr(s, name) for s in trained}) == 1, name
+    apply = {m for m in found.methods if not (trained[0].views and "maps" in methods.entry(m).needs)} - {"untrained"}
+    budgets = {s.steps for s in trained}
     for dim in found.dims:
-        assert {s.method for s in trained if s.dim == dim} == set(found.methods) - {"untrained"}
+        assert {(s.method, s.steps) for s in trained if s.dim == dim} == set(itertools.product(apply, budgets))
     untrained = next(s for s in students if s.method == "untrained")
     for name in ("backbone", "pretrained", "batchnorm", "precision", "image", "resize"):  # it is their step 0
         assert getattr(untrained, name) == getattr(trained[0], name), name
     assert untrained.steps == 0
+
+
+@pytest.mark.parametrize(("name", "base"), [("cars", "cpu"), ("glyphs", "quick")])
+def test_the_teacher_of_heads_is_its_bases(name: str, base: str) -> None:
+    """One run, so that whoever has it need not train it again."""
+    card = cards.load(name)
+    teachers = {grid(preset, card)[0].id for preset in (base, "heads", "budgets")}
+    assert len(teachers) == 1
+
+
+def test_lengths_are_runs_of_their_own() -> None:
+    students = grid("smoke", cards.load("tiny"), {"steps": [5, 7]}, chosen=["triplet"], seeds=[0])
+    assert [s.steps for s in students] == [5, 7] and len({s.stream for s in students}) == 2
 
 
 def test_every_data_set_has_a_preset() -> None:

@@ -256,7 +256,7 @@ def test_mistakes_in_files(
         ("features labels", "--set features.steps=1", 2, "features.steps cannot be set"),
         ("features labels", "--set image=32", 2, "image cannot be set"),
         ("features labels", "--set batch=64 --set per_class=2", 2, "a batch of 64"),
-        ("features labels", "--methods attention", 2, "attention does not apply: it needs maps"),
+        ("features labels", "--methods attention", 2, "attention does not apply: it reads feature maps"),
         ("features", "--set batch=500", 2, "more than the 128 training rows"),
         ("features", "--subset 4x4", 2, "there are no labels"),
     ],
@@ -294,7 +294,13 @@ def prepared(tmp_path: Path, methods: str, **given: Any) -> tuple[list[Spec], Wo
         *(None, None), vectors=Vectors(**given), data=tmp_path, mirror=None, results=tmp_path / "out", device="cpu"
     )
     specs = plan.specs(
-        methods=methods, dims="6", seeds="0", steps=5, backbone=None, teacher=None, assignments=["batch=24", "hidden=7"]
+        methods=methods,
+        dims="6",
+        seeds="0",
+        steps="5",
+        backbone=None,
+        teacher=None,
+        assignments=["batch=24", "hidden=7"],
     )
     return specs, Workspace(plan.images(), tmp_path, plan.store)
 

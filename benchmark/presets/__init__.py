@@ -8,7 +8,7 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from ..spec import Frozen, Scalar, Spec
 
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"
+NO_MAPS = "reads feature maps, and features of a frozen trunk have none"
 Settings = dict[str, Any]
 Variants = Callable[[methods.Entry], Sequence[Settings]]
 
@@ -44,18 +45,22 @@ class Overrides(BaseModel):
     """What a preset changes for one data set."""
 
     model_config = ConfigDict(extra="forbid")
+    base: str | None = None
     dims: tuple[int, ...] | None = None
     shared: Settings = {}
     teacher: Settings = {}
     student: Settings = {}
+    trunk: Settings = {}
 
 
 class Preset(BaseModel):
     """A protocol: `shared` settings, then those of the `teacher` and of every `student`, then those of a `method`.
 
     A list in a method's settings stands for one run a value (RKD with and without l2). `dataset` changes settings by a card's name or
-    layout. `search` is what `tune --trials` draws from: a Range or a list of values by field of Spec; what it draws of the
-    hyper-parameters is said by the methods.
+    layout. `base` is a preset that this one builds on: its teacher is this one's, the same run, and its other settings lie below
+    these. `tuned` is a preset whose tuned settings are used, instead of one's own. `trunk` changes the teacher's settings to those
+    of a run whose trunk is frozen under all students. `search` is what `tune --trials` draws from: a Range or a list of values by
+    field of Spec; a method's own ranges are in its file.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,7 +71,9 @@ class Preset(BaseModel):
     dims: tuple[int, ...]
     seeds: tuple[int, ...]
     shared: Settings = {}
-    teacher: Settings
+    base: str = ""
+    tuned: str = ""
+    teacher: Settings = {}
     student: Settings
     method: dict[str, Settings] = {}
     dataset: dict[str, Overrides] = {}
@@ -105,12 +112,38 @@ def load(name: str) -> Preset:
 
 
 def tuned_path(preset: Preset, card: Card) -> Path:
-    return TUNED / f"{preset.name}-{card.name}.toml"
+    return TUNED / f"{preset.tuned or preset.name}-{card.name}.toml"
 
 
 def read_tuned(path: Path) -> dict[str, Settings]:
     """By method, what `benchmark tune` chose; empty where it has not been run."""
     return tomllib.loads(path.read_text(encoding="utf-8"))["method"] if path.exists() else {}
+
+
+class Layers(NamedTuple):
+    """The settings of a preset for one data set."""
+
+    shared: Settings
+    teacher: Settings  # `shared` included
+    student: Settings
+    trunk: (
+        Settings | None
+    )  # of the run whose trunk is frozen under the students; None where weights are pretrained or train
+
+
+def layers(preset: Preset, card: Card) -> Layers:
+    """A preset's settings for a data set, over those of its base."""
+    override = preset.dataset.get(card.name) or preset.dataset.get(card.layout) or Overrides()
+    own = {**preset.shared, **override.shared}
+    name = override.base or preset.base
+    below = layers(load(name), card) if name else Layers({}, own, {}, None)
+    teacher = {**below.teacher, **preset.teacher, **override.teacher}
+    return Layers(
+        shared={**below.shared, **own},
+        teacher=teacher,
+        student={**below.student, **preset.student, **override.student},
+        trunk={**teacher, **override.trunk} if override.trunk else below.trunk,
+    )
 
 
 def suits(preset: Preset, card: Card) -> bool:
@@ -166,7 +199,7 @@ def grid(
     chosen: Sequence[str],
     dims: Sequence[int],
     seeds: Sequence[int],
-    assignments: Mapping[str, Scalar],
+    assignments: Settings,
     stream: Settings,
     tuned: Mapping[str, Settings],
     variants: Variants | None = None,
@@ -174,32 +207,25 @@ def grid(
     """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x variant).
 
     Args:
-        assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method.
+        assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method;
+            a list stands for one run a value.
         stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation, views of own vectors.
         tuned: settings by method (`read_tuned`).
         variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.Search`).
     """
-    override = preset.dataset.get(card.name) or preset.dataset.get(card.layout) or Overrides()
+    found = layers(preset, card)
     by_target = _targets(assignments)
     # A teacher is one run for all students and seeds: seed 0 unless teacher.seed says otherwise.
-    taught: Settings = {
-        **preset.shared,
-        **override.shared,
-        **preset.teacher,
-        **override.teacher,
-        **by_target.get("teacher", {}),
-        **stream,
-    }
+    taught = {**found.teacher, **by_target.get("teacher", {}), **stream}
     teacher = _spec(taught if methods.entry(taught["method"]).trained else _untrained(taught), {})
+    trunk = {"trunk": _spec({**found.trunk, **stream}, {})} if found.trunk else {}
     specs = [teacher] if any(methods.entry(name).needs_teacher for name in chosen) else []
     for name in chosen:
         entry = methods.entry(name)
         base: Settings = {
             "normalize": entry.normalize,
-            **preset.shared,
-            **override.shared,
-            **preset.student,
-            **override.student,
+            **found.shared,
+            **found.student,
             **tuned.get(name, {}),
             **preset.method.get(name, {}),
             **by_target.get("", {}),
@@ -210,13 +236,15 @@ def grid(
         for form, variant, dim, seed in itertools.product(_expand(base), tried, dims, seeds):
             # Dimension and seed of what has no head are assigned: they are the files', not the students'.
             settings = {"dim": dim, "seed": seed, **form, **variant, "method": name}
+            if settings.get("views") and "maps" in entry.needs:
+                continue  # NO_MAPS
             if not entry.trained:
                 settings = _untrained(settings)
-            specs.append(_spec(settings, {"teacher": teacher} if entry.needs_teacher else {}))
+            specs.append(_spec(settings, {**trunk, **({"teacher": teacher} if entry.needs_teacher else {})}))
     return list({spec.id: spec for spec in specs}.values())
 
 
-def _targets(assignments: Mapping[str, Scalar]) -> dict[str, Settings]:
+def _targets(assignments: Settings) -> dict[str, Settings]:
     """Assignments by target: '' for all students, 'teacher', or a method's name."""
     result: dict[str, Settings] = {}
     for key, value in assignments.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..store import Store, write_atomically
+from .figures import steps_figure
 from .markdown import compact_table, markdown
 from .tables import AGREEMENT, Comparison, comparison, csv, frame, tuning
 
@@ -31,7 +32,7 @@ def write_report(folder: Path, kinds: Mapping[str, str] | None = None) -> list[P
     """Write the tables of one `results/<dataset>/<preset>` folder, from its records alone.
 
     Args:
-        folder: runs.csv, comparison.csv and comparison.md come from its `runs/`, tuning.csv from its `tuning/`.
+        folder: runs.csv, comparison.csv, comparison.md and figures/ come from its `runs/`, tuning.csv from its `tuning/`.
         kinds: of methods; by default as the catalogue has them.
 
     Returns:
@@ -51,6 +52,8 @@ def write_report(folder: Path, kinds: Mapping[str, str] | None = None) -> list[P
         files["runs.csv"] = csv(frame(runs, kinds))
         files["comparison.csv"] = csv(comparison(runs, kinds))
         files["comparison.md"] = markdown(runs, kinds, folder.resolve().name)
+        if (figure := steps_figure(Comparison(runs, kinds))) is not None:
+            files["figures/steps.svg"] = figure
     if tuned:
         files["tuning.csv"] = csv(tuning(tuned))
     for name, text in files.items():
