@@ -156,7 +156,7 @@ def run(
         assignments=set,
     )
     driver = Driver(plan, plan.store, out)
-    missing = driver.announce(specs)
+    missing = driver.announce(specs, dry=dry_run)
     if dry_run:
         out.print(_plan_table(waves(missing)))
         return 0
@@ -245,7 +245,7 @@ def tune(
     specs = [spec for spec in specs_of(variants=candidates.variants) if spec.steps]
     store = Store(plan.folder, "tuning")
     driver = Driver(plan, store, out)
-    missing = driver.announce(specs)
+    missing = driver.announce(specs, dry=dry_run)
     if dry_run:
         out.print(_plan_table(waves(missing)))
         return 0

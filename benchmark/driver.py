@@ -35,12 +35,11 @@ class Driver:
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def announce(self, specs: Sequence[Spec]) -> list[Spec]:
-        """Print what is done and what is to do; the latter."""
-        for record in self.store.adopt(spec for spec in specs if not self.store.done(spec)):
-            self.say(
-                f"{record.spec.label}: taken over from another preset, Recall@1 {100 * record.metrics['recall@1']:.2f} %"
-            )
+    def announce(self, specs: Sequence[Spec], *, dry: bool = False) -> list[Spec]:
+        """Print what is done and what is to do; the latter. Unless `dry`, what another preset's folder has is taken over first."""
+        for record in () if dry else self.store.adopt(spec for spec in specs if not self.store.done(spec)):
+            recall = f"Recall@1 {100 * record.metrics['recall@1']:.2f} %"
+            self.say(f"{record.spec.label}: taken over from another preset, {recall}")
         missing = self.store.missing(specs)
         again = sum(self.store.done(spec) for spec in missing)
         left = sum(not self.store.done(spec) for spec in specs)

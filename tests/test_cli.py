@@ -462,7 +462,7 @@ def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypa
     labels = np.repeat(np.arange(4), 4)
     split = Split(np.zeros((16, 8, 8), np.uint8), labels, ("a", "b", "c", "d"))
     monkeypatch.setattr(plan.Plan, "images", lambda self: DataSet(self.card, split, split, None, "0"))
-    monkeypatch.setattr(estimate, "_cost", lambda spec, device: (1.0, 0.1) if spec.batch == 128 else (0.001, 0.0001))
+    monkeypatch.setattr(estimate, "_pass", lambda spec, device: (1.0, 0.1) if spec.batch == 128 else (0.001, 0.0001))
     words = ["run", "--dataset", "cars", "--preset", "paper", "--device", "cpu", "--results", tmp_path / "out"]
     result = cli(*words)
     assert result.code == 2 and "--yes" in result.err and "--preset cpu would take about" in result.out

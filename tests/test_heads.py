@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import tiny_spec
-from test_lockstep import assert_equal, train, weights, workspace
+from test_lockstep import assert_equal, final_weights, start, train, weights, workspace
 
 from benchmark import methods
 from benchmark.data.features import features, view
@@ -97,6 +99,27 @@ def test_teacher_and_student_see_the_same_crop(data_dir: Path, tmp_path: Path) -
 
     student, teacher = nearest(TRUNK, drawn.read(spec)), nearest(spec.teacher, drawn.read(spec.teacher))
     assert student == teacher and len(set(student)) == 3
+
+
+def test_an_interrupted_command_goes_on_where_it_was(data_dir: Path, tmp_path: Path) -> None:
+    """Children write checkpoints when their parent is stopped, and are gone after it."""
+    words, steps = ("--set", "views=2", "--set", "teacher.steps=2"), 3000
+    whole = start(data_dir, tmp_path / "whole", *words, steps=steps)
+    process = start(data_dir, tmp_path / "stopped", *words, steps=steps)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("fitnet") and f"/{steps}" in line:
+            break
+    os.kill(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "run the same command again to go on" in rest and "Traceback" not in rest, rest
+    assert list((tmp_path / "stopped").rglob("*.pt"))
+    last = start(data_dir, tmp_path / "stopped", *words, steps=steps)
+    assert whole.communicate()[0] and last.communicate()[0] and (whole.returncode, last.returncode) == (0, 0)
+    expected, found = final_weights(tmp_path / "whole"), final_weights(tmp_path / "stopped")
+    assert expected.keys() == found.keys() and len(expected) == 4
+    for id in expected:
+        assert_equal(found[id], expected[id])
 
 
 STREAM = Stream(dataset="x", resize=6, image=4, views=2)

@@ -230,7 +230,7 @@ def test_a_method_with_a_teacher_listens_to_it(name: str) -> None:
     torch.manual_seed(0)
     here = method(seen).item()
     torch.manual_seed(0)
-    assert method(replace(seen, teacher=features(TEACHER, 5, 32, False))).item() != here
+    assert method(replace(seen, teacher=features(TEACHER, 5, 32, False), shared={})).item() != here
 
 
 @pytest.mark.parametrize("name", [n for n in TRAINED if methods.entry(n).needs_teacher])

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError
 from benchmark.spec import Spec, Stream, derive, waves
-from benchmark.store import Evaluation, Record, Store, read_record, write_atomically
+from benchmark.store import Evaluation, Record, Store, digest, read_record, write_atomically
 
 
 def record(spec: Spec, recall: float = 0.5) -> Record:
@@ -39,22 +39,25 @@ def test_the_id_is_stable() -> None:
     assert Spec(dataset="cub", method="triplet", steps=1000).id == "5a83796163"  # the default, given
 
 
-@pytest.mark.parametrize("field", [name for name in Spec.model_fields if name not in ("teacher", "milestones")])
+@pytest.mark.parametrize(
+    "field", [name for name in Spec.model_fields if name not in ("teacher", "trunk", "milestones")]
+)
 def test_every_field_changes_the_id(field: str) -> None:
     other = {
         "dataset": "x", "data": "x", "subset": "2x2", "evaluation": "validation", "seed": 5, "steps": 7, "batch": 11, "per_class": 2,
         "resize": 99, "image": 17, "flip": True, "method": "x", "params": {"margin": 0.3}, "backbone": "x", "pretrained": True,
         "dim": 3, "normalize": False, "batchnorm": "frozen", "optimizer": "adam", "lr": 0.5, "head_lr": 9.0, "weight_decay": 0.5,
-        "schedule": "cosine", "decay": 0.7, "precision": "bf16",
+        "schedule": "cosine", "decay": 0.7, "precision": "bf16", "views": 3, "hidden": 5,
     }  # fmt: skip
     spec = tiny_spec()
     assert spec.replace(**{field: other[field]}).id != spec.id
 
 
-def test_a_teacher_is_part_of_the_identity() -> None:
-    spec = tiny_spec("rkd-d")
-    assert spec.teacher is not None
-    assert spec.replace(teacher=spec.teacher.replace(lr=0.5)).id != spec.id
+@pytest.mark.parametrize("parent", ["teacher", "trunk"])
+def test_parents_are_part_of_the_identity(parent: str) -> None:
+    spec = tiny_spec("rkd-d", views=2, trunk=tiny_spec(seed=3))
+    assert spec.replace(**{parent: getattr(spec, parent).replace(lr=0.5)}).id != spec.id
+    assert spec.depth == 1 and set(spec.parents) == {spec.teacher, spec.trunk}
 
 
 @given(st.integers(0, 2**31), st.integers(0, 10**6), st.integers(0, 10**6))
@@ -112,6 +115,24 @@ def test_store_saves_reads_and_knows_what_is_missing(tmp_path: Path) -> None:
     assert [found.id for found in store] == sorted([spec.id, spec.teacher.id], key=lambda id: id != spec.id)
     assert read_record(store.path(spec)).metrics["recall@1"] == 0.123457
     assert read_record(store.path(spec)).spec == spec
+
+
+def test_a_teacher_is_taken_over_from_another_preset(tmp_path: Path) -> None:
+    other, store = Store(tmp_path / "cpu"), Store(tmp_path / "heads")
+    spec = tiny_spec("rkd-d")
+    assert spec.teacher is not None
+    other.weights(spec.teacher).parent.mkdir(parents=True)
+    other.weights(spec.teacher).write_bytes(b"weights")
+    other.save(record(spec.teacher))
+    assert store.adopt([spec]) == []  # the weights are not those of the record
+    known = record(spec.teacher).model_copy(update={"weights": digest(b"weights")})
+    other.save(known)
+    store.save(record(spec.teacher, 0.7))
+    assert store.adopt([spec]) == []  # there is another record already, which students may have
+    store.path(spec.teacher).unlink()
+    assert store.adopt([spec]) == [known]
+    assert store.missing([spec]) == [spec] and store.weights(spec.teacher).read_bytes() == b"weights"
+    assert store.adopt([spec]) == []
 
 
 def test_a_record_that_is_not_json_is_named(tmp_path: Path) -> None:

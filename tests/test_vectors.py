@@ -294,7 +294,13 @@ def prepared(tmp_path: Path, methods: str, **given: Any) -> tuple[list[Spec], Wo
         *(None, None), vectors=Vectors(**given), data=tmp_path, mirror=None, results=tmp_path / "out", device="cpu"
     )
     specs = plan.specs(
-        methods=methods, dims="6", seeds="0", steps=5, backbone=None, teacher=None, assignments=["batch=24", "hidden=7"]
+        methods=methods,
+        dims="6",
+        seeds="0",
+        steps="5",
+        backbone=None,
+        teacher=None,
+        assignments=["batch=24", "hidden=7"],
     )
     return specs, Workspace(plan.images(), tmp_path, plan.store)
 
