@@ -99,8 +99,8 @@ def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
         for child in children.values():
             child.process.terminate()
         for child in children.values():
-            child.connection.close()
             child.process.join()
+            child.connection.close()  # only now: until then it may still have something to say
 
 
 def _parts(group: Group, most: int) -> list[Group]:
