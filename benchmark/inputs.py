@@ -156,6 +156,7 @@ class TrunkFeatures:
 
         def compute(whole: Split) -> np.ndarray:
             name = self.workspace.name(whole)
+            what = f"{self.name} features of {name} images, {f'{views} views' if views > 1 else 'centre crops'}"
             return features(
                 self.workspace.images(whole, self.stream.resize),
                 views,
@@ -164,7 +165,7 @@ class TrunkFeatures:
                 self.extract,
                 f"{self.key} {self.workspace.dataset.fingerprint} {name}",
                 self.workspace.cache / "features",
-                functools.partial(self.workspace.progress, f"{self.name} features of {name} images, {views} views"),
+                functools.partial(self.workspace.progress, what),
             )
 
         return split.of_whole(compute)

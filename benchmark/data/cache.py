@@ -102,10 +102,16 @@ def _build(images: tuple[Path, ...], shape: tuple[int, ...], file: Path, progres
         # Written in order rather than through a writable map: there, a full disk kills the process.
         with partial.open("wb") as output:
             np.lib.format.write_array_header_1_0(output, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for done, image in enumerate(pool.map(lambda path: _decode(path, shape[1]), images), 1):
-                output.write(image.data)
+            damaged = []
+            for done, image in enumerate(pool.map(lambda path: _decoded(path, shape[1]), images), 1):
+                if isinstance(image, DataError):
+                    damaged.append(str(image))
+                else:
+                    output.write(image.data)
                 if progress:
                     progress(done, len(images))
+            if damaged:
+                raise DataError(_several(damaged))
             output.flush()
             os.fsync(output.fileno())
         partial.replace(file)
@@ -114,13 +120,19 @@ def _build(images: tuple[Path, ...], shape: tuple[int, ...], file: Path, progres
         partial.unlink(missing_ok=True)
 
 
-def _decode(path: Path, size: int) -> np.ndarray:
+def _several(messages: list[str], shown: int = 3) -> str:
+    """All damaged images at once, so that they need not be found one run after the other."""
+    rest = f"; and {len(messages) - shown} more" if len(messages) > shown else ""
+    return "; ".join(messages[:shown]) + rest
+
+
+def _decoded(path: Path, size: int) -> np.ndarray | DataError:
     try:
         with Image.open(path) as image:
             image.draft(image.mode, (2 * size, 2 * size))
             return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
     except Exception as error:  # damaged files make decoders raise about anything
-        raise DataError(f"{path} cannot be decoded ({error})") from error
+        return DataError(f"{path} cannot be decoded ({error})")
 
 
 def _coloured(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -62,7 +62,7 @@ def test_jpeg_keeps_its_detail(tmp_path: Path) -> None:
 
 def test_decoded_once(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = decoded(split, 16, tmp_path / "cache")
-    monkeypatch.setattr(cache, "_decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(cache, "_decoded", lambda *_: pytest.fail("decoded again"))
     assert np.array_equal(decoded(split, 16, tmp_path / "cache"), first)
 
 
@@ -102,6 +102,17 @@ def test_half_written_files_are_rebuilt(split: Split, tmp_path: Path, damage: st
         file.write_bytes(content[: -10 if damage == "truncated" else 0])
     assert np.array_equal(decoded(split, 16, folder), whole)
     assert files(folder) == [file.name]
+
+
+def test_all_corrupt_images_are_named_at_once(split: Split, tmp_path: Path) -> None:
+    for path in split.images:
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError) as raised:
+        decoded(split, 16, tmp_path / "cache")
+    message = str(raised.value)
+    assert all(f"{path} cannot be decoded" in message for path in split.images[:3])
+    assert (f"and {len(split) - 3} more" in message) == (len(split) > 3)
+    assert files(tmp_path / "cache") == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None])
@@ -154,14 +165,14 @@ def test_a_folder_that_cannot_be_written(split: Split, tmp_path: Path) -> None:
 
 
 def test_two_builders_decode_once(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, started = cache._decode, threading.Barrier(2)
+    decode, started = cache._decoded, threading.Barrier(2)
     count: list[Path] = []
 
     def counted(path: Path, size: int) -> np.ndarray:
         count.append(path)
         return decode(path, size)
 
-    monkeypatch.setattr(cache, "_decode", counted)
+    monkeypatch.setattr(cache, "_decoded", counted)
     results = []
 
     def build() -> None:
