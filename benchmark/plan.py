@@ -187,7 +187,7 @@ class Plan:
 
         def why(name: str) -> str:
             if not entry(name).head and not on_features:
-                return "trains no trunk, and is for features of frozen ones alone"
+                return "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
             if not entry(name).head and not self.card.vectors and not zoo.pooled(self._student("backbone", values)):
                 return "needs to know how many features the backbone has"
             missing = lacking & {*entry(name).needs}

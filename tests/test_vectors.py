@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Result, tiny_spec
-from data.test_vectors import guard
+from data.test_vector_files import guard
 from safetensors.torch import load_file
 from test_cli import assert_one_line
 
@@ -279,10 +279,13 @@ def test_too_few_classes_and_rows(cli: Cli, files: dict[str, Path], tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("more", ["--methods features", "--backbone vectors"])
-def test_vectors_are_not_of_images(cli: Cli, data_dir: Path, tmp_path: Path, more: str) -> None:
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [("--methods features", "features does not apply"), ("--backbone vectors", "own vectors (--features)")],
+)
+def test_vectors_are_not_of_images(cli: Cli, data_dir: Path, tmp_path: Path, more: str, why: str) -> None:
     line = ["run", "--dataset", "tiny", "--data", data_dir, "--results", tmp_path / "out", *more.split()]
-    assert_one_line(cli(*line), 2, "own vectors", "--features")
+    assert_one_line(cli(*line), 2, why)
     assert not (tmp_path / "out").exists()
 
 
