@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -17,7 +18,7 @@ from .methods.base import Features, Widths
 from .zoo import LITE, RESNETS, check_name
 
 
-class Trunk(nn.Module):
+class Trunk(nn.Module, ABC):
     """From images uint8 [n, h, w, 3] to pooled features [n, pooled] and the maps at the ends of its stages."""
 
     pooled: int
@@ -32,9 +33,9 @@ class Trunk(nn.Module):
         x = images.permute(0, 3, 1, 2).float()  # this memory is channels_last
         return self.stages(((x - mean) / std).contiguous(memory_format=torch.channels_last))
 
+    @abstractmethod
     def stages(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Of normalised images [n, 3, h, w]."""
-        raise NotImplementedError
 
     def __call__(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         return super().__call__(images)

@@ -246,8 +246,9 @@ def compute_features(groups: Sequence[Sequence[Spec]], workspace: Workspace) -> 
     """Compute the features that groups will read, so that their processes find them. Raises as `open_inputs`."""
     distinct = {}
     for group in groups:
-        stream = group[0].stream.model_copy(update={"seed": 0, "steps": 0, "batch": 2, "per_class": 2})
-        origins = frozenset(map(_origin, _readers(group)))
-        distinct[stream, origins] = group
+        stream = group[0]
+        read = stream.evaluation, stream.resize, stream.image, stream.flip, stream.views
+        # Without steps no training views are read: such a group does not stand for one that trains.
+        distinct[read, bool(stream.steps), frozenset(map(_origin, _readers(group)))] = group
     for group in distinct.values():
         open_inputs(workspace.of(group[0].stream), group, workspace)

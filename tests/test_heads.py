@@ -15,7 +15,7 @@ from test_lockstep import assert_equal, final_weights, start, train, weights, wo
 from benchmark import methods
 from benchmark.data.features import features, view
 from benchmark.errors import DataError
-from benchmark.inputs import open_inputs
+from benchmark.inputs import compute_features, open_inputs
 from benchmark.spec import Spec, Stream
 from benchmark.store import Record
 
@@ -177,6 +177,17 @@ def test_a_held_out_part_is_cut_from_the_whole(data_dir: Path, tmp_path: Path) -
     assert sorted((tmp_path / "cache").rglob("*.npy")) == files
     both = np.concatenate([inputs.plain(spec, held.train), inputs.plain(spec, held.query)])
     assert np.array_equal(both, test.plain(head(teacher=None), space.dataset.train))
+
+
+def test_features_are_computed_before_the_groups_start(data_dir: Path, tmp_path: Path) -> None:
+    """In the parent, with all threads, whatever the order of the groups: none is left to a child."""
+    space = workspace(data_dir, tmp_path)
+    trained, untrained = head("triplet", trunk=None), head("untrained", trunk=None, steps=0)
+    compute_features([[trained], [untrained]], space)
+    files = sorted((tmp_path / "cache").rglob("*.npy"))
+    for spec in (trained, untrained):
+        open_inputs(space.dataset, [spec], space)
+    assert sorted((tmp_path / "cache").rglob("*.npy")) == files and any("-3x" in file.name for file in files)
 
 
 def test_a_head_cannot_teach_a_network_that_reads_images() -> None:

@@ -15,6 +15,7 @@ from filelock import FileLock
 from ..errors import DataError
 from ..spec import Stream, derive
 from .batches import centre_crop, cut, places
+from .cache import RULE as DECODED
 from .cache import Progress, cannot_write
 
 # Part of the key: whoever changes how a view is made changes this, and no old file is taken for a new one.
@@ -51,7 +52,7 @@ def features(
         DataError: features that float16 cannot hold, or no room or no permission in `folder`.
     """
     shape = (len(images), views, width)
-    identity = f"{RULE}\n{key}\n{shape}\n{images.shape[1]} {stream.image} {stream.flip and views > 1}"
+    identity = f"{DECODED}\n{RULE}\n{key}\n{shape}\n{images.shape[1]} {stream.image} {stream.flip and views > 1}"
     file = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}-{views}x{width}.npy"
     if (found := _opened(file, shape)) is None:
         try:

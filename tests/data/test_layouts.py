@@ -111,7 +111,10 @@ def test_cars_annotations_that_are_none(tmp_path: Path) -> None:
         load(card("cars", "stanford_cars"), tmp_path)
 
 
-@pytest.mark.skipif(not (SHARED / "stanford_cars").is_dir(), reason=f"no {SHARED / 'stanford_cars'}")
+@pytest.mark.skipif(
+    not (SHARED / "stanford_cars").is_dir(),
+    reason="the real Cars-196 images, not ours to ship, are not in ../shared/data",
+)
 def test_the_real_cars() -> None:
     data = load(cards.load("cars"), SHARED)
     assert (len(data.train), len(data.query)) == (8054, 8131)
