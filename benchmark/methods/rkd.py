@@ -21,12 +21,17 @@ def scaled_distances(x: Tensor) -> Tensor:
 
 
 def angles(x: Tensor) -> Tensor:
-    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 8); 0 where i or k is j."""
-    difference = x[None, :, :] - x[:, None, :]  # [j, i, :] points from j to i
-    length = difference.norm(dim=2, keepdim=True)
+    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 8); 0 where i or k is j.
+
+    By the law of cosines from distances alone, so that the cost does not grow with the dimension.
+    """
+    # Not by the product of matrices, which leaves noise where duplicates have a distance of 0.
+    d = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     # A point has no direction to its duplicate: 0, without gradient, where a small epsilon would give one of 1 / epsilon.
-    directions = difference / length.masked_fill(length < 1e-6, torch.inf)
-    return torch.bmm(directions, directions.transpose(1, 2))
+    apart = d > 1e-6
+    inverse = apart / d.masked_fill(~apart, 1.0)
+    squared = d.square()
+    return (squared[:, :, None] + squared[:, None, :] - squared) * (inverse[:, :, None] * (0.5 * inverse)[:, None, :])
 
 
 def distance_loss(student: Tensor, target: Tensor) -> Tensor:
