@@ -108,7 +108,8 @@ class Student:
             features = self.encoder(inputs, self.method.reads)
         if not torch.isfinite(features.embedding).all():  # miners fail on NaN in ways of their own, or skip it
             self._diverged("the embedding is not finite")
-        loss = self.method(Batch(features, teacher, labels, index, self.step / spec.steps, shared))
+        batch = Batch(features, teacher, labels, index, self.step / spec.steps, shared)
+        loss = self.method(batch)
         self.loss = loss.item()
         if not loss.requires_grad:
             raise TrainingError(f"{spec.label}: the loss does not depend on the network; are all of its weights 0?")
@@ -117,6 +118,8 @@ class Student:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        with torch.no_grad():
+            self.method.update(batch)
         self.step += 1
         if self.step > 0.9 * spec.steps:
             self.tail.append(self.loss)

@@ -35,6 +35,7 @@ class Entry:
     head: bool
     defaults: dict[str, Any]  # keyword-only arguments of __init__: the hyper-parameters, as published
     search: dict[str, tuple[float, float]]  # of some of these: low and high of what a random search draws from
+    draws: bool
     module: str
     cls: str
 
@@ -99,7 +100,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
             defaults = {argument.arg: ast.literal_eval(value) for argument, value in pairs if value is not None}
     if "name" not in declared:
         return None
-    names = ("name", "kind", "reference", "needs", "optional", "normalize", "trained", "head", "search")
+    names = ("name", "kind", "reference", "needs", "optional", "normalize", "trained", "head", "search", "draws")
     literal = {key: ast.literal_eval(declared[key]) for key in names if key in declared}
     return Entry(
         name=literal["name"],
@@ -113,6 +114,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
         head=literal.get("head", True),
         defaults=defaults,
         search=literal.get("search", {}),
+        draws=literal.get("draws", False),
         module=module,
         cls=node.name,
     )

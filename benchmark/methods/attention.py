@@ -33,6 +33,7 @@ class Attention(Method):
     kind = "individual"
     reference = "Zagoruyko and Komodakis, Paying More Attention to Attention, ICLR 2017, arXiv 1612.03928; weight 50 of Park et al. 2019"
     needs = ("embedding", "maps", "labels")
+    draws = True
     search: ClassVar = {"weight": (5.0, 500.0)}
 
     def __init__(

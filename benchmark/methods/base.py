@@ -71,6 +71,7 @@ class Method(nn.Module):
     # catalogue reads each class by itself. Leave out what trades nothing off: the weight of a method's only loss (rkd-d, rkd-a)
     # changes next to nothing, since the step of Adam does not depend on the scale of the loss.
     search: ClassVar[dict[str, tuple[float, float]]] = {}
+    draws: ClassVar[bool] = False  # whether the loss has random choices of its own, such as a miner's
     rate: float = 1.0  # learning rate of the method's own parameters, in units of the head's
 
     def __init__(self, student: Widths, teacher: Widths | None, classes: int) -> None:
@@ -84,6 +85,14 @@ class Method(nn.Module):
             labels: [n].
         """
 
+    def update(self, batch: Batch) -> None:
+        """Called after each step, without gradient, for what the method remembers (a memory bank): `forward` changes nothing."""
+
+    def to_teacher_space(self, embedding: Tensor) -> Tensor | None:
+        """The student's embeddings [n, d] as points among the teacher's [n, teacher's d], to search a gallery that the teacher has
+        indexed; None where the method does not align coordinates."""
+        return None
+
     @property
     def reads(self) -> frozenset[str]:
         return frozenset((*self.needs, *self.optional))
@@ -92,6 +101,14 @@ class Method(nn.Module):
     def prepares(self) -> bool:
         """Whether `prepare` does anything, so that the teacher's embeddings are computed only where they are used."""
         return type(self).prepare is not Method.prepare
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Buffers that `prepare` sizes by the training set are empty until then: they take the size of the saved ones."""
+        for name, buffer in self.named_buffers(recurse=False):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and not buffer.numel():
+                setattr(self, name, torch.empty_like(saved, device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss: a scalar, gradients to the student's features and the method's own parameters only."""
@@ -108,9 +125,6 @@ def teacher_of(batch: Batch) -> Features:
 def distances(x: Tensor) -> Tensor:
     """Euclidean distances [n, n] of the rows of x [n, d]; zeros, with zero gradient, on the diagonal and between duplicates.
 
-    The plain form sqrt(max(|a|² + |b|² - 2ab, eps)): the square root's gradient is cut off at eps instead of becoming infinite.
+    From differences: the product of matrices would be faster for many rows, and leaves noise where distances are small.
     """
-    squared = x.square().sum(1)
-    product = squared[:, None] + squared[None, :] - 2 * x @ x.T
-    diagonal = torch.eye(len(x), dtype=torch.bool, device=x.device)
-    return product.clamp(min=1e-12).sqrt().masked_fill(diagonal, 0.0)
+    return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")

@@ -40,6 +40,7 @@ class FitNet(Method):
     )
     needs = ("embedding", "labels")
     optional = ("maps", "pooled")
+    draws = True
     search: ClassVar = {"hint_share": (0.1, 0.9)}
 
     def __init__(

@@ -1,19 +1,40 @@
-"""Regression of the teacher's embedding: the plainest of all, and surprisingly strong in asymmetric retrieval.
-
-Budnik, Avrithis: Asymmetric Metric Learning for Knowledge Transfer, CVPR 2021, arXiv 2006.16331.
-"""
+"""Match the teacher's embedding point by point, through a learned linear map into its space."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Batch, Method, Widths, teacher_of
 
 
-class Regression(Method):
-    """Squared distance of the teacher's embedding to the student's through a learned linear projector, mean over rows.
+class Projected(Method):
+    """A method whose student is mapped into the teacher's space by a learned linear projector.
 
     The projector learns at 10 times the rate: its scale and turn are nothing that the network should wait for.
+    """
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int, projector_rate: float) -> None:
+        super().__init__(student, teacher, classes)
+        self.rate = projector_rate
+        self.projector = nn.Linear(student.embedding, teacher.embedding)
+
+    def to_teacher_space(self, embedding: Tensor) -> Tensor:
+        return self.projector(embedding)
+
+    def directions(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The student's and the teacher's embeddings as unit vectors [n, teacher's d]."""
+        theirs = batch.once("unit embeddings", lambda: F.normalize(teacher_of(batch).embedding))
+        return F.normalize(self.projector(batch.student.embedding)), theirs
+
+
+class Regression(Projected):
+    """Squared distance of the teacher's embedding to the student's through a learned linear projector, mean over rows.
+
+    The plainest of all, and surprisingly strong in asymmetric retrieval.
     """
 
     name = "regression"
@@ -24,10 +45,58 @@ class Regression(Method):
     normalize = False
 
     def __init__(self, student: Widths, teacher: Widths, classes: int, *, projector_rate: float = 10.0) -> None:
-        super().__init__(student, teacher, classes)
-        self.rate = projector_rate
-        self.projector = nn.Linear(student.embedding, teacher.embedding)
+        super().__init__(student, teacher, classes, projector_rate)
 
     def forward(self, batch: Batch) -> Tensor:
         error = self.projector(batch.student.embedding) - teacher_of(batch).embedding
         return error.square().sum(1).mean()
+
+
+class Cosine(Projected):
+    """1 - cosine of the teacher's embedding and the student's through a learned linear projector, mean over rows."""
+
+    name = "cosine"
+    kind = "individual"
+    reference = "control; the regression loss of Budnik and Avrithis, CVPR 2021, arXiv 2006.16331, on unit vectors"
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int, *, projector_rate: float = 10.0) -> None:
+        super().__init__(student, teacher, classes, projector_rate)
+
+    def forward(self, batch: Batch) -> Tensor:
+        mine, theirs = self.directions(batch)
+        return (1 - (mine * theirs).sum(1)).mean()
+
+
+class RAML(Projected):
+    """(1 - cosine)² to the teacher's embedding, and squared differences of cosines: student to teacher, student to student.
+
+    The two second-order terms are means over distinct pairs, against the cosines among the teacher's embeddings.
+    """
+
+    name = "raml"
+    kind = "individual"
+    reference = "Suma and Tolias, Large-to-small Image Resolution Asymmetry in Deep Metric Learning, WACV 2023, arXiv 2210.05463"
+    search: ClassVar = {"cross_weight": (0.07, 7.0), "own_weight": (0.07, 7.0)}
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths,
+        classes: int,
+        *,
+        cross_weight: float = 0.7482,
+        own_weight: float = 0.6778,
+        projector_rate: float = 10.0,
+    ) -> None:
+        super().__init__(student, teacher, classes, projector_rate)
+        self.cross_weight = cross_weight
+        self.own_weight = own_weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        mine, theirs = self.directions(batch)
+        target = batch.once("cosines", lambda: theirs @ theirs.T)
+        distinct = ~torch.eye(len(mine), dtype=torch.bool, device=mine.device)
+        first = (1 - (mine * theirs).sum(1)).square().mean()
+        cross = (mine @ theirs.T - target)[distinct].square().mean()
+        own = (mine @ mine.T - target)[distinct].square().mean()
+        return first + self.cross_weight * cross + self.own_weight * own

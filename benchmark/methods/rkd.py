@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,8 +24,7 @@ def angles(x: Tensor) -> Tensor:
 
     By the law of cosines from distances alone, so that the cost does not grow with the dimension.
     """
-    # Not by the product of matrices, which leaves noise where duplicates have a distance of 0.
-    d = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    d = distances(x)
     # A point has no direction to its duplicate: 0, without gradient, where a small epsilon would give one of 1 / epsilon.
     apart = d > 1e-6
     inverse = apart / d.masked_fill(~apart, 1.0)

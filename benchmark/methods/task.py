@@ -26,9 +26,12 @@ class TaskLoss(Method):
         self.loss = loss
         self.miner = miner
 
-    def forward(self, batch: Batch) -> Tensor:
-        embedding, labels = batch.student.embedding, batch.labels
+    def of(self, embedding: Tensor, labels: Tensor) -> Tensor:
+        """The loss of embeddings [n, d] with labels [n]."""
         return self.loss(embedding, labels, self.miner(embedding, labels) if self.miner is not None else None)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.of(batch.student.embedding, batch.labels)
 
 
 class Triplet(TaskLoss):
@@ -44,6 +47,7 @@ class Triplet(TaskLoss):
     reference = (
         "Schroff et al., FaceNet, CVPR 2015; Wu et al., Sampling Matters, ICCV 2017 (cutoff 0.5, nonzero loss 1.4)"
     )
+    draws = True
     search: ClassVar = {"margin": (0.05, 0.8)}
 
     def __init__(

@@ -1,0 +1,106 @@
+"""Contrastive representation distillation: tell the teacher's view of the same image from its views of others.
+
+Tian, Krishnan, Isola: Contrastive Representation Distillation, ICLR 2020, arXiv 1910.10699.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Batch, Method, Widths, teacher_of
+from .task import Triplet
+
+EPS = 1e-7
+
+
+class CRD(Method):
+    """Triplet loss plus noise-contrastive estimation against a memory bank of the training set, both ways.
+
+    Both networks' embeddings are projected to unit vectors of `width` numbers; each is held against the bank of the other's. The
+    published code samples `negatives` rows of other classes; here their sum is its exact expectation, `negatives` times the mean
+    over all rows of other classes: the same objective without the sampling noise, by one product of matrices. The normalising
+    constant is estimated from the first batch and kept, as published. The banks start at random and follow with momentum.
+    """
+
+    name = "crd"
+    kind = "individual"
+    reference = (
+        "Tian et al., Contrastive Representation Distillation, ICLR 2020, arXiv 1910.10699, eq. 10 and 18 (weight 0.8)"
+    )
+    needs = ("embedding", "labels")
+    draws = True
+    search: ClassVar = {"weight": (0.08, 8.0), "temperature": (0.02, 0.5)}
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths,
+        classes: int,
+        *,
+        weight: float = 0.8,
+        temperature: float = 0.07,
+        negatives: int = 16384,
+        momentum: float = 0.5,
+        width: int = 128,
+        margin: float = 0.2,
+    ) -> None:
+        super().__init__(student, teacher, classes)
+        self.weight, self.temperature, self.negatives, self.momentum = weight, temperature, negatives, momentum
+        self.mine, self.theirs = nn.Linear(student.embedding, width), nn.Linear(teacher.embedding, width)
+        self.task = Triplet(student, None, classes, margin=margin)
+        self.my_bank: Tensor
+        self.their_bank: Tensor
+        self.bank_labels: Tensor
+        self.normaliser: Tensor
+        self.register_buffer("my_bank", torch.empty(0))
+        self.register_buffer("their_bank", torch.empty(0))
+        self.register_buffer("bank_labels", torch.empty(0, dtype=torch.int64))
+        self.register_buffer("normaliser", torch.zeros(2))  # 0: not estimated yet
+
+    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
+        generator = torch.Generator().manual_seed(0)
+        shape = 2, len(labels), self.mine.out_features
+        banks = F.normalize(torch.randn(shape, generator=generator), dim=2).to(embeddings.device)
+        self.my_bank, self.their_bank = banks[0].clone(), banks[1].clone()
+        self.bank_labels = labels.clone()
+
+    def _projected(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        teacher = teacher_of(batch).embedding
+        return F.normalize(self.mine(batch.student.embedding)), F.normalize(self.theirs(teacher))
+
+    def _normaliser(self, likeness: Tensor, side: int) -> Tensor:
+        """The bank's size times the mean of the unnormalised likeness: as kept, or of this batch."""
+        known = self.normaliser[side]
+        return torch.where(known > 0, known, likeness.detach().mean() * likeness.shape[1])
+
+    def _likeness(self, anchors: Tensor, bank: Tensor) -> Tensor:
+        return (anchors @ bank.T / self.temperature).exp()
+
+    def _contrast(self, anchors: Tensor, bank: Tensor, side: int, batch: Batch) -> Tensor:
+        """-log h(positive) - negatives * E[log(1 - h(other))], mean over anchors; h as in equation 18."""
+        likeness = self._likeness(anchors, bank)
+        p = likeness / self._normaliser(likeness, side)
+        noise = self.negatives / len(bank)
+        h = p.gather(1, batch.index[:, None]).squeeze(1)
+        other = batch.labels[:, None] != self.bank_labels[None, :]
+        refused = (noise / (p + noise + EPS)).log().masked_fill(~other, 0.0).sum(1) / other.sum(1).clamp(min=1)
+        return -((h / (h + noise + EPS)).log() + self.negatives * refused).mean()
+
+    def forward(self, batch: Batch) -> Tensor:
+        mine, theirs = self._projected(batch)
+        contrast = self._contrast(mine, self.their_bank, 0, batch) + self._contrast(theirs, self.my_bank, 1, batch)
+        return self.task(batch) + self.weight * contrast
+
+    def update(self, batch: Batch) -> None:
+        """Estimate the normalising constants once, and let the banks' rows of this batch follow."""
+        sides = zip(self._projected(batch), (self.their_bank, self.my_bank), strict=True)
+        self.normaliser.copy_(
+            torch.stack([self._normaliser(self._likeness(rows, bank), side) for side, (rows, bank) in enumerate(sides)])
+        )
+        for bank, rows in zip((self.my_bank, self.their_bank), self._projected(batch), strict=True):
+            kept = self.momentum * bank[batch.index] + (1 - self.momentum) * rows
+            bank[batch.index] = F.normalize(kept)

@@ -1,0 +1,113 @@
+"""DarkRank: match how the teacher ranks the nearest neighbours of each anchor.
+
+Chen, Wang, Zhang: DarkRank: Accelerating Deep Metric Learning via Cross Sample Similarities Transfer, AAAI 2018, arXiv 1707.01220.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .base import Batch, Method, Widths, distances, teacher_of
+from .task import Triplet
+
+LIST = 4  # neighbours that are ranked, as in the published code
+
+
+def scores(x: Tensor, alpha: float, beta: float) -> Tensor:
+    """Similarity scores -alpha d^beta [n, n] of the rows of x (equation 3).
+
+    In float64: of an embedding that is not normalised they are in the hundreds, where float32 has no digits left for differences.
+    """
+    return -alpha * distances(x.double()).pow(beta)
+
+
+def nearest(teacher: Tensor) -> Tensor:
+    """The teacher's LIST nearest rows [n, LIST] of each row, without itself, nearest first (fewer where there are fewer)."""
+    own = torch.eye(len(teacher), dtype=torch.bool, device=teacher.device)
+    d = distances(teacher).masked_fill(own, torch.inf)
+    return d.topk(min(LIST, len(d) - 1), dim=1, largest=False).indices
+
+
+def log_likelihood(ordered: Tensor) -> Tensor:
+    """Log-probability [...] of lists in the order in which their scores [..., LIST] are given (equation 4; Plackett and Luce)."""
+    rest = ordered.flip(-1).logcumsumexp(-1).flip(-1)  # of an item and all that come after it
+    return (ordered - rest).sum(-1)
+
+
+def hard_loss(student: Tensor, ranking: Tensor, alpha: float, beta: float) -> Tensor:
+    """-log of the probability of the teacher's ranking [n, LIST] by the student's scores, mean over anchors (equation 6)."""
+    return -log_likelihood(scores(student, alpha, beta).gather(1, ranking)).mean().to(student.dtype)
+
+
+def soft_loss(student: Tensor, teacher: Tensor, ranking: Tensor, alpha: float, beta: float) -> Tensor:
+    """KL of the teacher's and the student's distributions over all orders of the listed neighbours, mean over anchors (equation 5)."""
+    orders = torch.tensor(list(itertools.permutations(range(ranking.shape[1]))), device=ranking.device)
+    mine, theirs = (
+        log_likelihood(scores(x, alpha, beta).gather(1, ranking)[:, orders]) for x in (student, teacher)
+    )  # [n, orders]
+    return (theirs.exp() * (theirs - mine)).sum(1).mean().to(student.dtype)
+
+
+class DarkRank(Method):
+    """Triplet loss plus the negative log-likelihood of the teacher's ranking ("hard")."""
+
+    name = "darkrank"
+    kind = "relational"
+    reference = (
+        "Chen et al., DarkRank, AAAI 2018, arXiv 1707.01220, eq. 6 (alpha 3, beta 3, weight 1 of Park et al. 2019)"
+    )
+    needs = ("embedding", "labels")
+    draws = True
+    search: ClassVar = {"weight": (0.05, 5.0), "alpha": (0.3, 30.0)}
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths,
+        classes: int,
+        *,
+        weight: float = 1.0,
+        alpha: float = 3.0,
+        beta: float = 3.0,
+        margin: float = 0.2,
+    ) -> None:
+        super().__init__(student, teacher, classes)
+        self.weight, self.alpha, self.beta = weight, alpha, beta
+        self.task = Triplet(student, None, classes, margin=margin)
+
+    def forward(self, batch: Batch) -> Tensor:
+        ranking = batch.once("nearest", lambda: nearest(teacher_of(batch).embedding))
+        return self.task(batch) + self.weight * hard_loss(batch.student.embedding, ranking, self.alpha, self.beta)
+
+
+class SoftDarkRank(DarkRank):
+    """Triplet loss plus the KL of the distributions over all orders of the teacher's four nearest ("soft")."""
+
+    name = "darkrank-soft"
+    kind = "relational"
+    reference = "Chen et al., DarkRank, AAAI 2018, arXiv 1707.01220, eq. 5 (alpha 3, beta 3)"
+    needs = ("embedding", "labels")
+    draws = True
+    search: ClassVar = {"weight": (0.1, 10.0), "alpha": (0.3, 30.0)}
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths,
+        classes: int,
+        *,
+        weight: float = 1.0,
+        alpha: float = 3.0,
+        beta: float = 3.0,
+        margin: float = 0.2,
+    ) -> None:
+        super().__init__(student, teacher, classes, weight=weight, alpha=alpha, beta=beta, margin=margin)
+
+    def forward(self, batch: Batch) -> Tensor:
+        mine, theirs = batch.student.embedding, teacher_of(batch).embedding
+        ranking = batch.once("nearest", lambda: nearest(theirs))
+        return self.task(batch) + self.weight * soft_loss(mine, theirs, ranking, self.alpha, self.beta)

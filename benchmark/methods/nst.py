@@ -1,0 +1,53 @@
+"""Neuron selectivity transfer: match the distributions of the channels' activation patterns.
+
+Huang, Wang: Like What You Like: Knowledge Distill via Neuron Selectivity Transfer, arXiv 1707.01219, 2017.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import Batch, Method, Widths, teacher_of
+from .fitnet import BLOCKS, pool_to_smaller
+from .task import Triplet
+
+
+def patterns(maps: Tensor) -> Tensor:
+    """Each channel's activations as a unit vector: [n, c, h * w] of maps [n, c, h, w]."""
+    return F.normalize(maps.flatten(2), dim=2)
+
+
+def mean_kernel(x: Tensor, y: Tensor) -> Tensor:
+    """Mean of the squared products of patterns x [n, c, p] and y [n, k, p]: the polynomial kernel of degree 2 (section 4.1)."""
+    return (x @ y.transpose(1, 2)).square().mean()
+
+
+def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy of the channels' patterns (equation 4), at the smaller of the two resolutions."""
+    mine, theirs = map(patterns, pool_to_smaller(student, teacher))
+    return mean_kernel(theirs, theirs) + mean_kernel(mine, mine) - 2 * mean_kernel(mine, theirs)
+
+
+class NST(Method):
+    """Triplet loss plus the squared maximum mean discrepancy of activation patterns on the last three blocks."""
+
+    name = "nst"
+    kind = "individual"
+    reference = "Huang and Wang, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer, arXiv 1707.01219 (weight 50 of CRD's code)"
+    needs = ("embedding", "maps", "labels")
+    draws = True
+    search: ClassVar = {"weight": (5.0, 500.0)}
+
+    def __init__(
+        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 50.0, margin: float = 0.2
+    ) -> None:
+        super().__init__(student, teacher, classes)
+        self.weight = weight
+        self.task = Triplet(student, None, classes, margin=margin)
+
+    def forward(self, batch: Batch) -> Tensor:
+        pairs = zip(batch.student.maps[-BLOCKS:], teacher_of(batch).maps[-BLOCKS:], strict=True)
+        return self.task(batch) + self.weight * sum(nst_loss(mine, theirs) for mine, theirs in pairs)

@@ -1,0 +1,67 @@
+"""Simultaneous similarity-based self-distillation: wide heads on the same trunk teach the narrow one. No teacher.
+
+Roth, Milbich, Ommer, Cohen, Ghassemi: S2SD: Simultaneous Similarity-based Self-Distillation for Deep Metric Learning,
+ICML 2021, arXiv 2009.08348.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Batch, Method, Widths
+from .hinton import softened_kl
+from .task import Triplet
+
+
+class S2SD(Method):
+    """Triplet loss on the embedding and on wider heads, and KL of the batch's softmax over cosines, wide to narrow.
+
+    Half of the loss is the embedding's triplet loss plus the mean of the heads'; the other term is weight times the mean KL to each
+    head's similarities, without gradient to the heads. Heads are two-layer networks on the pooled features, of `width`, 2 `width`,
+    ... numbers, which are dropped after training. The published warm-up is the first eighth of the run: the KL term joins then.
+    """
+
+    name = "s2sd"
+    kind = "none"
+    reference = (
+        "Roth et al., S2SD, ICML 2021, arXiv 2009.08348, eq. 5 and 6 (weight 50, temperature 1, heads of 512 to 2048)"
+    )
+    needs = ("embedding", "pooled", "labels")
+    draws = True
+    search: ClassVar = {"weight": (5.0, 500.0), "margin": (0.05, 0.8)}
+    WARM_UP = 0.125  # of the run
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths | None,
+        classes: int,
+        *,
+        weight: float = 50.0,
+        temperature: float = 1.0,
+        heads: int = 4,
+        width: int = 512,
+        margin: float = 0.2,
+    ) -> None:
+        super().__init__(student, None, classes)
+        self.weight, self.temperature = weight, temperature
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(student.pooled, size), nn.ReLU(), nn.Linear(size, size))
+            for size in range(width, width * heads + 1, width)
+        )
+        self.task = Triplet(student, None, classes, margin=margin)
+
+    def forward(self, batch: Batch) -> Tensor:
+        mine = F.normalize(batch.student.embedding)
+        wide = [F.normalize(head(batch.student.pooled)) for head in self.heads]
+        losses = [self.task.of(rows, batch.labels) for rows in wide]
+        loss = 0.5 * (self.task(batch) + torch.stack(losses).mean())
+        if batch.progress < self.WARM_UP:
+            return loss
+        likeness = mine @ mine.T
+        transfers = [softened_kl(likeness, (rows @ rows.T).detach(), self.temperature) for rows in wide]
+        return loss + self.weight * torch.stack(transfers).mean()

@@ -1,0 +1,112 @@
+"""Match the batch's matrix of similarities: as probabilities (PKT), row by row (SP), or through a kernel (CC)."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import Batch, Method, Widths, teacher_of
+
+EPS = 1e-7
+
+
+def affinities(x: Tensor) -> Tensor:
+    """(1 + cosine) / 2 of all pairs of rows, each row of the result [n, n] with sum 1 (PKT, equations 3 and 5)."""
+    unit = F.normalize(x)
+    similarity = (unit @ unit.T + 1) / 2
+    return similarity / similarity.sum(1, keepdim=True)
+
+
+def pkt_loss(student: Tensor, target: Tensor) -> Tensor:
+    """Sum over pairs of p log(p / q), divided by n², of the teacher's p = `target` and the student's q."""
+    return (target * ((target + EPS) / (affinities(student) + EPS)).log()).mean()
+
+
+def unit_gram(x: Tensor) -> Tensor:
+    """The Gram matrix [n, n] of the rows, its own rows at length 1 (SP, equations 1 and 2)."""
+    return F.normalize(x @ x.T)
+
+
+def sp_loss(student: Tensor, target: Tensor) -> Tensor:
+    """Squared Frobenius norm of the difference of two matrices, divided by n² (SP, equation 4)."""
+    return (unit_gram(student) - target).square().mean()
+
+
+def gaussian_kernel(x: Tensor, gamma: float, order: int) -> Tensor:
+    """exp(-gamma |x - y|²) of all pairs of unit rows [n, n], as its Taylor series in their cosine to an order (CC, equation 8)."""
+    unit = F.normalize(x)
+    product = 2 * gamma * unit @ unit.T
+    return math.exp(-2 * gamma) * sum(
+        (product**p / math.factorial(p) for p in range(1, order + 1)), start=product.new_ones(())
+    )
+
+
+class PKT(Method):
+    """Probabilistic knowledge transfer: KL of the conditional probabilities of pairs, by cosine."""
+
+    name = "pkt"
+    kind = "relational"
+    reference = "Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer, ECCV 2018, arXiv 1803.10837"
+    normalize = False
+
+    # The mean over n² of probabilities of 1/n is tiny; the published weight brings it to the size of Adam's steps.
+    def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 30000.0) -> None:
+        super().__init__(student, teacher, classes)
+        self.weight = weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        target = batch.once("affinities", lambda: affinities(teacher_of(batch).embedding))
+        return self.weight * pkt_loss(batch.student.embedding, target)
+
+
+class SimilarityPreserving(Method):
+    """Similarity-preserving distillation: squared difference of the row-normalised Gram matrices."""
+
+    name = "sp"
+    kind = "relational"
+    reference = "Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019, arXiv 1907.09682 (weight 3000)"
+    normalize = False
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 3000.0) -> None:
+        super().__init__(student, teacher, classes)
+        self.weight = weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        target = batch.once("unit gram", lambda: unit_gram(teacher_of(batch).embedding))
+        return self.weight * sp_loss(batch.student.embedding, target)
+
+
+class CorrelationCongruence(Method):
+    """Correlation congruence: squared difference of the networks' Gaussian kernels on unit embeddings, mean over pairs.
+
+    The kernel is the paper's, by its Taylor series of order 2. The shortcut that later code took, products of neighbouring rows of
+    the batch, depends on the order of the rows and is left out.
+    """
+
+    name = "cc"
+    kind = "relational"
+    reference = "Peng et al., Correlation Congruence for Knowledge Distillation, ICCV 2019, arXiv 1904.01802 (gamma 0.4, order 2)"
+    search: ClassVar = {"gamma": (0.1, 4.0)}
+
+    def __init__(
+        self,
+        student: Widths,
+        teacher: Widths,
+        classes: int,
+        *,
+        weight: float = 1.0,
+        gamma: float = 0.4,
+        order: int = 2,
+    ) -> None:
+        super().__init__(student, teacher, classes)
+        self.weight, self.gamma, self.order = weight, gamma, order
+
+    def kernel(self, x: Tensor) -> Tensor:
+        return gaussian_kernel(x, self.gamma, self.order)
+
+    def forward(self, batch: Batch) -> Tensor:
+        target = batch.once(f"kernel {self.gamma} {self.order}", lambda: self.kernel(teacher_of(batch).embedding))
+        return self.weight * (self.kernel(batch.student.embedding) - target).square().mean()

@@ -1,0 +1,89 @@
+"""Variational information distillation: make the teacher's features likely, given the student's.
+
+Ahn, Hu, Damianou, Lawrence, Dai: Variational Information Distillation for Knowledge Transfer, CVPR 2019, arXiv 1904.05835.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Batch, Method, Widths, teacher_of
+from .fitnet import BLOCKS, pool_to_smaller
+from .task import Triplet
+
+FIRST_VARIANCE, LEAST_VARIANCE = 5.0, 1e-5  # of the published code
+
+
+class Gaussian(nn.Module):
+    """A normal distribution of the teacher's features, with a mean computed from the student's and a learned variance a channel.
+
+    Args:
+        layer: makes a layer from widths (inputs, outputs): 1 x 1 convolutions for maps, linear ones for vectors.
+    """
+
+    def __init__(self, layer: type[nn.Linear] | type[nn.Conv2d], mine: int, theirs: int) -> None:
+        super().__init__()
+        more = {"kernel_size": 1} if layer is nn.Conv2d else {}
+        self.mean = nn.Sequential(
+            layer(mine, theirs, **more),
+            nn.ReLU(),
+            layer(theirs, theirs, **more),
+            nn.ReLU(),
+            layer(theirs, theirs, **more),
+        )
+        start = math.log(math.expm1(FIRST_VARIANCE - LEAST_VARIANCE))
+        self.log_scale = nn.Parameter(torch.full((theirs,), start))
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Negative log-likelihood of the teacher's features, mean over all numbers, up to a constant (equation 6)."""
+        variance = F.softplus(self.log_scale) + LEAST_VARIANCE
+        variance = variance.view(1, -1, *(1,) * (teacher.ndim - 2))
+        return 0.5 * ((self.mean(student) - teacher).square() / variance + variance.log()).mean()
+
+
+class VID(Method):
+    """Triplet loss plus the negative log-likelihood of the teacher's embedding and of its last three blocks.
+
+    In a stream of features, where there are no blocks, of the teacher's embedding and pooled features, given the student's embedding.
+    """
+
+    name = "vid"
+    kind = "individual"
+    reference = (
+        "Ahn et al., Variational Information Distillation for Knowledge Transfer, CVPR 2019, arXiv 1904.05835, eq. 6"
+    )
+    needs = ("embedding", "pooled", "labels")
+    optional = ("maps",)
+    draws = True
+    search: ClassVar = {"weight": (0.1, 10.0)}
+
+    def __init__(
+        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0, margin: float = 0.2
+    ) -> None:
+        super().__init__(student, teacher, classes)
+        self.weight = weight
+        self.embedding = Gaussian(nn.Linear, student.embedding, teacher.embedding)
+        if student.maps:
+            pairs = zip(student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True)
+            self.blocks = nn.ModuleList(Gaussian(nn.Conv2d, mine, theirs) for mine, theirs in pairs)
+        else:
+            self.pooled = Gaussian(nn.Linear, student.embedding, teacher.pooled)
+        self.task = Triplet(student, None, classes, margin=margin)
+
+    def to_teacher_space(self, embedding: Tensor) -> Tensor:
+        return self.embedding.mean(embedding)
+
+    def forward(self, batch: Batch) -> Tensor:
+        mine, theirs = batch.student, teacher_of(batch)
+        losses = [self.embedding(mine.embedding, theirs.embedding)]
+        if not mine.maps:
+            losses.append(self.pooled(mine.embedding, theirs.pooled))
+        else:
+            for block, ours, target in zip(self.blocks, mine.maps[-BLOCKS:], theirs.maps[-BLOCKS:], strict=True):
+                losses.append(block(*pool_to_smaller(ours, target)))
+        return self.task(batch) + self.weight * torch.stack(losses).sum()
