@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Batch, Widths, teacher_of
+from .base import Batch, Widths
 from .regression import Projected
 
 

@@ -36,7 +36,7 @@ class NST(Method):
 
     name = "nst"
     kind = "individual"
-    reference = "Huang and Wang, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer, arXiv 1707.01219 (weight 50 of CRD's code)"
+    reference = "Huang and Wang, Like What You Like: Neuron Selectivity Transfer, arXiv 1707.01219, eq. 4 (weight 50 of CRD's code)"
     needs = ("embedding", "maps", "labels")
     draws = True
     search: ClassVar = {"weight": (5.0, 500.0)}
