@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from .errors import UsageError, WeightsError, unknown
 from .methods.base import Features, Widths
 from .zoo import LITE, RESNETS, check_name
+
+if TYPE_CHECKING:
+    from .methods.posthoc import PostHoc
 
 
 class Trunk(nn.Module, ABC):
@@ -276,7 +280,51 @@ class Identity(nn.Module):
         return Features(F.normalize(pooled) if self.normalize else pooled, pooled)
 
 
-Network = Encoder | Identity
+class Compressed(nn.Module):
+    """Finished networks with a post-hoc transform of their embeddings, side by side. Its parameters, and so its cost, are theirs; what is
+    saved is the transform alone.
+
+    Args:
+        members: frozen and in eval mode.
+        gallery: what a search finds instead of what a query is searched with.
+    """
+
+    trunk = None
+
+    def __init__(self, members: Sequence[Network], method: PostHoc, *, normalize: bool, gallery: bool = False) -> None:
+        super().__init__()
+        self.members = tuple(members)  # a tuple is no submodule
+        self.method = method
+        self.normalize = normalize
+        self.gallery = gallery
+        self.widths: Widths = members[0].widths
+
+    @property
+    def stores(self) -> bool:
+        """Whether a search finds something else than what a query is searched with."""
+        return self.method.stores
+
+    def as_gallery(self) -> Compressed:
+        """What a search finds."""
+        return Compressed(self.members, self.method, normalize=self.normalize, gallery=True)
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        return itertools.chain.from_iterable(member.parameters(recurse) for member in self.members)
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        return []
+
+    def calibrate(self, inputs: Tensor) -> None:
+        """Nothing: no head reads the features."""
+
+    def forward(self, inputs: Tensor, needs: frozenset[str] = frozenset({"embedding"})) -> Features:
+        found = [member(inputs) for member in self.members]
+        embedding = torch.cat([features.embedding for features in found], dim=1)
+        made = self.method.stored(embedding) if self.gallery else self.method.compress(embedding)
+        return Features(F.normalize(made) if self.normalize else made, found[0].pooled)
+
+
+Network = Encoder | Identity | Compressed
 
 
 def _linear(inputs: int, outputs: int, std: float) -> nn.Linear:

@@ -84,6 +84,7 @@ def run(
     steps: Words = None,
     backbone: str | None = None,
     teacher: str | None = None,
+    generations: int = 0,
     set: tuple[str, ...] = (),
     subset: str = "",
     data: Path | None = None,
@@ -105,7 +106,7 @@ def run(
     preset
         a protocol (benchmark list presets); the default depends on data set and machine, and is printed
     methods
-        comma-separated names, or all, relational, individual
+        comma-separated names, or all, relational, individual, posthoc; names joined by + are one method, the sum of their losses
     dims
         comma-separated embedding dimensions of the students
     seeds
@@ -116,6 +117,8 @@ def run(
         network of the students
     teacher
         network of the teacher, NAME or NAME@DIM, such as resnet50@512
+    generations
+        students of the teacher's size, each of which teaches the next one; this many, and their ensemble
     set
         KEY=VALUE, repeatable: a field of the spec or a hyper-parameter, for all students, or as teacher.KEY or METHOD.KEY
     subset
@@ -154,6 +157,7 @@ def run(
         backbone=backbone,
         teacher=teacher,
         assignments=set,
+        generations=generations,
     )
     driver = Driver(plan, plan.store, out)
     missing = driver.announce(specs, dry=dry_run)
@@ -198,7 +202,7 @@ def tune(
     preset
         as for run
     methods
-        comma-separated names, or all, relational, individual
+        comma-separated names, or all, relational, individual, posthoc; names joined by + are one method, the sum of their losses
     dims
         comma-separated; the default is the preset's middle one
     seed

@@ -122,6 +122,8 @@ def evaluate(
     gallery: Floats | None = None,
     gallery_labels: Labels | None = None,
     at: Sequence[int] = (1, 2, 4, 8),
+    *,
+    same: bool = False,
 ) -> Evaluation:
     """Recall@K, MAP@R and R-precision by raw Euclidean distance and by cosine, as means over queries.
 
@@ -134,6 +136,7 @@ def evaluate(
         gallery: [m, d]; None searches the queries among themselves.
         gallery_labels: [m].
         at: the K of Recall@K; a K beyond the gallery counts what is there.
+        same: the gallery's row i is query i itself in another form (another network's, or compressed), and left out for it.
 
     Raises:
         DataError: shapes that do not fit, no rows, values that are not finite, no query with a partner.
@@ -146,7 +149,6 @@ def evaluate(
     if gallery is None or gallery_labels is None:
         same, gallery, gallery_labels = True, query, query_labels
     else:
-        same = False
         gallery, gallery_labels = _checked("gallery", gallery, gallery_labels)
     if query.shape[1] != gallery.shape[1]:
         raise DataError(f"query embeddings have {query.shape[1]} dimensions, gallery embeddings {gallery.shape[1]}")
@@ -166,13 +168,16 @@ def evaluate(
     return Evaluation(l2=l2, cosine=cosine, queries=len(kept), dropped=len(query) - len(kept), gallery=len(gallery))
 
 
-def agreement(query: Floats, targets: Ints, at: Sequence[int] = (1, 2, 4, 8)) -> Evaluation:
+def agreement(
+    query: Floats, targets: Ints, at: Sequence[int] = (1, 2, 4, 8), gallery: Floats | None = None
+) -> Evaluation:
     """The numbers of `evaluate` without classes: what a query is to find is given, as the teacher's nearest are.
 
     Args:
         query: [n, d] embeddings, searched among themselves.
         targets: [n, R] rows that each query is to find, R of them, not itself.
         at: the K of Recall@K.
+        gallery: [n, d], the queries themselves in another form, to be searched in their place.
 
     Raises:
         DataError: no rows, or values that are not finite.
@@ -188,7 +193,8 @@ def agreement(query: Floats, targets: Ints, at: Sequence[int] = (1, 2, 4, 8)) ->
         return result
 
     relevant = np.full(len(query), targets.shape[1])
-    l2, cosine = _scores(query, query, np.arange(len(query)), relevant, matches, at)
+    searched = query if gallery is None else _checked("gallery", gallery, np.arange(len(gallery)))[0]
+    l2, cosine = _scores(query, searched, np.arange(len(query)), relevant, matches, at)
     return Evaluation(l2=l2, cosine=cosine, queries=len(query), dropped=0, gallery=len(query), relevance="teacher")
 
 

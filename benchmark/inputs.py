@@ -27,6 +27,8 @@ from .workspace import Workspace
 class Inputs(Protocol):
     """A stream's data as its networks read them."""
 
+    stream: Stream
+
     def encoder(self, spec: Spec) -> Network:
         """A student's network, its head not yet calibrated."""
 
@@ -89,6 +91,9 @@ class FeatureInputs:
             if origin not in found:
                 found[origin] = _source(spec, self.stream, dataset, workspace)
             self._sources[spec.id] = found[origin]
+        for spec in group:
+            if _posthoc(spec):
+                self._sources[spec.id] = self._sources[spec.members[0].id]
         if self.stream.steps:
             self.sampler = Sampler(dataset.train.labels, self.stream)
             self._views = {source.key: source.views(dataset.train) for source in found.values()}
@@ -188,8 +193,13 @@ class OwnVectors:
 
 
 def _readers(group: Sequence[Spec]) -> list[Spec]:
-    """A group's students and their teachers."""
-    return list(dict.fromkeys(one for spec in group for one in (spec, spec.teacher) if one is not None))
+    """A group's students and their teachers; what is made of a teacher's embeddings reads what that teacher reads."""
+    read = (one for spec in group for one in (spec.members if _posthoc(spec) else (spec, *spec.members)))
+    return list(dict.fromkeys(read))
+
+
+def _posthoc(spec: Spec) -> bool:
+    return methods.entry(spec.method).kind == "posthoc"
 
 
 def _origin(spec: Spec) -> object:

@@ -117,6 +117,7 @@ class Plan:
         teacher: str | None,
         assignments: Sequence[str],
         variants: presets.Variants | None = None,
+        generations: int = 0,
     ) -> list[Spec]:
         """The runs; with `variants`, on held-out training classes, one student a variant.
 
@@ -140,7 +141,7 @@ class Plan:
         if variants is not None:
             _check_variants(variants, values, chosen, check)
         for key, value in values.items():
-            if key.rpartition(".")[2] == "backbone":
+            if presets.split_key(key)[1] == "backbone":
                 zoo.check_name(str(value))
         stream: presets.Settings = {
             "dataset": self.card.name,
@@ -154,9 +155,9 @@ class Plan:
             rows = self.images().train.images
             assert isinstance(rows, VectorRows)
             stream["views"] = rows.student.views
-            values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width, "features.seed": 0}
+            values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
         elif "features" in chosen:
-            values |= {"features.dim": zoo.pooled(self._student("backbone", values)), "features.seed": 0}
+            values |= {"features.dim": zoo.pooled(self._student("backbone", values))}
         return presets.grid(
             self.preset,
             self.card,
@@ -167,6 +168,7 @@ class Plan:
             stream=stream,
             tuned={} if variants else presets.read_tuned(self.tuned_path),
             variants=variants,
+            generations=generations,
         )
 
     def _student(self, field: str, values: Mapping[str, Any]) -> Any:
@@ -190,6 +192,10 @@ class Plan:
                 return "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
             if not entry(name).head and not self.card.vectors and not zoo.pooled(self._student("backbone", values)):
                 return "needs to know how many features the backbone has"
+            if name == presets.ENSEMBLE:
+                return "is made of generations: --generations 2 or more adds it by itself"
+            if on_features and entry(name).same_size:
+                return "needs a network of the teacher's size, and heads on frozen features are not"
             missing = lacking & {*entry(name).needs}
             return f"needs {' and '.join(sorted(missing))}" if missing else ""
 
@@ -211,7 +217,7 @@ def _source(card: Card, vectors: Vectors | None) -> dict[str, object]:
 def _check_targets(keys: Iterable[str], chosen: Sequence[str], vectors: bool) -> None:
     """Nothing that is set may be without effect: no key of another option, no method that does not run."""
     for key in keys:
-        target, _, name = key.rpartition(".")
+        target, name = presets.split_key(key)
         if target and target != "teacher" and target not in chosen:
             raise unknown("method (of those chosen)", target, ["teacher", *chosen])
         if name in RESERVED and not (target == "teacher" and name in TEACHER_MAY):
@@ -230,7 +236,7 @@ def _check_variants(
     for keys in tried.values():
         check(keys)
     for key in assigned:
-        target, _, name = key.rpartition(".")
+        target, name = presets.split_key(key)
         if any(name in tried.get(method, ()) for method in ([target] if target else chosen)):
             raise UsageError(f"{key} is both set and tuned; leave out one")
 

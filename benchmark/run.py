@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from . import methods
-from .backbones import Network
-from .data import DataSet
+from .backbones import Compressed, Network
+from .data import DataSet, Split
 from .data.batches import check as check_batches
 from .data.vectors import VectorRows
 from .errors import BenchmarkError, DataError
-from .evaluate import NEAREST, agreement, evaluate
+from .evaluate import NEAREST, Floats, agreement, evaluate
 from .inputs import Inputs, open_inputs
+from .methods.posthoc import PostHoc
 from .spec import Spec, Stream, derive
 from .store import Evaluation, Point, Record, digest, write_atomically
 from .train import Student, Watch, embed, fit, optimizer, seeded
@@ -59,14 +61,13 @@ def run(
     stream, device = group[0].stream, workspace.device
     dataset = workspace.of(stream)
     inputs = open_inputs(dataset, group, workspace)
-    teachers = {spec.teacher.id: inputs.frozen(spec.teacher) for spec in group if spec.teacher is not None}
+    teachers = {member.id: inputs.frozen(member) for member in dict.fromkeys(m for spec in group for m in spec.members)}
     checkpoints = workspace.store.checkpoints
 
     students = [make_student(spec, teachers, inputs, dataset, device) for spec in group]
     prepare(students, teachers, inputs, dataset, checkpoints, device)
 
-    def score(student: Student) -> Evaluation:
-        return retrieval(student.spec, student.encoder, inputs, dataset, workspace)
+    search = Search(inputs, dataset, workspace, teachers)
 
     failed: dict[str, Exception] = {}
     if stream.steps:
@@ -78,13 +79,13 @@ def run(
                 checkpoints,
                 device=device,
                 every=checkpoint_every,
-                milestones=_milestones(stream, score),
+                milestones=_milestones(stream, search),
                 watch=watch,
             )
         )
     for student in students:
         error = failed.get(student.spec.id)
-        yield _failure(student.spec, error) if error is not None else _finish(student, score, dataset, workspace)
+        yield _failure(student.spec, error) if error is not None else _finish(student, search)
         # Only now: whoever asks for the next outcome has saved this one.
         (checkpoints / f"{student.spec.id}.pt").unlink(missing_ok=True)
 
@@ -95,30 +96,29 @@ def _failure(spec: Spec, error: Exception) -> Failure:
     return Failure(spec, message, "".join(traceback.format_exception(error)))
 
 
-def _finish(
-    student: Student, score: Callable[[Student], Evaluation], dataset: DataSet, workspace: Workspace
-) -> Outcome:
+def _finish(student: Student, search: Search) -> Outcome:
     """Evaluate a trained student and write its weights; its record, or why there is none."""
-    spec = student.spec
+    spec, store = student.spec, search.workspace.store
     started = time.perf_counter()
     try:
-        evaluation = score(student)
+        evaluation, asymmetric = search(student), search.asymmetric(student)
     except BenchmarkError as error:
         return _failure(spec, error)
     weights = serialized(student.encoder)
-    write_atomically(workspace.store.weights(spec), weights)
+    write_atomically(store.weights(spec), weights)
     return Record(
         id=spec.id,
         spec=spec,
         evaluation=evaluation,
+        asymmetric=asymmetric,
         curve=tuple(Point(step=step, evaluation=Evaluation.model_validate(value)) for step, value in student.curve),
         loss=sum(student.tail) / len(student.tail) if student.tail else None,
         parameters=sum(p.numel() for p in student.encoder.parameters()),
         seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
-        data=dataset.fingerprint,
+        data=search.dataset.fingerprint,
         weights=digest(weights),
-        teacher=digest(workspace.store.weights(spec.teacher).read_bytes()) if spec.teacher is not None else None,
-        environment=dict(workspace.environment),
+        teacher=digest(store.weights(spec.teacher).read_bytes()) if spec.teacher is not None else None,
+        environment=dict(search.workspace.environment),
     )
 
 
@@ -157,13 +157,24 @@ def make_student(
     spec: Spec, teachers: Mapping[str, Network], inputs: Inputs, dataset: DataSet, device: torch.device
 ) -> Student:
     """A student at step 0. Its initial weights depend on seed, network and dimension alone: equal for all methods."""
+    members = [teachers[member.id] for member in spec.members]
+    teacher = members[0].widths if members else None
+    make = functools.partial(
+        methods.load(spec.method), teacher=teacher, classes=len(dataset.train.names), **spec.params
+    )
+    if methods.entry(spec.method).kind == "posthoc":
+        assert teacher is not None
+        with seeded(derive(spec.seed, "method init", spec.method, spec.dim)):
+            method = make(teacher._replace(embedding=spec.dim)).to(device)
+        assert isinstance(method, PostHoc)
+        network = Compressed(members, method, normalize=spec.normalize)
+        return Student(spec, network, method, optimizer(spec, network, method))
     shape = (spec.backbone, spec.dim, *((spec.hidden,) if spec.hidden else ()))
     with seeded(derive(spec.seed, "init", *shape)):
         encoder = inputs.encoder(spec).to(device)
     calibrate(encoder, spec, inputs, dataset, device)
-    teacher = teachers[spec.teacher.id].widths if spec.teacher is not None else None
     with seeded(derive(spec.seed, "method init", spec.method, spec.dim)):
-        method = methods.load(spec.method)(encoder.widths, teacher, len(dataset.train.names), **spec.params).to(device)
+        method = make(encoder.widths).to(device)
     return Student(spec, encoder, method, optimizer(spec, encoder, method))
 
 
@@ -196,22 +207,59 @@ def prepare(
         student.method.prepare(shown[teacher.id], torch.from_numpy(dataset.train.labels).to(device))
 
 
-def retrieval(spec: Spec, encoder: Network, inputs: Inputs, dataset: DataSet, workspace: Workspace) -> Evaluation:
-    """The network's retrieval on the data set's query (and gallery) images."""
-    device = workspace.device
-    query = embed(spec, encoder, inputs.plain(spec, dataset.query), device)
-    at = dataset.card.recall_at
-    if not dataset.labelled:
-        return agreement(query, workspace.targets(spec.evaluation), at)
-    if dataset.gallery is None:
-        return evaluate(query, dataset.query.labels, at=at)
-    gallery = embed(spec, encoder, inputs.plain(spec, dataset.gallery), device)
-    return evaluate(query, dataset.query.labels, gallery, dataset.gallery.labels, at=at)
+@dataclass
+class Search:
+    """Retrieval among the data set's query (and gallery) images, by the networks of a group."""
+
+    inputs: Inputs
+    dataset: DataSet
+    workspace: Workspace
+    teachers: Mapping[str, Network]
+    _galleries: dict[str, Floats] = field(default_factory=dict)  # by teacher
+
+    def __call__(self, student: Student) -> Evaluation:
+        """Student against student."""
+        spec, network, data = student.spec, student.encoder, self.dataset
+        gallery = None
+        if isinstance(network, Compressed) and network.stores:
+            gallery = self._embed(spec, network.as_gallery(), self._searched)
+        elif data.gallery is not None:
+            gallery = self._embed(spec, network, data.gallery)
+        return self._evaluate(self._embed(spec, network, data.query), gallery)
+
+    @torch.no_grad()
+    def asymmetric(self, student: Student) -> Evaluation | None:
+        """Student's queries against the teacher's gallery; None where the method does not align coordinates."""
+        teacher = student.spec.teacher
+        if teacher is None or student.spec.evaluation == "validation":
+            return None
+        student.method.eval()
+        query = torch.from_numpy(self._embed(student.spec, student.encoder, self.dataset.query))
+        mapped = student.method.to_teacher_space(query.to(self.workspace.device))
+        if mapped is None:
+            return None
+        if teacher.id not in self._galleries:
+            self._galleries[teacher.id] = self._embed(teacher, self.teachers[teacher.id], self._searched)
+        return self._evaluate(mapped.cpu().numpy(), self._galleries[teacher.id])
+
+    @property
+    def _searched(self) -> Split:
+        return self.dataset.query if self.dataset.gallery is None else self.dataset.gallery
+
+    def _embed(self, spec: Spec, network: Network, split: Split) -> Floats:
+        return embed(spec, network, self.inputs.plain(spec, split), self.workspace.device)
+
+    def _evaluate(self, query: Floats, gallery: Floats | None) -> Evaluation:
+        data, at = self.dataset, self.dataset.card.recall_at
+        if not data.labelled:
+            return agreement(query, self.workspace.targets(self.inputs.stream.evaluation), at, gallery)
+        labels = None if gallery is None else self._searched.labels
+        return evaluate(query, data.query.labels, gallery, labels, at, same=data.gallery is None)
 
 
-def _milestones(stream: Stream, score: Callable[[Student], Evaluation]) -> dict[int, Callable[[Student], object]]:
+def _milestones(stream: Stream, search: Search) -> dict[int, Callable[[Student], object]]:
     """Steps after which a validation run is scored on the way: an eighth, a quarter, half. Test classes are seen once, at the end."""
     if stream.evaluation == "test":
         return {}
     steps = {stream.steps // part for part in (8, 4, 2)} - {0}
-    return {step: lambda student: score(student).model_dump() for step in steps}
+    return {step: lambda student: search(student).model_dump() for step in steps}

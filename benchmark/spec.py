@@ -115,7 +115,26 @@ class Spec(Stream):
     @property
     def label(self) -> str:
         """For people: unique within a table but for the seed."""
-        return f"{self.method} {self.backbone}-{self.dim}{'' if self.normalize else ' raw'} seed {self.seed}"
+        generation = f"@Gen{self.generation}" if self.generation else ""
+        return (
+            f"{self.method}{generation} {self.backbone}-{self.dim}{'' if self.normalize else ' raw'} seed {self.seed}"
+        )
+
+    @property
+    def generation(self) -> int:
+        """1 for a network taught by another of its size, one more for one that is taught by such a network of its own method; else 0."""
+        teacher = self.teacher
+        if teacher is None or not self.steps or (teacher.backbone, teacher.dim) != (self.backbone, self.dim):
+            return 0
+        return 1 + (teacher.generation if teacher.method == self.method else 0)
+
+    @property
+    def members(self) -> tuple[Spec, ...]:
+        """The finished runs that a post-hoc run is made of: its teacher, or of an ensemble all generations, the last one first."""
+        found: list[Spec] = [] if self.teacher is None else [self.teacher]
+        while self.method == "ensemble" and found[-1].generation > 1 and found[-1].teacher is not None:
+            found.append(found[-1].teacher)
+        return tuple(found)
 
     @property
     def parents(self) -> tuple[Spec, ...]:

@@ -44,6 +44,10 @@ class Record(Frozen):
     id: str
     spec: Spec
     evaluation: Evaluation = Field(description="after the last step; never the best")
+    asymmetric: Evaluation | None = Field(
+        None,
+        description="the network's queries, mapped into the teacher's space, in the teacher's gallery; null where it has no map",
+    )
     curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")
     loss: float | None = Field(
         description="mean training loss of the last tenth of the steps; null where nothing is trained"
@@ -59,6 +63,13 @@ class Record(Frozen):
     def metrics(self) -> Metrics:
         """By the main distance: cosine for normalised embeddings, else raw L2, where an offset makes cosine meaningless."""
         return self.evaluation.cosine if self.spec.normalize else self.evaluation.l2
+
+    @property
+    def asymmetric_metrics(self) -> Metrics:
+        """By the distance that is the teacher's main one; empty where queries cannot be mapped into its space."""
+        if self.asymmetric is None or self.spec.teacher is None:
+            return {}
+        return self.asymmetric.cosine if self.spec.teacher.normalize else self.asymmetric.l2
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -25,7 +25,6 @@ from .spec import Spec, derive
 from .store import write_atomically
 
 MOST_SAVING = 50  # checkpoints take at most a fiftieth of the time
-TRUNK, HEAD, OWN = range(3)  # the optimiser's parameter groups
 
 
 @contextlib.contextmanager
@@ -63,10 +62,12 @@ def rate(spec: Spec, step: int) -> float:
 def optimizer(spec: Spec, encoder: Network, method: Method) -> torch.optim.Optimizer:
     """Adam or AdamW over all that is trained: trunk, head, and what the method learns."""
     trunk = list(encoder.trunk.parameters()) if encoder.trunk is not None else []
-    groups: list[dict[str, Any]] = [{}, {}, {}]
-    groups[TRUNK] = {"params": trunk, "base": spec.lr}
-    groups[HEAD] = {"params": encoder.head_parameters(), "base": spec.lr * spec.head_lr}
-    groups[OWN] = {"params": list(method.parameters()), "base": spec.lr * spec.head_lr * method.rate}
+    head_lr = spec.lr * spec.head_lr
+    groups: list[dict[str, Any]] = [
+        {"params": trunk, "base": spec.lr},
+        {"params": encoder.head_parameters(), "base": head_lr},
+        *({"params": own, "base": head_lr * rate} for own, rate in method.learned()),
+    ]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.optimizer]
     return kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
 
@@ -341,9 +342,13 @@ def embed(
 ) -> np.ndarray:
     """Embeddings float32 [n, d], in eval mode, of n images or features; written to `out` where it is given."""
     encoder.eval()
-    result = np.empty((len(inputs), spec.dim), np.float32) if out is None else out
+    result = out
     for start in range(0, len(inputs), batch):
         rows = torch.from_numpy(np.array(inputs[start : start + batch])).to(device)
         with autocast(spec, device):
-            result[start : start + batch] = encoder(rows).embedding.cpu().numpy()
+            found = encoder(rows).embedding.float().cpu().numpy()
+        if result is None:
+            result = np.empty((len(inputs), found.shape[1]), np.float32)
+        result[start : start + batch] = found
+    assert result is not None, "nothing to embed"
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import shlex
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -214,7 +215,11 @@ def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list
     ]
     for title, tables in (("method", settings), ("chosen", chosen)):
         for method, values in sorted(tables.items()):
-            lines += ["", f"[{title}.{method}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+            lines += [
+                "",
+                f"[{title}.{_key(method)}]",
+                *(f"{_key(key)} = {_toml(value)}" for key, value in values.items()),
+            ]
     write_atomically(path, "\n".join(lines) + "\n")
     return replaced
 
@@ -254,6 +259,11 @@ def tune_command(options: Mapping[str, object]) -> str:
 
 def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _key(text: str) -> str:
+    """A TOML key: quoted where it is not of letters, digits, _ and - alone, as the names of combinations are."""
+    return text if re.fullmatch(r"[\w-]+", text, re.ASCII) else json.dumps(text)
 
 
 def _toml(value: Any) -> str:

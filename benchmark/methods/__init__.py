@@ -8,16 +8,17 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import BenchmarkError, unknown
+from ..errors import BenchmarkError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from .base import Method
+    from .base import Method, Widths
 
-Kind = Literal["none", "individual", "relational", "posthoc"]
+Kind = Literal["none", "individual", "relational", "mixed", "posthoc"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ class Entry:
     defaults: dict[str, Any]  # keyword-only arguments of __init__: the hyper-parameters, as published
     search: dict[str, tuple[float, float]]  # of some of these: low and high of what a random search draws from
     draws: bool
+    same_size: bool
+    self_taught: bool
     module: str
     cls: str
+    parts: tuple[str, ...] = ()  # of a combination
 
     @property
     def needs_teacher(self) -> bool:
-        return self.kind != "none"
+        return self.kind != "none" and not self.self_taught
 
 
 @functools.cache
@@ -67,23 +71,66 @@ def catalogue() -> dict[str, Entry]:
 
 
 def entry(name: str) -> Entry:
-    """The method of that name.
+    """The method of that name, or the combination of several, joined by plus signs.
 
     Raises:
-        UsageError: there is none; the message has the nearest name.
+        UsageError: there is none (the message has the nearest name), or these cannot be combined.
     """
+    if "+" in name:
+        return _combined(name)
     if name not in catalogue():
         raise unknown("method", name, catalogue())
     return catalogue()[name]
 
 
-def load(name: str) -> type[Method]:
-    """The class of a method (imports torch)."""
-    found = entry(name)
+def load(name: str) -> Callable[..., Method]:
+    """What makes a method, from the widths of student and teacher, the number of classes, and hyper-parameters (imports torch)."""
+    if "+" not in name:
+        return _class(entry(name))
+    from .combination import Combination
+
+    parts = {part: _class(entry(part)) for part in entry(name).parts}
+
+    def make(student: Widths, teacher: Widths | None, classes: int, **params: Any) -> Method:
+        return Combination(student, teacher, classes, parts=parts, params=params)
+
+    return make
+
+
+def _class(found: Entry) -> type[Method]:
     try:
         return getattr(importlib.import_module(f"{__name__}.{found.module}"), found.cls)
     except ImportError as error:
-        raise BenchmarkError(f"{name}: methods/{found.module}.py cannot be imported: {error}") from error
+        raise BenchmarkError(f"{found.name}: methods/{found.module}.py cannot be imported: {error}") from error
+
+
+def _combined(name: str) -> Entry:
+    """Of kind "mixed" where individual and relational methods come together; task losses join either."""
+    parts = [entry(part) for part in name.split("+")]
+    names = tuple(part.name for part in parts)
+    if len(set(names)) < len(names) or not all(part.trained for part in parts):
+        raise UsageError(f"{name}: only different methods that train can be combined")
+    kinds = {part.kind for part in parts} - {"none"}
+    needs = tuple(dict.fromkeys(need for part in parts for need in part.needs))
+    return Entry(
+        name=name,
+        kind=next(iter(kinds), "none") if len(kinds) < 2 else "mixed",
+        reference="; ".join(part.reference for part in parts),
+        summary="The sum of the losses of " + " and ".join(names),
+        needs=needs,
+        optional=tuple({need for part in parts for need in part.optional} - {*needs}),
+        normalize=any(part.normalize for part in parts),  # a task loss wants it, and relations can do with it
+        trained=True,
+        head=True,
+        same_size=any(part.same_size for part in parts),
+        self_taught=all(part.self_taught or part.kind == "none" for part in parts),
+        defaults={f"{part.name}.{key}": value for part in parts for key, value in part.defaults.items()},
+        search={f"{part.name}.{key}": range_ for part in parts for key, range_ in part.search.items()},
+        draws=any(part.draws for part in parts),
+        module="combination",
+        cls="Combination",
+        parts=names,
+    )
 
 
 def _entry(node: ast.ClassDef, module: str) -> Entry | None:
@@ -100,7 +147,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
             defaults = {argument.arg: ast.literal_eval(value) for argument, value in pairs if value is not None}
     if "name" not in declared:
         return None
-    names = ("name", "kind", "reference", "needs", "optional", "normalize", "trained", "head", "search", "draws")
+    names = {field.name for field in fields(Entry)} - {"summary", "defaults", "module", "cls", "parts"}
     literal = {key: ast.literal_eval(declared[key]) for key in names if key in declared}
     return Entry(
         name=literal["name"],
@@ -115,6 +162,8 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
         defaults=defaults,
         search=literal.get("search", {}),
         draws=literal.get("draws", False),
+        same_size=literal.get("same_size", False),
+        self_taught=literal.get("self_taught", False),
         module=module,
         cls=node.name,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -71,6 +71,10 @@ class Method(nn.Module):
     # catalogue reads each class by itself. Leave out what trades nothing off: the weight of a method's only loss (rkd-d, rkd-a)
     # changes next to nothing, since the step of Adam does not depend on the scale of the loss.
     search: ClassVar[dict[str, tuple[float, float]]] = {}
+    self_taught: ClassVar[bool] = False  # True: no teacher, though its kind is not "none"
+    same_size: ClassVar[bool] = (
+        False  # True: between networks of one size; the student has the teacher's backbone and dimension
+    )
     draws: ClassVar[bool] = False  # whether the loss has random choices of its own, such as a miner's
     rate: float = 1.0  # learning rate of the method's own parameters, in units of the head's
 
@@ -92,6 +96,10 @@ class Method(nn.Module):
         """The student's embeddings [n, d] as points among the teacher's [n, teacher's d], to search a gallery that the teacher has
         indexed; None where the method does not align coordinates."""
         return None
+
+    def learned(self) -> Iterator[tuple[list[nn.Parameter], float]]:
+        """What the method learns, and at which rate, in units of the head's."""
+        yield list(self.parameters()), self.rate
 
     @property
     def reads(self) -> frozenset[str]:

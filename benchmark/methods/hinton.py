@@ -64,7 +64,12 @@ class Hinton(Method):
         sums = torch.zeros_like(self.centroids).index_add_(0, labels, F.normalize(embeddings))
         self.centroids.copy_(F.normalize(sums))
 
-    def forward(self, batch: Batch) -> Tensor:
+    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The student's and the teacher's [n, classes]."""
         student = self.scale * F.normalize(batch.student.embedding) @ F.normalize(self.proxies).T
         teacher = self.scale * F.normalize(teacher_of(batch).embedding) @ self.centroids.T
+        return student, teacher
+
+    def forward(self, batch: Batch) -> Tensor:
+        student, teacher = self.logits(batch)
         return F.cross_entropy(student, batch.labels) + self.weight * softened_kl(student, teacher, self.temperature)

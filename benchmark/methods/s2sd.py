@@ -26,7 +26,8 @@ class S2SD(Method):
     """
 
     name = "s2sd"
-    kind = "none"
+    kind = "relational"
+    self_taught = True
     reference = (
         "Roth et al., S2SD, ICML 2021, arXiv 2009.08348, eq. 5 and 6 (weight 50, temperature 1, heads of 512 to 2048)"
     )

@@ -167,3 +167,4 @@ class Untrained(Method):
     kind = "none"
     reference = "control"
     trained = False
+    draws = True

@@ -5,7 +5,9 @@ Ahn, Hu, Damianou, Lawrence, Dai: Variational Information Distillation for Knowl
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -19,6 +21,9 @@ from .task import Triplet
 FIRST_VARIANCE, LEAST_VARIANCE = 5.0, 1e-5  # of the published code
 
 
+convolution = functools.partial(nn.Conv2d, kernel_size=1)
+
+
 class Gaussian(nn.Module):
     """A normal distribution of the teacher's features, with a mean computed from the student's and a learned variance a channel.
 
@@ -26,15 +31,10 @@ class Gaussian(nn.Module):
         layer: makes a layer from widths (inputs, outputs): 1 x 1 convolutions for maps, linear ones for vectors.
     """
 
-    def __init__(self, layer: type[nn.Linear] | type[nn.Conv2d], mine: int, theirs: int) -> None:
+    def __init__(self, layer: Callable[[int, int], nn.Module], mine: int, theirs: int) -> None:
         super().__init__()
-        more = {"kernel_size": 1} if layer is nn.Conv2d else {}
         self.mean = nn.Sequential(
-            layer(mine, theirs, **more),
-            nn.ReLU(),
-            layer(theirs, theirs, **more),
-            nn.ReLU(),
-            layer(theirs, theirs, **more),
+            layer(mine, theirs), nn.ReLU(), layer(theirs, theirs), nn.ReLU(), layer(theirs, theirs)
         )
         start = math.log(math.expm1(FIRST_VARIANCE - LEAST_VARIANCE))
         self.log_scale = nn.Parameter(torch.full((theirs,), start))
@@ -70,7 +70,7 @@ class VID(Method):
         self.embedding = Gaussian(nn.Linear, student.embedding, teacher.embedding)
         if student.maps:
             pairs = zip(student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True)
-            self.blocks = nn.ModuleList(Gaussian(nn.Conv2d, mine, theirs) for mine, theirs in pairs)
+            self.blocks = nn.ModuleList(Gaussian(convolution, mine, theirs) for mine, theirs in pairs)
         else:
             self.pooled = Gaussian(nn.Linear, student.embedding, teacher.pooled)
         self.task = Triplet(student, None, classes, margin=margin)

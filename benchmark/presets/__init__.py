@@ -19,6 +19,7 @@ from ..spec import Frozen, Scalar, Spec
 
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"
+ENSEMBLE = "ensemble"  # comes with generations, not by its name
 Settings = dict[str, Any]
 Variants = Callable[[methods.Entry], Sequence[Settings]]
 
@@ -152,18 +153,17 @@ def suits(preset: Preset, card: Card) -> bool:
 def select(words: Sequence[str], preset: Preset) -> list[str]:
     """Methods by name or by group (all, relational, individual); `untrained` and the task losses of the preset stay with a group."""
     known = methods.catalogue()
+    groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in ("individual", "relational", "posthoc")}
+    groups["all"] = ("individual", "relational", "posthoc")
     result: list[str] = []
     for word in words:
-        if word == "all":
+        if word in groups:
             result += [name for name in preset.methods if known[name].kind == "none"]
-            result += [name for name, found in known.items() if found.kind in ("individual", "relational")]
-        elif word in ("individual", "relational"):
-            result += [name for name in preset.methods if known[name].kind == "none"]
-            result += [name for name, found in known.items() if found.kind == word]
-        elif word in known:
-            result.append(word)
+            result += [name for name, found in known.items() if found.kind in groups[word] and name != ENSEMBLE]
+        elif "+" in word or word in known:
+            result.append(methods.entry(word).name)
         else:
-            raise unknown("method", word, [*known, "all", "individual", "relational"])
+            raise unknown("method", word, [*known, *groups])
     return list(dict.fromkeys(result))
 
 
@@ -176,6 +176,13 @@ def parse_assignments(words: Sequence[str]) -> dict[str, Scalar]:
             raise UsageError(f"--set wants KEY=VALUE, such as lr=3e-4, not {word!r}")
         result[key.strip()] = parse_scalar(value.strip())
     return result
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """`rkd-da.angle_weight` -> target and name; a key without a target has the empty one. The name may have a dot of its own: what is
+    set of fitnet+rkd-da is its part's, `fitnet+rkd-da.rkd-da.angle_weight`."""
+    target, dot, name = key.partition(".")
+    return (target, name) if dot else ("", key)
 
 
 def parse_scalar(text: str) -> Scalar:
@@ -202,6 +209,7 @@ def grid(
     stream: Settings,
     tuned: Mapping[str, Settings],
     variants: Variants | None = None,
+    generations: int = 0,
 ) -> list[Spec]:
     """All runs that the words of a command line stand for: the teacher, and every method x dimension x seed (x variant).
 
@@ -211,6 +219,8 @@ def grid(
         stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation, views of own vectors.
         tuned: settings by method (`read_tuned`).
         variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.Search`).
+        generations: students have the teacher's size, and teach the next generation, this many in all, with an ensemble of them; 0: only
+            methods that are between networks of one size do, for one generation.
     """
     found = layers(preset, card)
     by_target = _targets(assignments)
@@ -233,21 +243,59 @@ def grid(
         }
         tried = variants(entry) if variants and entry.trained else [{}]
         for form, variant, dim, seed in itertools.product(_expand(base), tried, dims, seeds):
-            # Dimension and seed of what has no head are assigned: they are the features', not the students'.
+            # The dimension of what has no head is assigned: it is the features', not the students'.
             settings = {"dim": dim, "seed": seed, **form, **variant, "method": name}
             if settings.get("views") and "maps" in entry.needs:
                 raise UsageError(f"{name} reads feature maps, and features of a frozen trunk have none")
-            if not entry.trained:
-                settings = _untrained(settings)
-            specs.append(_spec(settings, {**trunk, **({"teacher": teacher} if entry.needs_teacher else {})}))
+            if entry.kind == "posthoc":
+                specs.append(_posthoc(settings, teacher, entry))
+            elif not entry.trained:
+                specs.append(_spec(_untrained({**settings, **_seed(entry)}), trunk))
+            elif entry.needs_teacher and (entry.same_size or generations):
+                specs += _chain(settings, teacher, max(1, generations))
+            else:
+                specs.append(_spec(settings, {**trunk, **({"teacher": teacher} if entry.needs_teacher else {})}))
     return list({spec.id: spec for spec in specs}.values())
+
+
+def _posthoc(settings: Settings, teacher: Spec, entry: methods.Entry) -> Spec:
+    """A run without a student: it reads what the teacher reads, and only a random one has a seed."""
+    if settings["dim"] > teacher.dim:
+        raise UsageError(
+            f"{entry.name}: the teacher's embedding has {teacher.dim} numbers, fewer than {settings['dim']}"
+        )
+    own = {name: getattr(teacher, name) for name in ("backbone", "pretrained", "batchnorm", "precision")}
+    return _spec(_untrained({**settings, **own, **_seed(entry)}), {"teacher": teacher})
+
+
+def _seed(entry: methods.Entry) -> Settings:
+    """What neither trains nor draws is one run, whatever the seeds of the others."""
+    return {} if entry.draws else {"seed": 0}
+
+
+def _chain(settings: Settings, teacher: Spec, generations: int) -> list[Spec]:
+    """Networks of the teacher's size, each taught by the one before it, and of several their ensemble."""
+    if settings.get("views"):
+        raise UsageError(f"{settings['method']}: heads on frozen features are not of the teacher's size")
+    own = {name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim")}
+    specs: list[Spec] = []
+    for _ in range(generations):
+        specs.append(_spec({**settings, **own}, {"teacher": specs[-1] if specs else teacher}))
+    if generations > 1:
+        last, entry = specs[-1], methods.entry(ENSEMBLE)
+        whole = {**settings, "method": ENSEMBLE, "dim": generations * last.dim, "normalize": entry.normalize}
+        fields = {key: value for key, value in whole.items() if key in Spec.model_fields}
+        specs.append(
+            _spec(_untrained({**fields, "backbone": last.backbone, "pretrained": last.pretrained}), {"teacher": last})
+        )
+    return specs
 
 
 def _targets(assignments: Settings) -> dict[str, Settings]:
     """Assignments by target: '' for all students, 'teacher', or a method's name."""
     result: dict[str, Settings] = {}
     for key, value in assignments.items():
-        target, _, name = key.rpartition(".")
+        target, name = split_key(key)
         if target not in ("", "teacher"):
             methods.entry(target)
         result.setdefault(target, {})[name] = value

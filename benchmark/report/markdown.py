@@ -104,6 +104,7 @@ def _detail_table(compared: Comparison, dim: int) -> tuple[list[str], list[list[
         **{name.replace("recall", "R"): _column(cells, _summary(name), _mean) for name in compared.recalls[1:]},
         "MAP@R": _column(cells, _summary("map@r"), _mean),
         f"R@1 − {BASELINE}, ± 95 %": _column(cells, compared.difference, _signed),
+        **({"asym. R@1": _column(cells, lambda cell: cell.asymmetric, _mean)} if compared.asymmetric else {}),
         "train, s": [DASH if cell.seconds is None else fixed(cell.seconds, 1) for cell in cells],
     }
     return _lines(names | values)
@@ -201,6 +202,11 @@ def _notes(compared: Comparison) -> list[str]:
         notes.append(
             f"There are no labels: every number is of {AGREEMENT} by cosine, which are what a query is to find. "
             "R@1: the share of queries whose first hit is one of them; R of MAP@R is 10."
+        )
+    if compared.asymmetric:
+        notes.append(
+            "asym. R@1: the student's queries, mapped into the teacher's space, in the gallery as the teacher has indexed it. "
+            "A dash: the method aligns no coordinates."
         )
     if compared.left_out:
         named = ", ".join(name for _, name in compared.left_out)

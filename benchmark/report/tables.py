@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..spec import Spec
 from ..store import Metrics, Record
 from .stats import Summary, paired, summarise
 
@@ -26,6 +27,7 @@ ROLES = {
     "baseline": "baseline",
     "individual": "individual (IKD)",
     "relational": "relational (RKD)",
+    "mixed": "IKD + RKD",
     "posthoc": "post hoc",
     "other": "other",
 }
@@ -83,6 +85,16 @@ class Cell:
         return summarise(list(self.by_seed(metric).values()))
 
     @property
+    def asymmetric(self) -> Summary | None:
+        """Recall@1 of the student's queries in the teacher's gallery; None where the method does not align coordinates."""
+        seeds: dict[int, list[float]] = defaultdict(list)
+        for record in self.records:
+            if not record.asymmetric_metrics:
+                return None
+            seeds[record.spec.seed].append(100 * record.asymmetric_metrics["recall@1"])
+        return summarise([summarise(values).mean for _, values in sorted(seeds.items())])
+
+    @property
     def seconds(self) -> float | None:
         """Of training, a run."""
         values = [record.seconds["train"] for record in self.records if "train" in record.seconds]
@@ -116,6 +128,11 @@ class Comparison:
     def agreement(self) -> bool:
         """Whether a hit is a neighbour by the teacher, not an item of the query's class."""
         return any(record.evaluation.relevance == "teacher" for record in self.records)
+
+    @property
+    def asymmetric(self) -> bool:
+        """Whether a student's queries were searched in the teacher's gallery as well."""
+        return any(record.asymmetric_metrics for record in self.records)
 
     @cached_property
     def recalls(self) -> list[str]:
@@ -169,11 +186,18 @@ def _roles(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str
     return {record.id: role(record) for record in records}
 
 
+def name_of(spec: Spec) -> str:
+    """A method's name in the tables: generations are told apart, as in Table 2 of Park et al. 2019."""
+    if spec.method == "ensemble":
+        return f"ensemble of {len(spec.members)} {spec.members[0].method}"
+    return f"{spec.method}@Gen{spec.generation}" if spec.generation else spec.method
+
+
 def _cells(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
     named: dict[Row, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         spec = record.spec
-        row = Row(roles[record.id], spec.method, spec.backbone, spec.normalize, spec.steps, "")
+        row = Row(roles[record.id], name_of(spec), spec.backbone, spec.normalize, spec.steps, "")
         named[row][spec.dim].append(record)
     cells: dict[tuple[Row, int], list[Record]] = defaultdict(list)
     for row, by_dim in named.items():
@@ -225,8 +249,11 @@ def frame(compared: Comparison) -> pd.DataFrame:
 
     def order(record: Record) -> tuple[Any, ...]:
         spec = record.spec
-        row = Row(roles[record.id], spec.method, spec.backbone, spec.normalize, spec.steps, "")
+        row = Row(roles[record.id], name_of(spec), spec.backbone, spec.normalize, spec.steps, "")
         return *row.order, spec.dim, spec.seed, record.id
+
+    def asymmetric(record: Record) -> float | None:
+        return 100 * record.asymmetric_metrics["recall@1"] if record.asymmetric_metrics else None
 
     def line(record: Record) -> dict[str, Any]:
         spec, found = record.spec, record.evaluation
@@ -251,6 +278,7 @@ def frame(compared: Comparison) -> pd.DataFrame:
             **_percent(record.metrics, ""),
             **_percent(found.l2, "L2 "),
             **_percent(found.cosine, "cosine "),
+            **({"asymmetric recall@1 [%]": asymmetric(record)} if compared.asymmetric else {}),
             "queries": found.queries,
             "dropped": found.dropped,
             "gallery": found.gallery,
@@ -296,6 +324,11 @@ def comparison(compared: Comparison) -> pd.DataFrame:
             f"recall@1 minus {BASELINE} [points]": difference and difference.mean,
             "difference 95% half-width [points]": difference and difference.half,
             "difference seeds": difference.n if difference else 0,
+            **(
+                {"asymmetric recall@1 mean [%]": cell.asymmetric and cell.asymmetric.mean}
+                if compared.asymmetric
+                else {}
+            ),
             "train [s]": cell.seconds,
         }
 

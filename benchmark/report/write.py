@@ -73,10 +73,13 @@ def terminal_table(folder: Path, kinds: Mapping[str, str] | None = None) -> Tabl
 
 
 def _compared(records: Sequence[Record], kinds: Mapping[str, str] | None) -> Comparison:
-    from ..methods import catalogue
+    from ..methods import catalogue, entry
 
     if kinds is not None:
         return Comparison(records, kinds)
-    entries = catalogue().values()
-    need_maps = [entry.name for entry in entries if "maps" in entry.needs]
-    return Comparison(records, {entry.name: entry.kind for entry in entries}, need_maps)
+    known = catalogue()
+    need_maps = [found.name for found in known.values() if "maps" in found.needs]
+    named = {record.spec.method for record in records} | {*known}
+    # A method may have left the catalogue since it was run.
+    found = {name: entry(name).kind for name in sorted(named) if all(part in known for part in name.split("+"))}
+    return Comparison(records, found, need_maps)

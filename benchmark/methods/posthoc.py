@@ -1,0 +1,164 @@
+"""Controls without a student: the teacher's embedding made smaller, fitted on the training images. Their cost is the teacher's."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import faiss
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import Method, Widths
+
+
+class PostHoc(Method):
+    """A transform of the teacher's embeddings. `prepare` fits it; nothing is trained."""
+
+    kind = "posthoc"
+    trained = False
+    normalize = False
+    stores: ClassVar[bool] = (
+        False  # whether a search finds something else (`stored`) than what a query is searched with
+    )
+
+    @abstractmethod
+    def compress(self, embedding: Tensor) -> Tensor:
+        """What a query is searched with [n, d], of the teacher's embeddings."""
+
+    def stored(self, embedding: Tensor) -> Tensor:
+        """What a search finds of an item of the gallery [n, d]."""
+        return self.compress(embedding)
+
+
+class Linear(PostHoc):
+    """An affine map to `dim` numbers."""
+
+    matrix: Tensor
+    offset: Tensor
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
+        super().__init__(student, teacher, classes)
+        self.dim = student.embedding
+        self.register_buffer("matrix", torch.zeros(student.embedding, teacher.embedding))
+        self.register_buffer("offset", torch.zeros(student.embedding))
+
+    def fit(self, transform: faiss.LinearTransform, embeddings: Tensor) -> None:
+        """Take over one of faiss's transforms, trained on the teacher's embeddings."""
+        transform.train(embeddings.cpu().numpy())
+        self.matrix.copy_(torch.from_numpy(faiss.vector_to_array(transform.A).reshape(self.matrix.shape)))
+        if transform.have_bias:
+            self.offset.copy_(torch.from_numpy(faiss.vector_to_array(transform.b)))
+
+    def compress(self, embedding: Tensor) -> Tensor:
+        return embedding @ self.matrix.T + self.offset
+
+
+class PCA(Linear):
+    """The teacher's embedding on its first principal components over the training images, centred."""
+
+    name = "pca"
+    kind = "posthoc"
+    reference = "control; Jolliffe, Principal Component Analysis, 2002 (faiss's PCAMatrix)"
+    normalize = False
+    trained = False
+
+    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
+        self.fit(faiss.PCAMatrix(embeddings.shape[1], self.dim), embeddings)
+
+
+class RandomProjection(Linear):
+    """The teacher's embedding on random orthonormal directions."""
+
+    name = "random-projection"
+    kind = "posthoc"
+    reference = "control; Johnson and Lindenstrauss, 1984 (faiss's RandomRotationMatrix)"
+    normalize = False
+    trained = False
+    draws = True
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
+        super().__init__(student, teacher, classes)
+        self.seed = torch.initial_seed() % 2**31  # that of the run's initial weights
+
+    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
+        transform = faiss.RandomRotationMatrix(embeddings.shape[1], self.dim)
+        transform.init(self.seed)
+        self.fit(transform, embeddings)
+
+
+class Truncate(Linear):
+    """The first numbers of the teacher's embedding, as they are."""
+
+    name = "truncate"
+    kind = "posthoc"
+    reference = "control"
+    normalize = False
+    trained = False
+
+    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
+        self.matrix.fill_diagonal_(1.0)
+
+
+class ProductQuantiser(PostHoc):
+    """Product quantisation of the teacher's embedding to the bytes of a float32 student of `dim` numbers; asymmetric distances.
+
+    Codes of at most 8 bits, one for each part of the vector; as many parts as bytes, or the next smaller number that divides the
+    teacher's dimension. A query is searched as it is, what it is searched in is what its codes stand for.
+    """
+
+    name = "pq"
+    kind = "posthoc"
+    stores = True
+    reference = "control; Jegou et al., Product Quantization for Nearest Neighbor Search, TPAMI 2011 (faiss)"
+    normalize = False
+    trained = False
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
+        super().__init__(student, teacher, classes)
+        most = 4 * student.embedding
+        self.parts = max(parts for parts in range(1, most + 1) if teacher.embedding % parts == 0)
+        self.centroids: Tensor
+        self.register_buffer("centroids", torch.empty(0))  # [parts, codes, numbers of a part]
+
+    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
+        bits = min(8, int(math.log2(len(embeddings))))
+        quantiser = faiss.ProductQuantizer(embeddings.shape[1], self.parts, bits)
+        quantiser.cp.min_points_per_centroid = 1  # no warning: small sets are what tests have
+        quantiser.train(np.ascontiguousarray(embeddings.cpu().numpy()))
+        found = torch.from_numpy(faiss.vector_to_array(quantiser.centroids).copy())
+        self.centroids = found.reshape(self.parts, 2**bits, -1).to(embeddings.device)
+
+    def compress(self, embedding: Tensor) -> Tensor:
+        return embedding
+
+    def stored(self, embedding: Tensor) -> Tensor:
+        parts = embedding.view(len(embedding), self.parts, -1).transpose(0, 1)  # [parts, n, numbers]
+        nearest = torch.cdist(parts, self.centroids).argmin(2)
+        found = torch.stack([centroids[code] for centroids, code in zip(self.centroids, nearest, strict=True)], dim=1)
+        return found.flatten(1)
+
+
+class Ensemble(PostHoc):
+    """All generations of a network taught by the one before, as one: their unit embeddings side by side.
+
+    Squared distances and cosines are then the members' means: networks that were trained apart share no coordinates, so that
+    averages of embeddings would mean nothing. Its dimension and cost are those of all members together.
+    """
+
+    name = "ensemble"
+    kind = "posthoc"
+    reference = "Furlanello et al., Born Again Neural Networks, ICML 2018, arXiv 1805.04770 (BANE), on embeddings: ours"
+    normalize = True
+    trained = False
+
+    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
+        super().__init__(student, teacher, classes)
+        self.members = student.embedding // teacher.embedding
+
+    def compress(self, embedding: Tensor) -> Tensor:
+        units = F.normalize(embedding.view(len(embedding), self.members, -1), dim=2)
+        return units.flatten(1) / math.sqrt(self.members)
