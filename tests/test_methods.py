@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from benchmark import methods
 from benchmark.errors import BenchmarkError, UsageError
+from benchmark.methods import darkrank, rkd
 from benchmark.methods.base import Batch, Features, Method, Widths, distances
-from benchmark.methods.rkd import angles, scaled_distances
+from benchmark.methods.rkd import cosines, scaled
 
 CLASSES, PER_CLASS = 6, 4
 STUDENT = Widths(embedding=8, pooled=16, maps=(4, 6, 8, 16))
@@ -67,10 +68,12 @@ def tensors(of: Features) -> tuple[Tensor, ...]:
 
 
 def test_catalogue_is_what_the_classes_say() -> None:
+    declared = {field.name for field in fields(methods.Entry)} - {"summary", "defaults", "module", "cls", "parts"}
     for name, entry in methods.catalogue().items():
         cls = methods.load(name)
-        for field in ("name", "kind", "reference", "needs", "optional", "normalize", "trained", "search", "draws"):
-            assert getattr(cls, field) == getattr(entry, field), field
+        for field in declared:
+            assert getattr(cls, field) == getattr(entry, field), (name, field)
+        assert {*entry.later} <= {*entry.defaults}
         assert entry.reference and entry.summary and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
 
 
@@ -256,17 +259,17 @@ def test_distances_by_hand() -> None:
 def test_scaled_distances_have_unit_mean_over_pairs() -> None:
     x = torch.tensor([[0.0], [1.0], [3.0]])
     mean = (1 + 3 + 2) / 3
-    assert torch.allclose(scaled_distances(x), torch.tensor([[0.0, 1, 3], [1, 0, 2], [3, 2, 0]]) / mean)
+    assert torch.allclose(scaled(distances(x)), torch.tensor([[0.0, 1, 3], [1, 0, 2], [3, 2, 0]]) / mean)
 
 
 def test_angles_at_named_points() -> None:
     x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
-    cosines = angles(x)
-    assert cosines[0, 1, 2].item() == pytest.approx(0.0, abs=1e-6)  # right angle at the origin
-    assert cosines[0, 1, 3].item() == pytest.approx(math.cos(math.pi / 4))
-    assert cosines[1, 0, 3].item() == pytest.approx(0.0, abs=1e-6)
-    assert cosines[0, 0].abs().sum() == 0 and cosines[0, :, 0].abs().sum() == 0  # no direction from a point to itself
-    assert cosines[0, 2, 2].item() == pytest.approx(1.0)
+    found = cosines(distances(x))
+    assert found[0, 1, 2].item() == pytest.approx(0.0, abs=1e-6)  # right angle at the origin
+    assert found[0, 1, 3].item() == pytest.approx(math.cos(math.pi / 4))
+    assert found[1, 0, 3].item() == pytest.approx(0.0, abs=1e-6)
+    assert found[0, 0].abs().sum() == 0 and found[0, :, 0].abs().sum() == 0  # no direction from a point to itself
+    assert found[0, 2, 2].item() == pytest.approx(1.0)
 
 
 def test_rkd_ignores_scale_rotation_and_shift() -> None:
@@ -287,3 +290,98 @@ def test_fitnet_has_two_stages() -> None:
     torch.manual_seed(0)
     assert second == build("triplet")(seen).item()
     assert method(batch(0.0)).item() != second
+
+
+def angle_loss_by_definition(student: Tensor, teacher: Tensor) -> Tensor:
+    def directions(x: Tensor) -> Tensor:
+        difference = x[None] - x[:, None]
+        return torch.nn.functional.normalize(difference, dim=2)
+
+    s, t = (torch.bmm(e, e.transpose(1, 2)) for e in map(directions, (student, teacher)))
+    return torch.nn.functional.smooth_l1_loss(s, t)
+
+
+@pytest.mark.parametrize("most", [2**24, 24 * 24 * 5, 1])  # all at once, in blocks of 5 anchors, one by one
+def test_angle_loss_in_blocks_is_the_plain_one(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rkd, "ANGLES", most)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(24, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(24, 12, generator=generator, dtype=torch.float64)
+    loss = rkd.angle_loss(distances(x), distances(teacher))
+    expected = angle_loss_by_definition(x, teacher)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    (ours,), (theirs,) = torch.autograd.grad(loss, x), torch.autograd.grad(expected, x)
+    assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_sampled_angles_are_the_loss_in_expectation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (distances(torch.randn(24, d, generator=generator)) for d in (8, 12))
+    torch.manual_seed(0)
+    sampled = rkd.sampled_angle_loss(student, teacher, 400_000).item()
+    assert sampled == pytest.approx(rkd.angle_loss(student, teacher).item(), rel=0.02)
+    method = methods.load("rkd-a")(STUDENT, TEACHER, CLASSES, angle_triplets=1000)
+    assert method(batch()).item() != methods.load("rkd-a")(STUDENT, TEACHER, CLASSES)(batch()).item()
+
+
+def test_darkrank_soft_by_hand() -> None:
+    """Two neighbours: the distribution over their two orders is a softmax of two scores."""
+    student, teacher = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [2.0], [5.0]])
+    ranking = darkrank.nearest(teacher)
+    assert ranking.tolist() == [[1, 2], [0, 2], [1, 0]]
+
+    def first(x: Tensor, anchor: int) -> float:  # probability that the first of the two neighbours comes first
+        scores = [-abs((x[other] - x[anchor]).item()) for other in ranking[anchor].tolist()]
+        return 1 / (1 + math.exp(scores[1] - scores[0]))
+
+    expected = 0.0
+    for anchor in range(3):
+        p, q = first(teacher, anchor), first(student, anchor)
+        expected += (p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))) / 3
+    assert darkrank.soft_loss(student, teacher, ranking, 1.0, 1.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_combination_is_the_sum_of_its_parts() -> None:
+    entry = methods.entry("fitnet+rkd-da")
+    assert entry.kind == "mixed" and entry.normalize and entry.defaults["rkd-da.angle_weight"] == 2.0
+    assert methods.entry("triplet+rkd-d").kind == "relational"
+    seen = batch()
+    method = methods.load("fitnet+rkd-da")(STUDENT, TEACHER, CLASSES, **{"rkd-da.angle_weight": 0.5})
+    first, second = method.parts
+    assert method(seen).item() == pytest.approx(first(seen).item() + second(seen).item())
+    alone = methods.load("rkd-da")(STUDENT, TEACHER, CLASSES, angle_weight=0.5)
+    assert second(seen).item() == alone(seen).item()
+
+
+def test_what_a_combination_learns_has_the_rates_of_its_parts() -> None:
+    method = methods.load("hinton+regression+rkd-d")(STUDENT, TEACHER, CLASSES)
+    assert [rate for _, rate in method.learned()] == [100.0, 10.0, 1.0]
+    assert sum(len(own) for own, _ in method.learned()) == len(list(method.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("rkd-d+rkd-d", "different"), ("rkd-d+pca", "train"), ("rkd-d+x", "unknown")]
+)
+def test_what_cannot_be_combined(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        methods.entry(name)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in TRAINED if methods.load(n).to_teacher_space is not Method.to_teacher_space]
+)
+def test_the_teachers_space_has_the_teachers_width(name: str) -> None:
+    mapped = build(name).to_teacher_space(batch().student.embedding)
+    assert mapped is not None and mapped.shape == (CLASSES * PER_CLASS, TEACHER.embedding)
+
+
+def test_crd_remembers_after_the_step_only() -> None:
+    method = build("crd")
+    seen = batch()
+    before = method.my_bank.clone()
+    method(seen).backward()
+    assert torch.equal(method.my_bank, before) and method.normaliser.tolist() == [0, 0]
+    with torch.no_grad():
+        method.update(seen)
+    assert not torch.equal(method.my_bank, before) and (method.normaliser > 0).all()
+    assert torch.allclose(method.my_bank.norm(dim=1), torch.ones(len(before)))

@@ -11,17 +11,30 @@ import torch
 from torch import Tensor
 
 from benchmark.methods.attention import attention_loss
+from benchmark.methods.base import distances
+from benchmark.methods.darkrank import hard_loss, nearest
 from benchmark.methods.hinton import softened_kl
-from benchmark.methods.rkd import angle_loss, angles, distance_loss, scaled_distances
+from benchmark.methods.nst import nst_loss
+from benchmark.methods.relaxed import attraction, relaxed_contrastive_loss
+from benchmark.methods.rkd import angle_loss, distance_loss
+from benchmark.methods.similarity import affinities, pkt_loss, sp_loss, unit_gram
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "losses.npz")
 Loss = Callable[[Tensor, Tensor], Tensor]
+EMBEDDINGS: dict[str, Loss] = {
+    "rkd_distance": lambda s, t: distance_loss(distances(s), distances(t)),
+    "rkd_angle": lambda s, t: angle_loss(distances(s), distances(t)),
+    "darkrank_hard_a3_b3": lambda s, t: hard_loss(s, nearest(t), 3, 3),
+    "pkt": lambda s, t: pkt_loss(s, affinities(t)),
+    "similarity_preserving": lambda s, t: sp_loss(s, unit_gram(t)),
+    "relaxed_contrastive_s1_d1": lambda s, t: relaxed_contrastive_loss(s, attraction(t, 1), 1),
+}
+MAPS: dict[str, Loss] = {"attention": attention_loss, "nst": nst_loss}
 CASES: list[tuple[str, str, str, Loss]] = [
     *((f"{case}.student", f"{case}.teacher", f"{case}.{name}", loss)
-      for case in ("small.raw", "small.l2", "batch.l2")
-      for name, loss in (("rkd_distance", lambda s, t: distance_loss(s, scaled_distances(t))),
-                         ("rkd_angle", lambda s, t: angle_loss(s, angles(t))))),
-    *((f"map.{case}.student", f"map.{case}.teacher", f"map.{case}.attention", attention_loss) for case in ("same", "bigger_teacher")),
+      for case in ("small.raw", "small.l2", "batch.raw", "batch.l2") for name, loss in EMBEDDINGS.items()),
+    *((f"map.{case}.student", f"map.{case}.teacher", f"map.{case}.{name}", loss)
+      for case in ("same", "bigger_teacher") for name, loss in MAPS.items()),
     ("logits.student", "logits.teacher", "logits.kd_T1", lambda s, t: softened_kl(s, t, 1)),
     ("logits.student", "logits.teacher", "logits.kd_T4", lambda s, t: softened_kl(s, t, 4)),
 ]  # fmt: skip

@@ -36,6 +36,7 @@ class Entry:
     head: bool
     defaults: dict[str, Any]  # keyword-only arguments of __init__: the hyper-parameters, as published
     search: dict[str, tuple[float, float]]  # of some of these: low and high of what a random search draws from
+    later: tuple[str, ...]
     draws: bool
     same_size: bool
     self_taught: bool
@@ -126,6 +127,7 @@ def _combined(name: str) -> Entry:
         self_taught=all(part.self_taught or part.kind == "none" for part in parts),
         defaults={f"{part.name}.{key}": value for part in parts for key, value in part.defaults.items()},
         search={f"{part.name}.{key}": range_ for part in parts for key, range_ in part.search.items()},
+        later=tuple(f"{part.name}.{key}" for part in parts for key in part.later),
         draws=any(part.draws for part in parts),
         module="combination",
         cls="Combination",
@@ -161,6 +163,7 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
         head=literal.get("head", True),
         defaults=defaults,
         search=literal.get("search", {}),
+        later=literal.get("later", ()),
         draws=literal.get("draws", False),
         same_size=literal.get("same_size", False),
         self_taught=literal.get("self_taught", False),

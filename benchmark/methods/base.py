@@ -71,6 +71,8 @@ class Method(nn.Module):
     # catalogue reads each class by itself. Leave out what trades nothing off: the weight of a method's only loss (rkd-d, rkd-a)
     # changes next to nothing, since the step of Adam does not depend on the scale of the loss.
     search: ClassVar[dict[str, tuple[float, float]]] = {}
+    # Hyper-parameters that came after runs were recorded: at their default they are no part of a run's identity, so that old ids hold.
+    later: ClassVar[tuple[str, ...]] = ()
     self_taught: ClassVar[bool] = False  # True: no teacher, though its kind is not "none"
     same_size: ClassVar[bool] = (
         False  # True: between networks of one size; the student has the teacher's backbone and dimension

@@ -6,6 +6,8 @@ centroids of its own training embeddings; those of a student are its scaled cosi
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from .base import Batch, Widths
@@ -21,6 +23,7 @@ class BornAgain(Hinton):
         "Furlanello et al., Born Again Neural Networks, ICML 2018, arXiv 1805.04770, eq. 1; logits of embeddings: ours"
     )
     needs = ("embedding", "labels")
+    search: ClassVar = {"weight": (0.1, 10.0)}
     same_size = True
 
     def __init__(
@@ -46,6 +49,8 @@ class LabelRefinery(Hinton):
     kind = "individual"
     reference = "Bagherinezhad et al., Label Refinery, 2018, arXiv 1805.02641, eq. 2; logits of embeddings: ours"
     needs = ("embedding", "labels")
+    search: ClassVar = {}
+    search: ClassVar = {}
     same_size = True
 
     def __init__(

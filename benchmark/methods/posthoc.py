@@ -46,9 +46,8 @@ class Linear(PostHoc):
         self.register_buffer("matrix", torch.zeros(student.embedding, teacher.embedding))
         self.register_buffer("offset", torch.zeros(student.embedding))
 
-    def fit(self, transform: faiss.LinearTransform, embeddings: Tensor) -> None:
-        """Take over one of faiss's transforms, trained on the teacher's embeddings."""
-        transform.train(embeddings.cpu().numpy())
+    def take(self, transform: faiss.LinearTransform) -> None:
+        """Become one of faiss's transforms."""
         self.matrix.copy_(torch.from_numpy(faiss.vector_to_array(transform.A).reshape(self.matrix.shape)))
         if transform.have_bias:
             self.offset.copy_(torch.from_numpy(faiss.vector_to_array(transform.b)))
@@ -67,7 +66,9 @@ class PCA(Linear):
     trained = False
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        self.fit(faiss.PCAMatrix(embeddings.shape[1], self.dim), embeddings)
+        transform = faiss.PCAMatrix(embeddings.shape[1], self.dim)
+        transform.train(embeddings.cpu().numpy())
+        self.take(transform)
 
 
 class RandomProjection(Linear):
@@ -86,8 +87,8 @@ class RandomProjection(Linear):
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
         transform = faiss.RandomRotationMatrix(embeddings.shape[1], self.dim)
-        transform.init(self.seed)
-        self.fit(transform, embeddings)
+        transform.init(self.seed)  # its `train` would take a seed of its own
+        self.take(transform)
 
 
 class Truncate(Linear):

@@ -7,45 +7,76 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .base import Batch, Method, Widths, distances, teacher_of
 
+ANGLES = 2**24  # cosines held at once: 64 MB, and about six times that with what is computed from them
 
-def scaled_distances(x: Tensor) -> Tensor:
+
+def scaled(d: Tensor) -> Tensor:
     """Distances [n, n] in units of their mean over distinct pairs (equations 5 and 6)."""
-    d = distances(x)
     return d / d[d > 0].mean()
 
 
-def angles(x: Tensor) -> Tensor:
-    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 8); 0 where i or k is j.
-
-    By the law of cosines from distances alone, so that the cost does not grow with the dimension.
-    """
-    d = distances(x)
-    # A point has no direction to its duplicate: 0, without gradient, where a small epsilon would give one of 1 / epsilon.
-    apart = d > 1e-6
-    inverse = apart / d.masked_fill(~apart, 1.0)
-    squared = d.square()
-    return (squared[:, :, None] + squared[:, None, :] - squared) * (inverse[:, :, None] * (0.5 * inverse)[:, None, :])
-
-
-def distance_loss(student: Tensor, target: Tensor) -> Tensor:
-    """Equation 7: Huber loss with delta 1 between the student's scaled distances and `target`, the teacher's.
+def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Equation 7: Huber loss with delta 1 between scaled distances, from the networks' distances [n, n].
 
     The mean is over all n² entries, the diagonal's zeros included, as in the authors' code; the paper sums over distinct pairs.
     """
-    return F.smooth_l1_loss(scaled_distances(student), target)
+    return F.smooth_l1_loss(scaled(student), scaled(teacher))
 
 
-def angle_loss(student: Tensor, target: Tensor) -> Tensor:
-    """Equation 9: Huber loss with delta 1 between the student's cosines and `target`, the teacher's.
+def inverse(d: Tensor) -> Tensor:
+    """1 / d, and 0 between duplicates: a point has no direction to its duplicate; an epsilon would give a gradient of 1 / epsilon."""
+    apart = d > 1e-6
+    return apart / d.masked_fill(~apart, 1.0)
 
-    The mean is over all n³ entries, degenerate ones included, as in the authors' code.
+
+def cosines(d: Tensor, anchors: slice = slice(None)) -> Tensor:
+    """Cosines [anchors, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 8); 0 where i or k is j.
+
+    By the law of cosines, from distances [n, n] alone, so that the cost does not grow with the dimension.
     """
-    return F.smooth_l1_loss(angles(student), target)
+    squared, near = d.square(), inverse(d)[anchors]
+    opposite = squared[anchors, :, None] + squared[anchors, None, :] - squared
+    return opposite * (near[:, :, None] * (0.5 * near)[:, None, :])
+
+
+def angle_loss(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+    """Equation 9: Huber loss with delta 1 between cosines, from the networks' distances [n, n].
+
+    The mean is over all n³ entries, degenerate ones included, as in the authors' code. Beyond ANGLES of them, anchors are taken in
+    blocks that the backward pass computes again: memory is bounded, value and gradient are the same.
+
+    Args:
+        target: the teacher's cosines, where they are at hand.
+    """
+    n = len(student)
+    if n**3 <= ANGLES:
+        return F.smooth_l1_loss(cosines(student), cosines(teacher) if target is None else target)
+
+    def part(student: Tensor, teacher: Tensor, start: int) -> Tensor:
+        anchors = slice(start, start + block)
+        return F.smooth_l1_loss(cosines(student, anchors), cosines(teacher, anchors), reduction="sum")
+
+    block = max(1, ANGLES // n**2)
+    parts = [checkpoint(part, student, teacher, start, use_reentrant=False) for start in range(0, n, block)]
+    return torch.stack(parts).sum() / n**3
+
+
+def sampled_angle_loss(student: Tensor, teacher: Tensor, triplets: int) -> Tensor:
+    """`angle_loss` over random triples alone: the same in expectation, for batches whose n³ angles take too long."""
+    j, i, k = torch.randint(len(student), (3, triplets), device=student.device)
+
+    def of(d: Tensor) -> Tensor:
+        near = inverse(d)
+        return 0.5 * (d[j, i].square() + d[j, k].square() - d[i, k].square()) * near[j, i] * near[j, k]
+
+    return F.smooth_l1_loss(of(student), of(teacher))
 
 
 class RKD(Method):
@@ -57,22 +88,34 @@ class RKD(Method):
     normalize = False
     search: ClassVar = {"angle_weight": (0.2, 20.0)}  # beside a distance weight of 1: the ratio is what counts
 
+    later = ("angle_triplets",)
+
     def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, distance_weight: float = 1.0, angle_weight: float = 2.0
+        self,
+        student: Widths,
+        teacher: Widths,
+        classes: int,
+        *,
+        distance_weight: float = 1.0,
+        angle_weight: float = 2.0,
+        angle_triplets: int = 0,
     ) -> None:
         super().__init__(student, teacher, classes)
         self.distance_weight = distance_weight
         self.angle_weight = angle_weight
+        self.angle_triplets = angle_triplets  # 0: all
 
     def forward(self, batch: Batch) -> Tensor:
-        student, teacher = batch.student.embedding, teacher_of(batch).embedding
+        student = distances(batch.student.embedding)
+        teacher = batch.once("distances", lambda: distances(teacher_of(batch).embedding))
         loss = student.new_zeros(())
         if self.distance_weight:
-            target = batch.once("scaled distances", lambda: scaled_distances(teacher))
-            loss = loss + self.distance_weight * distance_loss(student, target)
-        if self.angle_weight:
-            target = batch.once("angles", lambda: angles(teacher))
-            loss = loss + self.angle_weight * angle_loss(student, target)
+            loss = loss + self.distance_weight * distance_loss(student, teacher)
+        if self.angle_weight and self.angle_triplets:
+            loss = loss + self.angle_weight * sampled_angle_loss(student, teacher, self.angle_triplets)
+        elif self.angle_weight:
+            target = batch.once("cosines", lambda: cosines(teacher)) if len(student) ** 3 <= ANGLES else None
+            loss = loss + self.angle_weight * angle_loss(student, teacher, target)
         return loss
 
 
@@ -84,6 +127,7 @@ class RKDDistance(RKD):
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7"
     normalize = False
     search: ClassVar = {}
+    later = ()
 
     def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0) -> None:
         super().__init__(student, teacher, classes, distance_weight=weight, angle_weight=0.0)
@@ -97,6 +141,11 @@ class RKDAngle(RKD):
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 9"
     normalize = False
     search: ClassVar = {}
+    later = ("angle_triplets",)
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0) -> None:
-        super().__init__(student, teacher, classes, distance_weight=0.0, angle_weight=weight)
+    def __init__(
+        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0, angle_triplets: int = 0
+    ) -> None:
+        super().__init__(
+            student, teacher, classes, distance_weight=0.0, angle_weight=weight, angle_triplets=angle_triplets
+        )

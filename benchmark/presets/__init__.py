@@ -341,7 +341,9 @@ def _spec(settings: Settings, more: Settings) -> Spec:
     if isinstance(fields.get("milestones"), str | float):  # from the command line: 0.5,0.75
         fields["milestones"] = str(fields["milestones"]).split(",")
     try:
-        return Spec(**fields, **more, params=_typed({**entry.defaults, **rest}, entry))
+        params = _typed({**entry.defaults, **rest}, entry)
+        named = {key: value for key, value in params.items() if key not in entry.later or value != entry.defaults[key]}
+        return Spec(**fields, **more, params=named)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "settings"
