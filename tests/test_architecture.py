@@ -14,8 +14,9 @@ PACKAGE = Path(__file__).parent.parent / "benchmark"
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"experiments", "tools"},
     {"driver"},
-    {"apply", "extract", "plan", "progress", "estimate", "tuning", "executors", "report", "listing"},
+    {"bench", "apply", "extract", "plan", "progress", "estimate", "tuning", "executors", "report", "listing"},
     {"presets"},
     {"run"},
     {"inputs"},
@@ -23,7 +24,7 @@ LAYERS = [
     {"data", "backbones", "machine", "methods"},
     {"store", "cards", "zoo"},
     {"spec"},
-    {"errors"},
+    {"errors", "console"},
 ]
 HEIGHT = {name: len(LAYERS) - row for row, names in enumerate(LAYERS) for name in names}
 

@@ -53,7 +53,7 @@ def test_a_head_is_the_same_alone_and_in_a_group(data_dir: Path, tmp_path: Path)
 
 
 def test_a_head_stopped_and_resumed(data_dir: Path, tmp_path: Path) -> None:
-    group = [head("rkd-da"), head("hinton"), head("triplet")]
+    group = [head(name) for name in ("rkd-da", "hinton", "triplet", "crd", "csd", "fitnet+rkd-da")]
     whole, stopped = workspace(data_dir, tmp_path / "whole"), workspace(data_dir, tmp_path / "stopped")
 
     def stop(step: int, losses: object) -> None:

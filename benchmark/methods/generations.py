@@ -50,7 +50,6 @@ class LabelRefinery(Hinton):
     reference = "Bagherinezhad et al., Label Refinery, 2018, arXiv 1805.02641, eq. 2; logits of embeddings: ours"
     needs = ("embedding", "labels")
     search: ClassVar = {}
-    search: ClassVar = {}
     same_size = True
 
     def __init__(

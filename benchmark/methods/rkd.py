@@ -88,7 +88,7 @@ class RKD(Method):
     normalize = False
     search: ClassVar = {"angle_weight": (0.2, 20.0)}  # beside a distance weight of 1: the ratio is what counts
 
-    later = ("angle_triplets",)
+    later: ClassVar = ("angle_triplets",)
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class RKDDistance(RKD):
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7"
     normalize = False
     search: ClassVar = {}
-    later = ()
+    later: ClassVar = ()
 
     def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0) -> None:
         super().__init__(student, teacher, classes, distance_weight=weight, angle_weight=0.0)
@@ -141,7 +141,7 @@ class RKDAngle(RKD):
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 9"
     normalize = False
     search: ClassVar = {}
-    later = ("angle_triplets",)
+    later: ClassVar = ("angle_triplets",)
 
     def __init__(
         self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0, angle_triplets: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .stats import summarise
-from .tables import OF_ANY_DIM, REFERENCE_ROLES, ROLES, Comparison
+from .tables import OF_ANY_DIM, ROLES, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def steps_figure(compared: Comparison) -> str | None:
 def _reference_lines(axes: Axes, compared: Comparison, dim: int) -> None:
     """What is not trained here, as lines across: the teacher, the frozen features, the student at step 0."""
     for cell in compared.cells:
-        if cell.row.role in REFERENCE_ROLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
+        if cell.row.role in REFERENCE_STYLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
             found = cell.summary("recall@1")
             if found is not None:
                 style = REFERENCE_STYLES[cell.row.role]

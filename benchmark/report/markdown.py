@@ -116,8 +116,10 @@ def _of(compared: Comparison) -> str:
 
 
 def _references(compared: Comparison) -> str:
-    features = any(row.role == "features" for row in compared.rows)
-    return "teacher, untrained student and frozen features" if features else "teacher and untrained student"
+    names = {"features": "frozen features", "posthoc": "controls without a student"}
+    found = [name for role, name in names.items() if any(row.role == role for row in compared.rows)]
+    first = ["teacher", "untrained student", *found]
+    return ", ".join(first[:-1]) + f" and {first[-1]}"
 
 
 def _lines(columns: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
@@ -210,7 +212,9 @@ def _notes(compared: Comparison) -> list[str]:
         )
     if compared.left_out:
         named = ", ".join(name for _, name in compared.left_out)
-        notes.append(f"Not applicable: {named}. It reads feature maps, and features of a frozen trunk have none.")
+        notes.append(
+            f"Not applicable: {named}. Feature maps are needed there, and features of a frozen trunk have none."
+        )
     students = [cell for cell in compared.cells if cell.row.role not in REFERENCE_ROLES]
     seeds = min((len(cell.by_seed("recall@1")) for cell in students), default=0)
     if students and seeds < FEW_SEEDS:

@@ -31,7 +31,12 @@ ROLES = {
     "posthoc": "post hoc",
     "other": "other",
 }
-REFERENCE_ROLES = ("teacher", "untrained", "features")  # what students are held against; never the best of a column
+REFERENCE_ROLES = (
+    "teacher",
+    "untrained",
+    "features",
+    "posthoc",
+)  # what students are held against; never the best of a column
 OF_ANY_DIM = ("teacher", "features")  # have a dimension of their own: shown beside the students of every one
 AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 BASELINE = "triplet"

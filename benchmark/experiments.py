@@ -1,0 +1,245 @@
+"""The commands that train: words to specs, and what is printed. No logic, and no torch before it is needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from . import cards
+from .console import RESULTS, app, device_of, out
+from .driver import Driver
+from .plan import Plan
+from .spec import Spec, waves
+from .store import Store
+
+Words = str | None  # comma-separated
+Files = Annotated[cards.Vectors | None, Parameter(name="*")]  # an option a field
+
+
+@app.command
+def run(
+    *,
+    dataset: str | None = None,
+    vectors: Files = None,
+    preset: str | None = None,
+    methods: Words = None,
+    dims: Words = None,
+    seeds: Words = None,
+    steps: Words = None,
+    backbone: str | None = None,
+    teacher: str | None = None,
+    generations: int = 0,
+    set: tuple[str, ...] = (),
+    subset: str = "",
+    data: Path | None = None,
+    mirror: Path | None = None,
+    results: Path = RESULTS,
+    device: str | None = None,
+    checkpoint_every: float = 120.0,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> int:
+    """Train the teacher, distil it by every method, measure retrieval, write the comparison.
+
+    Finished runs are not repeated; a stopped one goes on where it was.
+
+    Parameters
+    ----------
+    dataset
+        a card (benchmark list datasets), a card's .toml, or a folder of images; or else --features
+    preset
+        a protocol (benchmark list presets); the default depends on data set and machine, and is printed
+    methods
+        comma-separated names, or all, relational, individual, posthoc; names joined by + are one method, the sum of their losses
+    dims
+        comma-separated embedding dimensions of the students
+    seeds
+        comma-separated seeds of the students
+    steps
+        training steps of the students; of several, comma-separated, each is a run of its own (of the teacher: --set teacher.steps=...)
+    backbone
+        network of the students
+    teacher
+        network of the teacher, NAME or NAME@DIM, such as resnet50@512
+    generations
+        students of the teacher's size, each of which teaches the next one; this many, and their ensemble
+    set
+        KEY=VALUE, repeatable: a field of the spec or a hyper-parameter, for all students, or as teacher.KEY or METHOD.KEY
+    subset
+        CLASSESxIMAGES of each split, such as 8x6
+    data
+        the folder that holds CUB_200_2011/, stanford_cars/, ...
+    mirror
+        a folder to take archives from instead of the network
+    results
+        where records and tables go
+    device
+        cpu or cuda; the default is cuda where there is one
+    checkpoint_every
+        seconds between checkpoints, from which a stopped run goes on
+    dry_run
+        print the plan and stop
+    yes
+        do not ask before a run that is too long for this machine
+    """
+    plan = Plan(
+        dataset,
+        preset,
+        vectors=vectors,
+        data=data,
+        mirror=mirror,
+        results=results,
+        device=device,
+        subset=subset,
+        dry=dry_run,
+    )
+    specs = plan.specs(
+        methods=methods,
+        dims=dims,
+        seeds=seeds,
+        steps=steps,
+        backbone=backbone,
+        teacher=teacher,
+        assignments=set,
+        generations=generations,
+    )
+    driver = Driver(plan, plan.store, out)
+    missing = driver.announce(specs, dry=dry_run)
+    if dry_run:
+        out.print(_plan_table(waves(missing)))
+        return 0
+    failures = driver.run(missing, device_of(device), checkpoint_every=checkpoint_every, yes=yes) if missing else 0
+    _finish(plan.folder)
+    return 1 if failures else 0
+
+
+@app.command
+def tune(
+    *,
+    dataset: str | None = None,
+    vectors: Files = None,
+    preset: str | None = None,
+    methods: Words = None,
+    dims: Words = None,
+    seed: int = 0,
+    steps: int | None = None,
+    grid: tuple[str, ...] = (),
+    trials: int | None = None,
+    set: tuple[str, ...] = (),
+    data: Path | None = None,
+    mirror: Path | None = None,
+    results: Path = RESULTS,
+    device: str | None = None,
+    checkpoint_every: float = 120.0,
+    measure_only: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Choose settings on held-out training classes: equally many tried for every method, in lockstep, scored by MAP@R.
+
+    Trains on the first 80 % of the training classes (teacher included) and scores on the rest; test classes are not read.
+    Writes tuning.csv, and the choice to benchmark/presets/tuned/, where it replaces the earlier one of the same methods.
+
+    Parameters
+    ----------
+    dataset
+        as for run
+    preset
+        as for run
+    methods
+        comma-separated names, or all, relational, individual, posthoc; names joined by + are one method, the sum of their losses
+    dims
+        comma-separated; the default is the preset's middle one
+    seed
+        the one seed of all runs, and of what is drawn
+    steps
+        training steps of the students, when fewer than the preset's must do; recorded with the choice
+    grid
+        KEY=VALUE,VALUE,...; repeatable: all combinations are tried; the default is four values of lr
+    trials
+        try the preset's setting and others, drawn from its [search] and from the methods' own ranges, this many in all; the default
+        (20) where the preset has a [search] and no --grid is given
+    set
+        as for run
+    data
+        as for run
+    mirror
+        as for run
+    results
+        as for run
+    device
+        as for run
+    checkpoint_every
+        as for run
+    measure_only
+        write tuning.csv, and leave the settings that runs use as they are
+    dry_run
+        print the plan and stop
+    """
+    from .tuning import asked, choice_table, choose, tune_command, write_choice
+
+    plan = Plan(dataset, preset, vectors=vectors, data=data, mirror=mirror, results=results, device=device, dry=dry_run)
+    middle = str(sorted(plan.dims)[(len(plan.dims) - 1) // 2])
+    candidates, option = asked(grid, trials, seed, plan.preset)
+    specs_of = functools.partial(
+        plan.specs,
+        methods=methods,
+        dims=dims or middle,
+        seeds=str(seed),
+        steps=None if steps is None else str(steps),
+        backbone=None,
+        teacher=None,
+        assignments=set,
+    )
+    specs = [spec for spec in specs_of(variants=candidates.variants) if spec.steps]
+    store = Store(plan.folder, "tuning")
+    driver = Driver(plan, store, out)
+    missing = driver.announce(specs, dry=dry_run)
+    if dry_run:
+        out.print(_plan_table(waves(missing)))
+        return 0
+    failures = driver.run(missing, device_of(device), checkpoint_every=checkpoint_every, yes=True) if missing else 0
+    students = {spec.id for spec in specs} - {spec.teacher.id for spec in specs if spec.teacher is not None}
+    defaults = {spec.id for spec in specs_of(variants=lambda entry: [{}])}
+    choice = choose([record for record in store if record.id in students], candidates, defaults)
+    out.print(choice_table(choice, candidates))
+    words = {**plan.source, "--preset": plan.preset.name, "--methods": methods, "--dims": dims}
+    command = tune_command({**words, "--seed": seed or None, "--steps": steps, **option, "--set": set})
+    from .report import write_report
+
+    written = write_report(plan.folder)
+    if not measure_only:
+        for line in write_choice(plan.tuned_path, choice, command):
+            out.print(line, markup=False, soft_wrap=True)
+        written.append(plan.tuned_path)
+    for path in written:
+        out.print(f"wrote {path}", soft_wrap=True)
+    return 1 if failures else 0
+
+
+def _plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
+    table = Table("wave", "group", "method", "network", "l2", "seed", "steps", "batch", "lr", "id")
+    for wave, groups in enumerate(plan, 1):
+        for group, specs in enumerate(groups, 1):
+            for spec in specs:
+                l2 = "yes" if spec.normalize else "no"
+                table.add_row(
+                    str(wave), str(group), spec.method, f"{spec.backbone}-{spec.dim}", l2, str(spec.seed), str(spec.steps),
+                    str(spec.batch), f"{spec.lr:g}", spec.id,
+                )  # fmt: skip
+    return table
+
+
+def _finish(folder: Path) -> None:
+    from .report import terminal_table, write_report
+
+    if not any((folder / "runs").glob("*.json")):
+        return
+    paths = write_report(folder)
+    out.print(terminal_table(folder))
+    for path in paths:
+        out.print(f"wrote {path}", soft_wrap=True)
