@@ -165,6 +165,23 @@ def test_reads_only_what_it_declares(name: str, maps: bool) -> None:
         assert method(bare).item() == expected.item()
 
 
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@each_case
+def test_devices_agree(name: str, maps: bool, device: str) -> None:
+    def moved(found: Features | None) -> Features | None:
+        return found and Features(
+            *(found[i].detach().to(device) for i in (0, 1)), tuple(m.detach().to(device) for m in found.maps)
+        )
+
+    method, seen = build(name, maps), batch(maps=maps)
+    there = Batch(moved(seen.student), moved(seen.teacher), seen.labels.to(device), seen.index.to(device), 0.0)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    expected = method(seen).item()
+    torch.manual_seed(0)
+    # What is drawn differs from device to device.
+    assert method.to(device)(there).item() == pytest.approx(expected, rel=0.5 if method.draws else 1e-3)
+
+
 @each_case
 def test_duplicate_rows_give_finite_gradients(name: str, maps: bool) -> None:
     method = build(name, maps)

@@ -88,7 +88,7 @@ class RKD(Method):
     normalize = False
     search: ClassVar = {"angle_weight": (0.2, 20.0)}  # beside a distance weight of 1: the ratio is what counts
 
-    later: ClassVar = ("angle_triplets",)
+    later: ClassVar[tuple[str, ...]] = ("angle_triplets",)
 
     def __init__(
         self,
