@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from . import methods
 from .data.vectors import VectorFile, Views, all_rows, new_array
 from .errors import BenchmarkError, DataError, UsageError
 from .spec import Spec
@@ -53,6 +54,8 @@ def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[
     spec = read_record(path).spec
     if not spec.views:
         raise UsageError(f"{spec.label} is a whole network, which reads images; only heads on features can be applied")
+    if methods.entry(spec.method).kind == "posthoc":
+        raise UsageError(f"{spec.label} is made of the teacher's embeddings, and has no head that could be applied")
     store = Store(path.parents[1])
     if not store.weights(spec).exists():
         raise BenchmarkError(

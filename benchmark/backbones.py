@@ -291,13 +291,15 @@ class Compressed(nn.Module):
 
     trunk = None
 
-    def __init__(self, members: Sequence[Network], method: PostHoc, *, normalize: bool, gallery: bool = False) -> None:
+    def __init__(
+        self, members: Sequence[Network], method: PostHoc, dim: int, *, normalize: bool, gallery: bool = False
+    ) -> None:
         super().__init__()
+        self.widths: Widths = Widths(embedding=dim, pooled=members[0].widths.pooled, maps=())
         self.members = tuple(members)  # a tuple is no submodule
         self.method = method
         self.normalize = normalize
         self.gallery = gallery
-        self.widths: Widths = members[0].widths
 
     @property
     def stores(self) -> bool:
@@ -306,7 +308,7 @@ class Compressed(nn.Module):
 
     def as_gallery(self) -> Compressed:
         """What a search finds."""
-        return Compressed(self.members, self.method, normalize=self.normalize, gallery=True)
+        return Compressed(self.members, self.method, self.widths.embedding, normalize=self.normalize, gallery=True)
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         return itertools.chain.from_iterable(member.parameters(recurse) for member in self.members)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from . import presets
 from .errors import BenchmarkError, UsageError
+from .methods import entry
 from .plan import Plan
 from .spec import Spec, waves
 from .store import Record, Store, read_record
@@ -182,5 +183,6 @@ def _check_weights(specs: Sequence[Spec]) -> None:
     """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
     from .backbones import trunk
 
-    for name in sorted({spec.backbone for spec in specs if spec.pretrained and spec.trunk is None}):
+    read = (spec for spec in specs if spec.pretrained and spec.trunk is None and entry(spec.method).kind != "posthoc")
+    for name in sorted({spec.backbone for spec in read}):
         trunk(name, pretrained=True)

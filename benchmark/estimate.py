@@ -28,7 +28,9 @@ def seconds(specs: Sequence[Spec], dataset: DataSet, device: torch.device) -> fl
     """
     with seeded(0):
         heads = [spec for spec in specs if spec.views]
-        return _networks([spec for spec in specs if not spec.views], dataset, device) + _heads(heads, device)
+        return _networks([spec for spec in specs if not spec.views], dataset, device) + _heads(
+            heads, len(dataset.train), device
+        )
 
 
 def feature_seconds(specs: Sequence[Spec], dataset: DataSet, device: torch.device) -> float:
@@ -61,7 +63,8 @@ def _networks(specs: Sequence[Spec], dataset: DataSet, device: torch.device) -> 
     images = sum(map(len, dataset.splits[1:]))
     for spec in specs:
         train, forward = cost(spec)
-        total += spec.steps * spec.batch * train + images * forward
+        passes = len(spec.members) if methods.entry(spec.method).kind == "posthoc" else 1
+        total += spec.steps * spec.batch * train + images * forward * passes
         if spec.teacher is not None:
             key = (spec.teacher.id, spec.stream.model_dump_json())
             if key not in shared:
@@ -107,7 +110,7 @@ def check_size(spec: Spec, device: torch.device) -> None:
         _pass(spec, device)
 
 
-def _heads(specs: Sequence[Spec], device: torch.device) -> float:
+def _heads(specs: Sequence[Spec], images: int, device: torch.device) -> float:
     """Of heads on features, which are spread over the cores."""
     cores = os.cpu_count() or 1 if device.type == "cpu" else 1
     costs: dict[tuple[object, ...], float] = {}
@@ -115,13 +118,13 @@ def _heads(specs: Sequence[Spec], device: torch.device) -> float:
         for spec in specs:
             key = spec.method, spec.dim, spec.hidden, spec.backbone, spec.batch
             if spec.steps and key not in costs:
-                costs[key] = _head_step(spec, device)
+                costs[key] = _head_step(spec, images, device)
     return sum(
         spec.steps * costs[spec.method, spec.dim, spec.hidden, spec.backbone, spec.batch] for spec in specs if spec.steps
     ) / cores  # fmt: skip
 
 
-def _head_step(spec: Spec, device: torch.device) -> float:
+def _head_step(spec: Spec, images: int, device: torch.device) -> float:
     """Seconds of one step of one head, the teacher's side left out: all students of a step share it."""
     width, classes = 1280, 100  # of a usual trunk and data set; what they really are changes little
     network = Encoder(None, width, spec.dim, normalize=spec.normalize, hidden=spec.hidden).to(device)
@@ -132,6 +135,9 @@ def _head_step(spec: Spec, device: torch.device) -> float:
     method = methods.load(spec.method)(
         network.widths, None if theirs is None else theirs.widths, classes, **spec.params
     ).to(device)
+    if theirs is not None and method.prepares:  # what it remembers of the training images is part of the cost
+        shown = torch.randn(images, theirs.widths.embedding, device=device)
+        method.prepare(shown, torch.randint(classes, (images,), device=device))
     student = Student(spec.replace(steps=max(spec.steps, 100)), network, method, optimizer(spec, network, method))
     inputs = torch.randn(spec.batch, width, device=device)
     labels = torch.arange(spec.batch, device=device) // spec.per_class % classes

@@ -11,7 +11,7 @@ from . import cards, presets, zoo
 from .cards import Card, Vectors
 from .errors import UsageError, unknown
 from .methods import entry
-from .spec import Spec
+from .spec import ENSEMBLE, Spec
 from .store import Store
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class Plan:
         Raises:
             UsageError: a name is unknown, or a value impossible.
         """
+        if generations < 0:
+            raise UsageError(f"--generations wants 1 or more, not {generations}")
         values: dict[str, Any] = {**presets.parse_assignments(assignments)}
         if steps is not None:
             values["steps"] = integers("--steps", steps)
@@ -192,7 +194,7 @@ class Plan:
                 return "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
             if not entry(name).head and not self.card.vectors and not zoo.pooled(self._student("backbone", values)):
                 return "needs to know how many features the backbone has"
-            if name == presets.ENSEMBLE:
+            if name == ENSEMBLE:
                 return "is made of generations: --generations 2 or more adds it by itself"
             if on_features and entry(name).same_size:
                 return "needs a network of the teacher's size, and heads on frozen features are not"
@@ -233,8 +235,8 @@ def _check_variants(
 ) -> None:
     """What is tried may be set, and is not set by another option as well."""
     tried = {name: {key: None for variant in variants(entry(name)) for key in variant} for name in chosen}
-    for keys in tried.values():
-        check(keys)
+    for name, keys in tried.items():
+        check(f"{name}.{key}" for key in keys)
     for key in assigned:
         target, name = presets.split_key(key)
         if any(name in tried.get(method, ()) for method in ([target] if target else chosen)):

@@ -17,7 +17,7 @@ from .backbones import Compressed, Network
 from .data import DataSet, Split
 from .data.batches import check as check_batches
 from .data.vectors import VectorRows
-from .errors import BenchmarkError, DataError
+from .errors import BenchmarkError, DataError, UsageError
 from .evaluate import NEAREST, Floats, agreement, evaluate
 from .inputs import Inputs, open_inputs
 from .methods.posthoc import PostHoc
@@ -101,7 +101,7 @@ def _finish(student: Student, search: Search) -> Outcome:
     spec, store = student.spec, search.workspace.store
     started = time.perf_counter()
     try:
-        evaluation, asymmetric = search(student), search.asymmetric(student)
+        evaluation, asymmetric = search.both(student)
     except BenchmarkError as error:
         return _failure(spec, error)
     weights = serialized(student.encoder)
@@ -132,6 +132,11 @@ def check(specs: Sequence[Spec], workspace: Workspace) -> None:
     """
     for name in dict.fromkeys(spec.method for spec in specs):
         methods.load(name)
+    for spec in specs:
+        if spec.method == "pca" and len(workspace.of(spec).train) < spec.dim:
+            raise UsageError(
+                f"pca: {len(workspace.of(spec).train)} training images span fewer than {spec.dim} dimensions"
+            )
     for stream in dict.fromkeys(spec.stream for spec in specs):
         if stream.steps:
             check_batches(workspace.of(stream).train.labels, stream)
@@ -156,7 +161,7 @@ def check(specs: Sequence[Spec], workspace: Workspace) -> None:
 def make_student(
     spec: Spec, teachers: Mapping[str, Network], inputs: Inputs, dataset: DataSet, device: torch.device
 ) -> Student:
-    """A student at step 0. Its initial weights depend on seed, network and dimension alone: equal for all methods."""
+    """A student at step 0. Its initial weights depend on seed, network, dimension and generation alone: equal for all methods."""
     members = [teachers[member.id] for member in spec.members]
     teacher = members[0].widths if members else None
     make = functools.partial(
@@ -167,9 +172,11 @@ def make_student(
         with seeded(derive(spec.seed, "method init", spec.method, spec.dim)):
             method = make(teacher._replace(embedding=spec.dim)).to(device)
         assert isinstance(method, PostHoc)
-        network = Compressed(members, method, normalize=spec.normalize)
+        network = Compressed(members, method, spec.dim, normalize=spec.normalize)
         return Student(spec, network, method, optimizer(spec, network, method))
     shape = (spec.backbone, spec.dim, *((spec.hidden,) if spec.hidden else ()))
+    if spec.generation:  # each generation starts anew, and none where the teacher did
+        shape = (*shape, "generation", spec.generation)
     with seeded(derive(spec.seed, "init", *shape)):
         encoder = inputs.encoder(spec).to(device)
     calibrate(encoder, spec, inputs, dataset, device)
@@ -219,28 +226,29 @@ class Search:
 
     def __call__(self, student: Student) -> Evaluation:
         """Student against student."""
-        spec, network, data = student.spec, student.encoder, self.dataset
-        gallery = None
-        if isinstance(network, Compressed) and network.stores:
-            gallery = self._embed(spec, network.as_gallery(), self._searched)
-        elif data.gallery is not None:
-            gallery = self._embed(spec, network, data.gallery)
-        return self._evaluate(self._embed(spec, network, data.query), gallery)
+        return self._symmetric(student, self._embed(student.spec, student.encoder, self.dataset.query))
 
-    @torch.no_grad()
-    def asymmetric(self, student: Student) -> Evaluation | None:
-        """Student's queries against the teacher's gallery; None where the method does not align coordinates."""
-        teacher = student.spec.teacher
-        if teacher is None or student.spec.evaluation == "validation":
-            return None
-        student.method.eval()
-        query = torch.from_numpy(self._embed(student.spec, student.encoder, self.dataset.query))
-        mapped = student.method.to_teacher_space(query.to(self.workspace.device))
-        if mapped is None:
-            return None
+    def both(self, student: Student) -> tuple[Evaluation, Evaluation | None]:
+        """Student against student, and student's queries against the teacher's gallery; None where coordinates are not aligned."""
+        query = self._embed(student.spec, student.encoder, self.dataset.query)
+        teacher, found = student.spec.teacher, self._symmetric(student, query)
+        if teacher is None or not student.method.aligns or student.spec.evaluation == "validation":
+            return found, None
         if teacher.id not in self._galleries:
             self._galleries[teacher.id] = self._embed(teacher, self.teachers[teacher.id], self._searched)
-        return self._evaluate(mapped.cpu().numpy(), self._galleries[teacher.id])
+        student.method.eval()
+        with torch.no_grad():
+            mapped = student.method.to_teacher_space(torch.from_numpy(query).to(self.workspace.device))
+        assert mapped is not None
+        return found, self._evaluate(mapped.cpu().numpy(), self._galleries[teacher.id])
+
+    def _symmetric(self, student: Student, query: Floats) -> Evaluation:
+        spec, network, gallery = student.spec, student.encoder, None
+        if isinstance(network, Compressed) and network.stores:
+            gallery = self._embed(spec, network.as_gallery(), self._searched)
+        elif self.dataset.gallery is not None:
+            gallery = self._embed(spec, network, self.dataset.gallery)
+        return self._evaluate(query, gallery)
 
     @property
     def _searched(self) -> Split:

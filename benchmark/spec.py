@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+ENSEMBLE = "ensemble"  # the method that is made of generations
 Scalar = bool | int | float | str
 Positive = Annotated[int, Field(ge=1)]
 
@@ -115,10 +116,14 @@ class Spec(Stream):
     @property
     def label(self) -> str:
         """For people: unique within a table but for the seed."""
-        generation = f"@Gen{self.generation}" if self.generation else ""
-        return (
-            f"{self.method}{generation} {self.backbone}-{self.dim}{'' if self.normalize else ' raw'} seed {self.seed}"
-        )
+        return f"{self.name} {self.backbone}-{self.dim}{'' if self.normalize else ' raw'} seed {self.seed}"
+
+    @property
+    def name(self) -> str:
+        """The method's, with what tells generations apart, as in Table 2 of Park et al. 2019."""
+        if self.method == ENSEMBLE:
+            return f"{self.members[0].method}@Gen1-{len(self.members)}"
+        return f"{self.method}@Gen{self.generation}" if self.generation else self.method
 
     @property
     def generation(self) -> int:
@@ -132,14 +137,14 @@ class Spec(Stream):
     def members(self) -> tuple[Spec, ...]:
         """The finished runs that a post-hoc run is made of: its teacher, or of an ensemble all generations, the last one first."""
         found: list[Spec] = [] if self.teacher is None else [self.teacher]
-        while self.method == "ensemble" and found[-1].generation > 1 and found[-1].teacher is not None:
+        while self.method == ENSEMBLE and found[-1].generation > 1 and found[-1].teacher is not None:
             found.append(found[-1].teacher)
         return tuple(found)
 
     @property
     def parents(self) -> tuple[Spec, ...]:
         """The runs whose weights this one reads."""
-        return tuple(parent for parent in (self.teacher, self.trunk) if parent is not None)
+        return (*self.members, *((self.trunk,) if self.trunk is not None else ()))
 
     @property
     def depth(self) -> int:

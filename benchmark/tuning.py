@@ -18,7 +18,7 @@ import numpy as np
 from . import methods
 from .errors import BenchmarkError, UsageError
 from .presets import Axis, Preset, Range, Settings, parse_scalar
-from .spec import Scalar, derive
+from .spec import Scalar, Spec, derive
 from .store import Record, write_atomically
 
 if TYPE_CHECKING:
@@ -186,7 +186,12 @@ def choose(records: Sequence[Record], tried: Grid | Search, defaults: Collection
 
 
 def _value(record: Record, key: str) -> Any:
-    return getattr(record.spec, key) if hasattr(record.spec, key) else record.spec.params[key]
+    spec = record.spec
+    if key in Spec.model_fields:
+        return getattr(spec, key)
+    return spec.params.get(
+        key, methods.entry(spec.method).defaults[key]
+    )  # one that came later is left out at its default
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -43,7 +43,7 @@ def test_generations_nest_and_go_in_waves() -> None:
 
 
 def test_methods_between_networks_of_one_size_are_so_by_themselves() -> None:
-    (spec,) = {spec for spec in grid("born-again", dims=(4, 8)) if spec.method == "born-again" and spec.seed == 0}
+    (spec,) = (spec for spec in grid("born-again", dims=(4, 8)) if spec.method == "born-again" and spec.seed == 0)
     assert (spec.backbone, spec.dim, spec.generation) == ("conv4-16", 16, 1)
     assert tiny_spec("rkd-da").generation == 0
 
@@ -61,8 +61,40 @@ def test_controls_read_the_teacher_and_have_seeds_only_where_they_draw() -> None
         ("random-projection", 1),
     ]
     assert all(spec.backbone == "conv4-16" and spec.steps == 0 for spec in specs)
+    assert {spec.dim for spec in grid("pca", dims=(8, 32)) if spec.method == "pca"} == {8}
     with pytest.raises(UsageError, match="has 16 numbers, fewer than 32"):
         grid("pca", dims=(32,))
+
+
+def test_baselines_beside_generations_are_of_the_teachers_size() -> None:
+    specs = grid("triplet", "untrained", "rkd-d", generations=1)
+    students = [spec for spec in specs if spec.method in ("triplet", "untrained") and spec.steps != 20]
+    assert {(spec.method, spec.backbone, spec.dim) for spec in students} == {
+        ("triplet", "conv4-16", 16),
+        ("untrained", "conv4-16", 16),
+    }
+
+
+@pytest.mark.parametrize("setting", ["pca.whiten", "pca.bits", "rkd-d.whiten"])
+def test_a_setting_that_nothing_reads_is_an_error(setting: str) -> None:
+    with pytest.raises(UsageError, match="unknown setting"):
+        grid(*{"pca", setting.split(".")[0]}, **{setting: 1})
+
+
+@pytest.mark.parametrize("method", ["pca", "rkd-d"])
+def test_what_cannot_teach_first(method: str) -> None:
+    with pytest.raises(UsageError, match="a teacher is trained by a task loss"):
+        grid("triplet", "rkd-a", **{"teacher.method": method})
+
+
+def test_a_lost_first_generation_is_trained_again(tmp_path: Path) -> None:
+    """An ensemble reads all generations, so that none of them is taken for done without its weights."""
+    (ensemble,) = (spec for spec in grid("rkd-d", generations=2) if spec.method == "ensemble" and spec.seed == 0)
+    store = Store(tmp_path)
+    for spec in (ensemble.members[0], ensemble.members[1].parents[0]):
+        store.weights(spec).parent.mkdir(parents=True, exist_ok=True)
+        store.weights(spec).touch()
+    assert ensemble.members[1] in store.missing([ensemble])
 
 
 def test_a_parameter_that_came_later_leaves_old_ids_alone() -> None:
@@ -85,7 +117,7 @@ def test_from_the_command_line_to_the_table(cli: Cli, smoke: list[str], tmp_path
     assert {record.spec.method for record in records} == {*methods.split(","), "ensemble", "fitnet+rkd-da"}
     table = pd.read_csv(folder / "comparison.csv").set_index("method")
     for method in ("born-again", "regression", "rkd-d"):
-        assert {f"{method}@Gen1", f"{method}@Gen2", f"ensemble of 2 {method}"} <= {*table.index}
+        assert {f"{method}@Gen1", f"{method}@Gen2", f"{method}@Gen1-2"} <= {*table.index}
     asymmetric = table["asymmetric recall@1 mean [%]"]
     assert asymmetric["regression"] > 0 and asymmetric.loc[["rkd-d@Gen1", "pca", "triplet"]].isna().all()
     (combined,) = (record for record in records if record.spec.method == "fitnet+rkd-da")

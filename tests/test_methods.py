@@ -402,3 +402,20 @@ def test_crd_remembers_after_the_step_only() -> None:
         method.update(seen)
     assert not torch.equal(method.my_bank, before) and (method.normaliser > 0).all()
     assert torch.allclose(method.my_bank.norm(dim=1), torch.ones(len(before)))
+
+
+@pytest.mark.parametrize("maps", [True, False], ids=["images", "features"])
+def test_students_of_all_methods_share_one_step(maps: bool) -> None:
+    """What one method keeps of the teacher's side under a name is not what another takes by the same name."""
+    shared: dict[str, object] = {}
+    for name in (name for name, has_maps in CASES if has_maps == maps):
+        method = build(name, maps)
+        losses = []
+        for seen in (
+            batch(maps=maps),
+            replace(batch(maps=maps), shared=shared),
+            replace(batch(maps=maps), shared=shared),
+        ):
+            torch.manual_seed(0)
+            losses.append(method(seen).item())
+        assert losses[0] == losses[1] == losses[2], name

@@ -107,19 +107,19 @@ def _class(found: Entry) -> type[Method]:
 
 def _combined(name: str) -> Entry:
     """Of kind "mixed" where individual and relational methods come together; task losses join either."""
-    parts = [entry(part) for part in name.split("+")]
+    parts = [entry(part) for part in sorted(name.split("+"))]  # a sum has no order
     names = tuple(part.name for part in parts)
     if len(set(names)) < len(names) or not all(part.trained for part in parts):
         raise UsageError(f"{name}: only different methods that train can be combined")
     kinds = {part.kind for part in parts} - {"none"}
     needs = tuple(dict.fromkeys(need for part in parts for need in part.needs))
     return Entry(
-        name=name,
+        name="+".join(names),
         kind=next(iter(kinds), "none") if len(kinds) < 2 else "mixed",
         reference="; ".join(part.reference for part in parts),
         summary="The sum of the losses of " + " and ".join(names),
         needs=needs,
-        optional=tuple({need for part in parts for need in part.optional} - {*needs}),
+        optional=tuple(dict.fromkeys(need for part in parts for need in part.optional if need not in needs)),
         normalize=any(part.normalize for part in parts),  # a task loss wants it, and relations can do with it
         trained=True,
         head=True,

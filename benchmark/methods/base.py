@@ -108,6 +108,11 @@ class Method(nn.Module):
         return frozenset((*self.needs, *self.optional))
 
     @property
+    def aligns(self) -> bool:
+        """Whether `to_teacher_space` maps anything."""
+        return type(self).to_teacher_space is not Method.to_teacher_space
+
+    @property
     def prepares(self) -> bool:
         """Whether `prepare` does anything, so that the teacher's embeddings are computed only where they are used."""
         return type(self).prepare is not Method.prepare

@@ -47,6 +47,10 @@ class Combination(Method):
     def prepares(self) -> bool:
         return any(part.prepares for part in self._methods)
 
+    @property
+    def aligns(self) -> bool:
+        return any(part.aligns for part in self._methods)
+
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
         for part in self._methods:
             part.prepare(embeddings, labels)

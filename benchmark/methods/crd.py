@@ -52,6 +52,7 @@ class CRD(Method):
         self.weight, self.temperature, self.negatives, self.momentum = weight, temperature, negatives, momentum
         self.mine, self.theirs = nn.Linear(student.embedding, width), nn.Linear(teacher.embedding, width)
         self.task = Triplet(student, None, classes, margin=margin)
+        self.seed = torch.initial_seed()  # of what the banks start from
         self.my_bank: Tensor
         self.their_bank: Tensor
         self.bank_labels: Tensor
@@ -62,7 +63,7 @@ class CRD(Method):
         self.register_buffer("normaliser", torch.zeros(2))  # 0: not estimated yet
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(self.seed)
         shape = 2, len(labels), self.mine.out_features
         banks = F.normalize(torch.randn(shape, generator=generator), dim=2).to(embeddings.device)
         self.my_bank, self.their_bank = banks[0].clone(), banks[1].clone()
@@ -97,10 +98,10 @@ class CRD(Method):
 
     def update(self, batch: Batch) -> None:
         """Estimate the normalising constants once, and let the banks' rows of this batch follow."""
-        sides = zip(self._projected(batch), (self.their_bank, self.my_bank), strict=True)
-        self.normaliser.copy_(
-            torch.stack([self._normaliser(self._likeness(rows, bank), side) for side, (rows, bank) in enumerate(sides)])
-        )
-        for bank, rows in zip((self.my_bank, self.their_bank), self._projected(batch), strict=True):
-            kept = self.momentum * bank[batch.index] + (1 - self.momentum) * rows
-            bank[batch.index] = F.normalize(kept)
+        mine, theirs = self._projected(batch)
+        if not self.normaliser.all():
+            pairs = enumerate(((mine, self.their_bank), (theirs, self.my_bank)))
+            found = [self._normaliser(self._likeness(rows, bank), side) for side, (rows, bank) in pairs]
+            self.normaliser.copy_(torch.stack(found))
+        for bank, rows in ((self.my_bank, mine), (self.their_bank, theirs)):
+            bank[batch.index] = F.normalize(self.momentum * bank[batch.index] + (1 - self.momentum) * rows)

@@ -16,7 +16,7 @@ from .base import Method, Widths
 
 
 class PostHoc(Method):
-    """A transform of the teacher's embeddings. `prepare` fits it; nothing is trained."""
+    """A transform of the teacher's embeddings, fitted by `prepare` where there is something to fit; nothing is trained."""
 
     kind = "posthoc"
     trained = False
@@ -83,11 +83,8 @@ class RandomProjection(Linear):
 
     def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
         super().__init__(student, teacher, classes)
-        self.seed = torch.initial_seed() % 2**31  # that of the run's initial weights
-
-    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        transform = faiss.RandomRotationMatrix(embeddings.shape[1], self.dim)
-        transform.init(self.seed)  # its `train` would take a seed of its own
+        transform = faiss.RandomRotationMatrix(teacher.embedding, student.embedding)
+        transform.init(torch.initial_seed() % 2**31)  # its `train` would take a seed of its own
         self.take(transform)
 
 
@@ -100,7 +97,8 @@ class Truncate(Linear):
     normalize = False
     trained = False
 
-    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
+    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
+        super().__init__(student, teacher, classes)
         self.matrix.fill_diagonal_(1.0)
 
 
@@ -138,7 +136,8 @@ class ProductQuantiser(PostHoc):
 
     def stored(self, embedding: Tensor) -> Tensor:
         parts = embedding.view(len(embedding), self.parts, -1).transpose(0, 1)  # [parts, n, numbers]
-        nearest = torch.cdist(parts, self.centroids).argmin(2)
+        d = torch.cdist(parts, self.centroids, compute_mode="donot_use_mm_for_euclid_dist")  # an offset would cancel
+        nearest = d.argmin(2)
         found = torch.stack([centroids[code] for centroids, code in zip(self.centroids, nearest, strict=True)], dim=1)
         return found.flatten(1)
 

@@ -94,7 +94,7 @@ class RAML(Projected):
 
     def forward(self, batch: Batch) -> Tensor:
         mine, theirs = self.directions(batch)
-        target = batch.once("cosines", lambda: theirs @ theirs.T)
+        target = batch.once("teacher's cosines", lambda: theirs @ theirs.T)
         distinct = ~torch.eye(len(mine), dtype=torch.bool, device=mine.device)
         first = (1 - (mine * theirs).sum(1)).square().mean()
         cross = (mine @ theirs.T - target)[distinct].square().mean()

@@ -114,7 +114,7 @@ class RKD(Method):
         if self.angle_weight and self.angle_triplets:
             loss = loss + self.angle_weight * sampled_angle_loss(student, teacher, self.angle_triplets)
         elif self.angle_weight:
-            target = batch.once("cosines", lambda: cosines(teacher)) if len(student) ** 3 <= ANGLES else None
+            target = batch.once("angles", lambda: cosines(teacher)) if len(student) ** 3 <= ANGLES else None
             loss = loss + self.angle_weight * angle_loss(student, teacher, target)
         return loss
 

@@ -15,11 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .. import methods
 from ..cards import Card
 from ..errors import UsageError, unknown
-from ..spec import Frozen, Scalar, Spec
+from ..spec import ENSEMBLE, Frozen, Scalar, Spec
 
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"
-ENSEMBLE = "ensemble"  # comes with generations, not by its name
 Settings = dict[str, Any]
 Variants = Callable[[methods.Entry], Sequence[Settings]]
 
@@ -151,14 +150,14 @@ def suits(preset: Preset, card: Card) -> bool:
 
 
 def select(words: Sequence[str], preset: Preset) -> list[str]:
-    """Methods by name or by group (all, relational, individual); `untrained` and the task losses of the preset stay with a group."""
+    """Methods by name or by group (all, relational, individual, posthoc); `untrained` and the preset's task losses stay with a group."""
     known = methods.catalogue()
     groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in ("individual", "relational", "posthoc")}
     groups["all"] = ("individual", "relational", "posthoc")
     result: list[str] = []
     for word in words:
         if word in groups:
-            result += [name for name in preset.methods if known[name].kind == "none"]
+            result += [name for name in preset.methods if methods.entry(name).kind == "none"]
             result += [name for name, found in known.items() if found.kind in groups[word] and name != ENSEMBLE]
         elif "+" in word or word in known:
             result.append(methods.entry(word).name)
@@ -219,13 +218,17 @@ def grid(
         stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation, views of own vectors.
         tuned: settings by method (`read_tuned`).
         variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.Search`).
-        generations: students have the teacher's size, and teach the next generation, this many in all, with an ensemble of them; 0: only
-            methods that are between networks of one size do, for one generation.
+        generations: students have the teacher's size and teach the next generation, this many in all, with an ensemble of them, and so have
+            the baselines beside them; 0: only methods that are between networks of one size do, for one generation.
     """
     found = layers(preset, card)
     by_target = _targets(assignments)
     # A teacher is one run for all students and seeds: seed 0 unless teacher.seed says otherwise.
     taught = {**found.teacher, **by_target.get("teacher", {}), **stream}
+    if methods.entry(taught["method"]).kind != "none":
+        raise UsageError(
+            f"teacher.method={taught['method']}: a teacher is trained by a task loss, and {taught['method']} is none"
+        )
     teacher = _spec(taught if methods.entry(taught["method"]).trained else _untrained(taught), {})
     trunk = {"trunk": _spec({**found.trunk, **stream}, {})} if found.trunk else {}
     specs = [teacher] if any(methods.entry(name).needs_teacher for name in chosen) else []
@@ -247,25 +250,26 @@ def grid(
             settings = {"dim": dim, "seed": seed, **form, **variant, "method": name}
             if settings.get("views") and "maps" in entry.needs:
                 raise UsageError(f"{name} reads feature maps, and features of a frozen trunk have none")
+            check_settings(settings, entry)
             if entry.kind == "posthoc":
-                specs.append(_posthoc(settings, teacher, entry))
+                specs += _posthoc(settings, teacher, entry)
+            elif generations or entry.same_size:
+                specs += _of_teachers_size(settings, teacher, entry, max(1, generations))
             elif not entry.trained:
                 specs.append(_spec(_untrained({**settings, **_seed(entry)}), trunk))
-            elif entry.needs_teacher and (entry.same_size or generations):
-                specs += _chain(settings, teacher, max(1, generations))
             else:
                 specs.append(_spec(settings, {**trunk, **({"teacher": teacher} if entry.needs_teacher else {})}))
+        if not any(spec.method == name for spec in specs):
+            raise UsageError(f"{name}: the teacher's embedding has {teacher.dim} numbers, fewer than {min(dims)}")
     return list({spec.id: spec for spec in specs}.values())
 
 
-def _posthoc(settings: Settings, teacher: Spec, entry: methods.Entry) -> Spec:
-    """A run without a student: it reads what the teacher reads, and only a random one has a seed."""
+def _posthoc(settings: Settings, teacher: Spec, entry: methods.Entry) -> list[Spec]:
+    """A run without a student: it reads what the teacher reads, and only a random one has a seed. None of more numbers than the teacher."""
     if settings["dim"] > teacher.dim:
-        raise UsageError(
-            f"{entry.name}: the teacher's embedding has {teacher.dim} numbers, fewer than {settings['dim']}"
-        )
+        return []
     own = {name: getattr(teacher, name) for name in ("backbone", "pretrained", "batchnorm", "precision")}
-    return _spec(_untrained({**settings, **own, **_seed(entry)}), {"teacher": teacher})
+    return [_spec(_untrained({**settings, **own, **_seed(entry)}), {"teacher": teacher})]
 
 
 def _seed(entry: methods.Entry) -> Settings:
@@ -273,21 +277,23 @@ def _seed(entry: methods.Entry) -> Settings:
     return {} if entry.draws else {"seed": 0}
 
 
-def _chain(settings: Settings, teacher: Spec, generations: int) -> list[Spec]:
-    """Networks of the teacher's size, each taught by the one before it, and of several their ensemble."""
+def _of_teachers_size(settings: Settings, teacher: Spec, entry: methods.Entry, generations: int) -> list[Spec]:
+    """Networks of the teacher's size, each taught by the one before it, and of several their ensemble; without a teacher, one."""
     if settings.get("views"):
-        raise UsageError(f"{settings['method']}: heads on frozen features are not of the teacher's size")
-    own = {name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim")}
+        raise UsageError(f"{entry.name}: heads on frozen features are not of the teacher's size")
+    settings = {**settings, **{name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim", "hidden")}}
+    if not entry.trained:
+        return [_spec(_untrained({**settings, **_seed(entry)}), {})]
+    if not entry.needs_teacher:
+        return [_spec(settings, {})]
     specs: list[Spec] = []
     for _ in range(generations):
-        specs.append(_spec({**settings, **own}, {"teacher": specs[-1] if specs else teacher}))
+        specs.append(_spec(settings, {"teacher": specs[-1] if specs else teacher}))
     if generations > 1:
-        last, entry = specs[-1], methods.entry(ENSEMBLE)
-        whole = {**settings, "method": ENSEMBLE, "dim": generations * last.dim, "normalize": entry.normalize}
-        fields = {key: value for key, value in whole.items() if key in Spec.model_fields}
-        specs.append(
-            _spec(_untrained({**fields, "backbone": last.backbone, "pretrained": last.pretrained}), {"teacher": last})
-        )
+        last, made = specs[-1], methods.entry(ENSEMBLE)
+        fields = {key: value for key, value in settings.items() if key in Spec.model_fields}
+        whole = {**fields, "method": made.name, "dim": generations * last.dim, "normalize": made.normalize}
+        specs.append(_spec(_untrained(whole), {"teacher": last}))
     return specs
 
 
@@ -330,14 +336,19 @@ def _untrained(settings: Settings) -> Settings:
     return {key: value for key, value in settings.items() if key in kept} | {"steps": 0}
 
 
+def check_settings(settings: Settings, entry: methods.Entry) -> None:
+    """Raise a UsageError where a setting is neither a field of Spec nor a hyper-parameter of the method."""
+    for key in settings:
+        if key not in Spec.model_fields and key not in entry.defaults:
+            raise unknown(f"setting (for {entry.name})", key, [*entry.defaults, *Spec.model_fields])
+
+
 def _spec(settings: Settings, more: Settings) -> Spec:
     """A spec from flat settings: what is no field of Spec is a hyper-parameter of the method, and unknown otherwise."""
     entry = methods.entry(settings["method"])
+    check_settings(settings, entry)
     fields = {key: value for key, value in settings.items() if key in Spec.model_fields}
     rest = {key: value for key, value in settings.items() if key not in Spec.model_fields}
-    for key in rest:
-        if key not in entry.defaults:
-            raise unknown(f"setting (for {entry.name})", key, [*entry.defaults, *Spec.model_fields])
     if isinstance(fields.get("milestones"), str | float):  # from the command line: 0.5,0.75
         fields["milestones"] = str(fields["milestones"]).split(",")
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FEWEST = 3  # numbers of steps that make a curve
 # Okabe and Ito's colours, which people who see colours differently tell apart; a line's style says its family as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = {"baseline": ":", "individual": "--", "relational": "-"}
+STYLES: dict[str, Any] = {"baseline": ":", "individual": "--", "relational": "-", "mixed": (0, (5, 1, 1, 1))}
 REFERENCE_STYLES = {"teacher": "-", "features": "-.", "untrained": (0, (1, 3))}
 MARKERS = "osD^vPX"
 STYLE: dict[str, Any] = {
@@ -71,7 +71,7 @@ def steps_figure(compared: Comparison) -> str | None:
                     label=name[1],
                     color=COLOURS[number % len(COLOURS)],
                     linestyle=STYLES[name[0]],
-                    marker=MARKERS[number % len(MARKERS)],
+                    marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
                     markersize=4,
                     linewidth=1.4,
                     elinewidth=0.8,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..store import Record
-from ..zoo import VECTORS
+from ..zoo import TEACHER_VECTORS, VECTORS
 from .stats import Summary
 from .tables import (
     AGREEMENT,
@@ -116,7 +116,7 @@ def _of(compared: Comparison) -> str:
 
 
 def _references(compared: Comparison) -> str:
-    names = {"features": "frozen features", "posthoc": "controls without a student"}
+    names = {"features": "frozen features", "posthoc": "post-hoc controls"}
     found = [name for role, name in names.items() if any(row.role == role for row in compared.rows)]
     first = ["teacher", "untrained student", *found]
     return ", ".join(first[:-1]) + f" and {first[-1]}"
@@ -170,7 +170,7 @@ def _introduction(compared: Comparison, preset: str) -> list[str]:
     steps, batch, per_class, image = (
         _several(getattr(record.spec, name) for record in trained) for name in ("steps", "batch", "per_class", "image")
     )
-    vectors = VECTORS in {record.spec.backbone for record in records}
+    vectors = bool({VECTORS, TEACHER_VECTORS} & {record.spec.backbone for record in records})
     seen, at, source = (
         ("vectors", "", "--features FILE") if vectors else ("images", f", at {image} px", f"--dataset {dataset}")
     )
@@ -208,7 +208,7 @@ def _notes(compared: Comparison) -> list[str]:
     if compared.asymmetric:
         notes.append(
             "asym. R@1: the student's queries, mapped into the teacher's space, in the gallery as the teacher has indexed it. "
-            "A dash: the method aligns no coordinates."
+            "A dash: the method aligns no coordinates, or was run before this was measured."
         )
     if compared.left_out:
         named = ", ".join(name for _, name in compared.left_out)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..spec import Spec
 from ..store import Metrics, Record
 from .stats import Summary, paired, summarise
 
@@ -76,11 +75,12 @@ class Cell:
     dim: int
     records: tuple[Record, ...]
 
-    def by_seed(self, metric: str) -> dict[int, float]:
+    def by_seed(self, metric: str, asymmetric: bool = False) -> dict[int, float]:
         """Percent, by the main distance. Runs of one seed that differ in the teacher's are one sample: their mean."""
         seeds: dict[int, list[float]] = defaultdict(list)
         for record in self.records:
-            seeds[record.spec.seed].append(100 * record.metrics[metric])
+            metrics = record.asymmetric_metrics if asymmetric else record.metrics
+            seeds[record.spec.seed].append(100 * metrics[metric])
         return {seed: summarise(values).mean for seed, values in sorted(seeds.items())}
 
     def summary(self, metric: str) -> Summary | None:
@@ -92,12 +92,9 @@ class Cell:
     @property
     def asymmetric(self) -> Summary | None:
         """Recall@1 of the student's queries in the teacher's gallery; None where the method does not align coordinates."""
-        seeds: dict[int, list[float]] = defaultdict(list)
-        for record in self.records:
-            if not record.asymmetric_metrics:
-                return None
-            seeds[record.spec.seed].append(100 * record.asymmetric_metrics["recall@1"])
-        return summarise([summarise(values).mean for _, values in sorted(seeds.items())])
+        if not all(record.asymmetric_metrics for record in self.records):
+            return None
+        return summarise(list(self.by_seed("recall@1", asymmetric=True).values()))
 
     @property
     def seconds(self) -> float | None:
@@ -117,7 +114,8 @@ class Comparison:
 
     def __init__(self, records: Iterable[Record], kinds: Mapping[str, str], need_maps: Sequence[str] = ()) -> None:
         self.records = tuple(records)
-        on_features = all(record.spec.views for record in self.records if record.spec.teacher is not None)
+        taught = [record for record in self.records if record.spec.teacher is not None]
+        on_features = bool(taught) and all(record.spec.views for record in taught)
         self.left_out = [(kinds[name], name) for name in need_maps] if on_features else []
         self.kinds = kinds
         self.roles = _roles(self.records, kinds)
@@ -153,6 +151,7 @@ class Comparison:
             other
             for other in self.cells
             if other.row.method == BASELINE
+            and other.row.role == "baseline"
             and (other.row.backbone, other.dim, other.row.steps) == (cell.row.backbone, cell.dim, cell.row.steps)
             and other.records[0].data == cell.records[0].data
         ]
@@ -191,18 +190,11 @@ def _roles(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str
     return {record.id: role(record) for record in records}
 
 
-def name_of(spec: Spec) -> str:
-    """A method's name in the tables: generations are told apart, as in Table 2 of Park et al. 2019."""
-    if spec.method == "ensemble":
-        return f"ensemble of {len(spec.members)} {spec.members[0].method}"
-    return f"{spec.method}@Gen{spec.generation}" if spec.generation else spec.method
-
-
 def _cells(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
     named: dict[Row, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         spec = record.spec
-        row = Row(roles[record.id], name_of(spec), spec.backbone, spec.normalize, spec.steps, "")
+        row = Row(roles[record.id], spec.name, spec.backbone, spec.normalize, spec.steps, "")
         named[row][spec.dim].append(record)
     cells: dict[tuple[Row, int], list[Record]] = defaultdict(list)
     for row, by_dim in named.items():
@@ -254,7 +246,7 @@ def frame(compared: Comparison) -> pd.DataFrame:
 
     def order(record: Record) -> tuple[Any, ...]:
         spec = record.spec
-        row = Row(roles[record.id], name_of(spec), spec.backbone, spec.normalize, spec.steps, "")
+        row = Row(roles[record.id], spec.name, spec.backbone, spec.normalize, spec.steps, "")
         return *row.order, spec.dim, spec.seed, record.id
 
     def asymmetric(record: Record) -> float | None:
