@@ -15,13 +15,13 @@ from benchmark.methods.rkd import angle_loss
 
 
 def test_loss(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "PLAIN", (64,))
-    monkeypatch.setattr(loss, "OURS", (64, 96))
+    monkeypatch.setattr(loss, "PLAIN", (160,))
+    monkeypatch.setattr(loss, "OURS", (160, 96))
     first, second = json.loads(cli("bench", "loss", "--json").out)
-    assert first["batch"] == 64 and second["batch"] == 96 and "plain [s]" not in second
+    assert first["batch"] == 160 and second["batch"] == 96 and "plain [s]" not in second
     assert first["times faster"] == pytest.approx(first["plain [s]"] / first["ours [s]"])
-    # The published form holds the teacher's n x n x 512 differences and their directions; ours n x n numbers.
-    assert first["plain [MB]"] > 2 * 64 * 64 * 512 * 4 / 1e6 > first["ours [MB]"]
+    # The published form holds the teacher's n x n x 512 differences and their directions; ours n x n numbers, and blocks of angles.
+    assert first["plain [MB]"] > 2 * 160 * 160 * 512 * 4 / 1e6 > first["ours [MB]"]
 
 
 def test_both_forms_are_one_loss() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import multiprocessing.connection
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
+
+from ..errors import UsageError
 
 Prepare = Callable[..., Callable[[], object]]
 REPEATS = 5
@@ -20,14 +23,15 @@ class Cost(NamedTuple):
     peak: int  # bytes above what the process held before the first call
 
 
-def cost(prepare: Prepare, *args: object) -> Cost:
+def cost(prepare: Prepare, args: tuple[object, ...], small: tuple[object, ...]) -> Cost:
     """Of the function that `prepare(*args)` returns, in a new process with one torch thread a core.
 
-    The first call is measured for memory and not for time.
+    The first call is measured for memory and not for time. What `prepare(*small)` returns is called before it: whatever is loaded
+    by a first use is no cost of the function.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, prepare, args))
+    process = context.Process(target=_measure, args=(sender, prepare, args, small))
     process.start()
     sender.close()
     try:
@@ -39,7 +43,13 @@ def cost(prepare: Prepare, *args: object) -> Cost:
         process.join()
 
 
-def _measure(sender: multiprocessing.connection.Connection, prepare: Prepare, args: tuple[object, ...]) -> None:
+def _measure(
+    sender: multiprocessing.connection.Connection,
+    prepare: Prepare,
+    args: tuple[object, ...],
+    small: tuple[object, ...],
+) -> None:
+    prepare(*small)()
     function = prepare(*args)
     before = _peak()
     function()
@@ -54,5 +64,9 @@ def _measure(sender: multiprocessing.connection.Connection, prepare: Prepare, ar
 
 
 def _peak() -> int:
-    """Most bytes that this process has held in memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Most bytes that this process has held in memory. Not `getrusage`, which counts what its parent held before it."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        raise UsageError("peak memory is read from /proc, which this system has not")
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024

@@ -5,16 +5,16 @@ Park, Kim, Lu, Cho: Relational Knowledge Distillation, CVPR 2019, arXiv 1904.050
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from .base import Batch, Method, Widths, distances, teacher_of
 
-ANGLES = 2**24  # cosines held at once: 64 MB, and about six times that with what is computed from them
+SHARED = 2**24  # cosines of a teacher that are kept for all students of a step: 64 MB
+BLOCK = 2**20  # cosines that are computed at once: 4 MB, and about six times that with what is computed from them
 
 
 def scaled(d: Tensor) -> Tensor:
@@ -36,12 +36,16 @@ def inverse(d: Tensor) -> Tensor:
     return apart / d.masked_fill(~apart, 1.0)
 
 
-def cosines(d: Tensor, anchors: slice = slice(None)) -> Tensor:
-    """Cosines [anchors, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 8); 0 where i or k is j.
+def cosines(d: Tensor) -> Tensor:
+    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 8); 0 where i or k is j.
 
     By the law of cosines, from distances [n, n] alone, so that the cost does not grow with the dimension.
     """
-    squared, near = d.square(), inverse(d)[anchors]
+    return _cosines(d.square(), inverse(d), slice(None))
+
+
+def _cosines(squared: Tensor, inverse: Tensor, anchors: slice) -> Tensor:
+    near = inverse[anchors]
     opposite = squared[anchors, :, None] + squared[anchors, None, :] - squared
     return opposite * (near[:, :, None] * (0.5 * near)[:, None, :])
 
@@ -49,23 +53,39 @@ def cosines(d: Tensor, anchors: slice = slice(None)) -> Tensor:
 def angle_loss(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
     """Equation 9: Huber loss with delta 1 between cosines, from the networks' distances [n, n].
 
-    The mean is over all n³ entries, degenerate ones included, as in the authors' code. Beyond ANGLES of them, anchors are taken in
-    blocks that the backward pass computes again: memory is bounded, value and gradient are the same.
+    The mean is over all n³ entries, degenerate ones included, as in the authors' code.
 
     Args:
         target: the teacher's cosines, where they are at hand.
     """
-    n = len(student)
-    if n**3 <= ANGLES:
-        return F.smooth_l1_loss(cosines(student), cosines(teacher) if target is None else target)
+    theirs = (teacher.square(), inverse(teacher)) if target is None else (target,)
+    return _AngleLoss.apply(student.square(), inverse(student), *theirs)
 
-    def part(student: Tensor, teacher: Tensor, start: int) -> Tensor:
-        anchors = slice(start, start + block)
-        return F.smooth_l1_loss(cosines(student, anchors), cosines(teacher, anchors), reduction="sum")
 
-    block = max(1, ANGLES // n**2)
-    parts = [checkpoint(part, student, teacher, start, use_reentrant=False) for start in range(0, n, block)]
-    return torch.stack(parts).sum() / n**3
+class _AngleLoss(torch.autograd.Function):
+    """The loss and its gradient together, a block of anchors at a time: neither n³ cosines nor anything else of that size is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, squared: Tensor, inverse: Tensor, *teacher: Tensor) -> Tensor:
+        n = len(squared)
+        mine = squared.detach().requires_grad_(), inverse.detach().requires_grad_()
+        loss, gradients = squared.new_zeros(()), [torch.zeros_like(squared), torch.zeros_like(inverse)]
+        block = max(1, BLOCK // n**2)
+        for start in range(0, n, block):
+            anchors = slice(start, start + block)
+            target = teacher[0][anchors] if len(teacher) == 1 else _cosines(teacher[0], teacher[1], anchors)
+            with torch.enable_grad():
+                part = F.smooth_l1_loss(_cosines(*mine, anchors), target, reduction="sum") / n**3
+            for total, gradient in zip(gradients, torch.autograd.grad(part, mine), strict=True):
+                total += gradient
+            loss += part.detach()
+        ctx.save_for_backward(*gradients)
+        ctx.others = len(teacher)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
+        return *(outer * gradient for gradient in ctx.saved_tensors), *(None,) * ctx.others
 
 
 def sampled_angle_loss(student: Tensor, teacher: Tensor, triplets: int) -> Tensor:
@@ -114,7 +134,7 @@ class RKD(Method):
         if self.angle_weight and self.angle_triplets:
             loss = loss + self.angle_weight * sampled_angle_loss(student, teacher, self.angle_triplets)
         elif self.angle_weight:
-            target = batch.once("angles", lambda: cosines(teacher)) if len(student) ** 3 <= ANGLES else None
+            target = batch.once("angles", lambda: cosines(teacher)) if len(student) ** 3 <= SHARED else None
             loss = loss + self.angle_weight * angle_loss(student, teacher, target)
         return loss
 
