@@ -234,7 +234,11 @@ def _check_variants(
     variants: presets.Variants, assigned: Iterable[str], chosen: Sequence[str], check: Callable[[Iterable[str]], None]
 ) -> None:
     """What is tried may be set, and is not set by another option as well."""
-    tried = {name: {key: None for variant in variants(entry(name)) for key in variant} for name in chosen}
+    tried = {
+        name: {key: None for variant in variants(entry(name)) for key in variant}
+        for name in chosen
+        if entry(name).trained
+    }
     for name, keys in tried.items():
         check(f"{name}.{key}" for key in keys)
     for key in assigned:

@@ -15,7 +15,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"experiments", "tools"},
-    {"driver"},
+    {"driver", "console"},
     {"bench", "apply", "extract", "plan", "progress", "estimate", "tuning", "executors", "report", "listing"},
     {"presets"},
     {"run"},
@@ -24,7 +24,7 @@ LAYERS = [
     {"data", "backbones", "machine", "methods"},
     {"store", "cards", "zoo"},
     {"spec"},
-    {"errors", "console"},
+    {"errors"},
 ]
 HEIGHT = {name: len(LAYERS) - row for row, names in enumerate(LAYERS) for name in names}
 

@@ -23,6 +23,7 @@ def spec(method: str, **changes: object) -> Spec:
     return tiny_spec(method, **{**settings, "backbone": "conv4-8", "lr": 1e-2, "steps": 150, **changes})
 
 
+@pytest.mark.timeout(1200)  # on a busy machine
 def test_every_method_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads on the features of a random trunk, which take milliseconds a step; whole networks where a method reads feature maps."""
     monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path / "cache"))

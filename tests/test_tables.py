@@ -276,7 +276,7 @@ def test_a_method_that_does_not_apply_is_a_row_of_dashes_with_a_reason():
     text = markdown(Comparison(heads, KINDS, ["attention"]), "q")
     (row,) = [line for line in text.splitlines() if line.startswith("| individual (IKD)")]
     assert re.fullmatch(r"\| individual \(IKD\) +\| attention +(\| +– +|\| – +)+\|", row), row
-    assert "Not applicable: attention. It reads feature maps" in text
+    assert "Not applicable: attention. Feature maps are needed" in text
     images = markdown(Comparison([teacher(), student("rkd-d", 0.6)], KINDS, ["attention"]), "q")
     assert "attention" not in images
 
