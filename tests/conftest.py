@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+# A test worker a core: with more threads than that they wait for each other at the end of every operation. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmark import cards
 from benchmark.cli import run_command
