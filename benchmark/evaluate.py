@@ -26,7 +26,7 @@ _CELLS = 2**22  # queries x neighbours held at once: about 100 MB with all that 
 _UNIT = 1e-6  # how far float32 rounding takes a normalised row from length 1: a few times 2^-23
 
 
-def neighbours(query: Floats, gallery: Floats | None, k: int, metric: Metric) -> Ints:
+def neighbours(query: Floats, gallery: Floats | None, k: int, metric: Metric, *, same: bool = False) -> Ints:
     """Indices into the gallery of each query's k nearest rows, nearest first.
 
     Ties go to the lower index, as far as float32 sees a tie: copies of one row can get distances that differ in the
@@ -37,11 +37,12 @@ def neighbours(query: Floats, gallery: Floats | None, k: int, metric: Metric) ->
         gallery: [m, d]; None searches the queries among themselves, each without itself (by index, so a copy is found).
         k: neighbours wanted.
         metric: Euclidean distance, or the angle.
+        same: the gallery's row i is query i in another form, and left out for it.
 
     Returns:
         [n, min(k, m)]; among themselves [n, min(k, n - 1)].
     """
-    own = np.arange(len(query)) if gallery is None else None
+    own = np.arange(len(query)) if gallery is None or same else None
     return np.concatenate(list(_search(query, query if gallery is None else gallery, k, metric, own)))
 
 

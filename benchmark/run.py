@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ from .data.batches import check as check_batches
 from .data.vectors import VectorRows
 from .errors import BenchmarkError, DataError, UsageError
 from .evaluate import NEAREST, Floats, agreement, evaluate
+from .geometry import Space, geometry
 from .inputs import Inputs, open_inputs
 from .methods.posthoc import PostHoc
 from .spec import Spec, Stream, derive
-from .store import Evaluation, Point, Record, digest, write_atomically
+from .store import Evaluation, Geometry, Point, Record, digest, write_atomically
 from .train import Student, Watch, embed, fit, optimizer, seeded
 from .weights import serialized
 from .workspace import Workspace
@@ -59,15 +61,12 @@ def run(
         BenchmarkError: what concerns the whole group (its data, its teacher) is not usable.
     """
     stream, device = group[0].stream, workspace.device
-    dataset = workspace.of(stream)
-    inputs = open_inputs(dataset, group, workspace)
-    teachers = {member.id: inputs.frozen(member) for member in dict.fromkeys(m for spec in group for m in spec.members)}
+    search = Search.open(group, workspace)
+    inputs, dataset, teachers = search.inputs, search.dataset, search.teachers
     checkpoints = workspace.store.checkpoints
 
     students = [make_student(spec, teachers, inputs, dataset, device) for spec in group]
     prepare(students, teachers, inputs, dataset, checkpoints, device)
-
-    search = Search(inputs, dataset, workspace, teachers)
 
     failed: dict[str, Exception] = {}
     if stream.steps:
@@ -101,7 +100,7 @@ def _finish(student: Student, search: Search) -> Outcome:
     spec, store = student.spec, search.workspace.store
     started = time.perf_counter()
     try:
-        evaluation, asymmetric = search.both(student)
+        measured = search.measure(student)
     except BenchmarkError as error:
         return _failure(spec, error)
     weights = serialized(student.encoder)
@@ -109,8 +108,7 @@ def _finish(student: Student, search: Search) -> Outcome:
     return Record(
         id=spec.id,
         spec=spec,
-        evaluation=evaluation,
-        asymmetric=asymmetric,
+        **measured._asdict(),
         curve=tuple(Point(step=step, evaluation=Evaluation.model_validate(value)) for step, value in student.curve),
         loss=sum(student.tail) / len(student.tail) if student.tail else None,
         parameters=sum(p.numel() for p in student.encoder.parameters()),
@@ -214,6 +212,14 @@ def prepare(
         student.method.prepare(shown[teacher.id], torch.from_numpy(dataset.train.labels).to(device))
 
 
+class Measured(NamedTuple):
+    """What a record says of retrieval, by its fields' names."""
+
+    evaluation: Evaluation
+    asymmetric: Evaluation | None
+    geometry: Geometry | None
+
+
 @dataclass
 class Search:
     """Retrieval among the data set's query (and gallery) images, by the networks of a group."""
@@ -222,33 +228,49 @@ class Search:
     dataset: DataSet
     workspace: Workspace
     teachers: Mapping[str, Network]
-    _galleries: dict[str, Floats] = field(default_factory=dict)  # by teacher
+    _spaces: dict[str, Space] = field(default_factory=dict)  # of teachers
+
+    @classmethod
+    def open(cls, group: Sequence[Spec], workspace: Workspace) -> Search:
+        """Of a group of one stream. Raises a BenchmarkError where its data or a teacher are not usable."""
+        dataset = workspace.of(group[0].stream)
+        inputs = open_inputs(dataset, group, workspace)
+        members = dict.fromkeys(member for spec in group for member in spec.members)
+        return cls(inputs, dataset, workspace, {member.id: inputs.frozen(member) for member in members})
 
     def __call__(self, student: Student) -> Evaluation:
         """Student against student."""
-        return self._symmetric(student, self._embed(student.spec, student.encoder, self.dataset.query))
+        return self._evaluate(self.space(student.spec, student.encoder))
 
-    def both(self, student: Student) -> tuple[Evaluation, Evaluation | None]:
-        """Student against student, and student's queries against the teacher's gallery; None where coordinates are not aligned."""
-        query = self._embed(student.spec, student.encoder, self.dataset.query)
-        teacher, found = student.spec.teacher, self._symmetric(student, query)
-        if teacher is None or not student.method.aligns or student.spec.evaluation == "validation":
-            return found, None
-        if teacher.id not in self._galleries:
-            self._galleries[teacher.id] = self._embed(teacher, self.teachers[teacher.id], self._searched)
-        student.method.eval()
-        with torch.no_grad():
-            mapped = student.method.to_teacher_space(torch.from_numpy(query).to(self.workspace.device))
-        assert mapped is not None
-        return found, self._evaluate(mapped.cpu().numpy(), self._galleries[teacher.id])
+    def measure(self, student: Student, *, mapped: bool = True) -> Measured:
+        """All that a record says of retrieval; `mapped`: the student's queries in the teacher's gallery too, where it maps into it."""
+        spec, space = student.spec, self.space(student.spec, student.encoder)
+        evaluation = self._evaluate(space)
+        if spec.evaluation == "validation":
+            return Measured(evaluation, None, None)
+        teacher = None
+        if spec.teacher is not None:
+            if spec.teacher.id not in self._spaces:
+                self._spaces[spec.teacher.id] = self.space(spec.teacher, self.teachers[spec.teacher.id])
+            teacher = self._spaces[spec.teacher.id]
+        asymmetric = None
+        if mapped and teacher is not None and student.method.aligns:
+            student.method.eval()
+            with torch.no_grad():
+                query = student.method.to_teacher_space(torch.from_numpy(space.query).to(self.workspace.device))
+            assert query is not None
+            asymmetric = self._evaluate(Space(query.cpu().numpy(), teacher.gallery, teacher.metric, teacher.same))
+        return Measured(evaluation, asymmetric, geometry(space, teacher))
 
-    def _symmetric(self, student: Student, query: Floats) -> Evaluation:
-        spec, network, gallery = student.spec, student.encoder, None
+    def space(self, spec: Spec, network: Network) -> Space:
+        """A network's embeddings of what is searched, and of what it is searched in."""
+        query = self._embed(spec, network, self.dataset.query)
+        same = self.dataset.gallery is None
         if isinstance(network, Compressed) and network.stores:
             gallery = self._embed(spec, network.as_gallery(), self._searched)
-        elif self.dataset.gallery is not None:
-            gallery = self._embed(spec, network, self.dataset.gallery)
-        return self._evaluate(query, gallery)
+        else:
+            gallery = query if same else self._embed(spec, network, self._searched)
+        return Space(query, gallery, "cosine" if spec.normalize else "l2", same)
 
     @property
     def _searched(self) -> Split:
@@ -257,12 +279,13 @@ class Search:
     def _embed(self, spec: Spec, network: Network, split: Split) -> Floats:
         return embed(spec, network, self.inputs.plain(spec, split), self.workspace.device)
 
-    def _evaluate(self, query: Floats, gallery: Floats | None) -> Evaluation:
+    def _evaluate(self, space: Space) -> Evaluation:
         data, at = self.dataset, self.dataset.card.recall_at
+        gallery = None if space.gallery is space.query else space.gallery
         if not data.labelled:
-            return agreement(query, self.workspace.targets(self.inputs.stream.evaluation), at, gallery)
+            return agreement(space.query, self.workspace.targets(self.inputs.stream.evaluation), at, gallery)
         labels = None if gallery is None else self._searched.labels
-        return evaluate(query, data.query.labels, gallery, labels, at, same=data.gallery is None)
+        return evaluate(space.query, data.query.labels, gallery, labels, at, same=space.same)
 
 
 def _milestones(stream: Stream, search: Search) -> dict[int, Callable[[Student], object]]:

@@ -38,6 +38,15 @@ class Point(Frozen):
     evaluation: Evaluation
 
 
+class Geometry(Frozen):
+    """How the embeddings of what is searched lie in their space, by the main distance."""
+
+    effective_dimension: float = Field(description="exp of the entropy of the singular values")
+    spectral_decay: float = Field(description="KL divergence from the singular values to uniform ones, in nats")
+    overlap: float | None = Field(description="share of the 10 nearest that are the teacher's; null without a teacher")
+    rank_correlation: float | None = Field(description="Spearman's, of distances to the teacher's")
+
+
 class Record(Frozen):
     """A finished run: what was asked, what came out, what it took, and what it ran on."""
 
@@ -47,6 +56,9 @@ class Record(Frozen):
     asymmetric: Evaluation | None = Field(
         None,
         description="the network's queries, mapped into the teacher's space, in the teacher's gallery; null where it has no map",
+    )
+    geometry: Geometry | None = Field(
+        None, description="null in validation runs, and in those from before it was measured"
     )
     curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")
     loss: float | None = Field(

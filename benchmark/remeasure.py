@@ -1,0 +1,55 @@
+"""Finished runs measured again from their weights: for what records of an earlier version lack, and for who doubts a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from safetensors.torch import load
+
+from .run import Failure, Outcome, Search, make_student
+from .spec import waves
+from .store import Evaluation, Record, digest
+from .workspace import Workspace
+
+TOLERANCE = (
+    1e-3  # of a metric: other machines round embeddings differently, and neighbours at equal distance change places
+)
+
+
+def remeasure(records: Iterable[Record], workspace: Workspace) -> Iterator[Outcome]:
+    """Each record with all that can be measured of its network without training; a Failure where its metrics are not found again.
+
+    What was measured first stays: only what is missing is added. Queries in the teacher's space need the method's own map, which
+    is not kept, so they are not measured again.
+    """
+    by_id = {record.id: record for record in records}
+    for wave in waves([record.spec for record in by_id.values()]):
+        for group in wave:
+            yield from _group([by_id[spec.id] for spec in group], workspace)
+
+
+def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]:
+    search = Search.open([record.spec for record in records], workspace)
+    for record in records:
+        spec = record.spec
+        path = workspace.store.weights(spec)
+        if not path.exists():
+            yield Failure(spec, f"{spec.label}: its weights are not on this machine ({path})")
+            continue
+        content = path.read_bytes()
+        if digest(content) != record.weights:
+            yield Failure(spec, f"{spec.label}: {path} is not the network of its record; delete one of the two")
+            continue
+        student = make_student(spec, search.teachers, search.inputs, search.dataset, workspace.device)
+        student.encoder.load_state_dict(load(content))
+        found = search.measure(student, mapped=False)
+        if (off := difference(found.evaluation, record.evaluation)) > TOLERANCE:
+            yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
+        else:
+            yield record.model_copy(update={"geometry": found.geometry})
+
+
+def difference(ours: Evaluation, theirs: Evaluation) -> float:
+    """The largest of any metric, as a fraction of 1."""
+    pairs = ((ours.l2, theirs.l2), (ours.cosine, theirs.cosine))
+    return max(abs(a[name] - b[name]) for a, b in pairs for name in a.keys() & b.keys())

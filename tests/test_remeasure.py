@@ -1,0 +1,59 @@
+"""Finished runs measured again from their weights, by the real command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Result
+
+METHODS = "untrained,triplet,rkd-d,regression,pca,pq"
+
+
+def words(data_dir: Path, results: Path) -> list[str]:
+    return f"--dataset tiny --preset smoke --device cpu --data {data_dir} --results {results}".split()
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_what_a_record_lacks_is_added_as_a_run_measures_it(
+    cli: Callable[..., Result], data_dir: Path, tmp_path: Path, views: int
+) -> None:
+    given = words(data_dir, tmp_path)
+    done = cli("run", *given, "--seeds", 0, "--methods", METHODS, "--set", f"views={views}", "--set", "teacher.views=0")
+    assert done.code == 0, done.err
+    runs = {path: path.read_text() for path in sorted(tmp_path.glob("*/*/runs/*.json"))}
+    assert all(json.loads(text)["geometry"] for text in runs.values())
+    for path, text in runs.items():
+        path.write_text(json.dumps(json.loads(text) | {"geometry": None}))
+    again = cli("measure", *given)
+    assert again.code == 0, again.out
+    assert {path: path.read_text() for path in runs} == runs
+
+
+def test_numbers_that_weights_do_not_give_are_errors_and_records_stay(
+    cli: Callable[..., Result], data_dir: Path, tmp_path: Path
+) -> None:
+    given = words(data_dir, tmp_path)
+    assert cli("run", *given, "--seeds", 0, "--methods", "untrained,rkd-d,rkd-a").code == 0
+    changed, lost, other = (
+        next(tmp_path.glob(f"*/*/runs/{name}-*.json")) for name in ("untrained", "rkd-d", "rkd-a")
+    )
+    record = json.loads(changed.read_text())
+    record["evaluation"]["cosine"]["recall@1"] += 0.01
+    changed.write_text(json.dumps(record))
+    weights = next(tmp_path.glob("*/*/checkpoints"))
+    (weights / f"{json.loads(lost.read_text())['id']}.safetensors").unlink()
+    (weights / f"{json.loads(other.read_text())['id']}.safetensors").write_bytes(b"something else")
+    before = {path: path.read_text() for path in (changed, lost, other)}
+    found = cli("measure", *given)
+    assert found.code == 1
+    assert "untrained" in found.out and "differs from its record by 0.0100" in found.out
+    assert "its weights are not on this machine" in found.out
+    assert "is not the network of its record" in found.out
+    assert {path: path.read_text() for path in before} == before
+
+
+def test_nothing_to_measure_is_a_usage_error(cli: Callable[..., Result], data_dir: Path, tmp_path: Path) -> None:
+    found = cli("measure", *words(data_dir, tmp_path))
+    assert found.code == 2
+    assert "runs/ holds no record" in found.err
