@@ -234,12 +234,15 @@ def _plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
     return table
 
 
-def _finish(folder: Path) -> None:
-    from .report import terminal_table, write_report
+def _finish(path: Path) -> None:
+    """Write the report, and say what it says."""
+    from .report import Folder, terminal_table, write
 
-    if not any((folder / "runs").glob("*.json")):
+    if not any((path / "runs").glob("*.json")):
         return
-    paths = write_report(folder)
+    folder = Folder.read(path)
+    written = write(folder)
     out.print(terminal_table(folder))
-    for path in paths:
-        out.print(f"wrote {path}", soft_wrap=True)
+    out.print(folder.document.answer, style="bold", markup=False)
+    for file in written:
+        out.print(f"wrote {file}", soft_wrap=True)

@@ -1,5 +1,6 @@
-"""From records alone to tables; imports no torch, so a laptop regenerates them in a second."""
+"""From records alone to tables, figures and a page; imports no torch, so a laptop regenerates them in seconds."""
 
-from .write import find, terminal_table, write_report
+from .cells import BASELINE
+from .write import Folder, find, terminal_table, write, write_report
 
-__all__ = ["find", "terminal_table", "write_report"]
+__all__ = ["BASELINE", "Folder", "find", "terminal_table", "write", "write_report"]

@@ -1,21 +1,49 @@
-"""Figures from records, as SVG: the same bytes from the same records."""
+"""Figures from records, as SVG: the same bytes from the same records and the same matplotlib."""
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .stats import summarise
-from .tables import OF_ANY_DIM, ROLES, Comparison
+from ..costs import Costs
+from ..store import Record
+from .cells import OF_ANY_DIM, ROLES, Cell, Comparison, Row
+from .costing import price
+from .stats import FEW_SEEDS, Summary, summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FEWEST = 3  # numbers of steps that make a curve
+MOST = 7  # lines that a reader can tell apart
 # Okabe and Ito's colours, which people who see colours differently tell apart; a line's style says its family as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES: dict[str, Any] = {"baseline": ":", "individual": "--", "relational": "-", "mixed": (0, (5, 1, 1, 1))}
+STYLES: dict[str, Any] = {
+    "baseline": ":",
+    "individual": "--",
+    "relational": "-",
+    "mixed": (0, (5, 1, 1, 1)),
+    "other": ":",
+}
+FAMILY_COLOURS = {
+    "baseline": "#000000",
+    "individual": "#D55E00",
+    "relational": "#0072B2",
+    "mixed": "#009E73",
+    "other": "#000000",
+}
+FAMILY_MARKERS = {
+    "baseline": "s",
+    "individual": "D",
+    "relational": "o",
+    "mixed": "P",
+    "posthoc": "X",
+    "teacher": "*",
+    "other": "v",
+}
 REFERENCE_STYLES = {"teacher": "-", "features": "-.", "untrained": (0, (1, 3))}
 MARKERS = "osD^vPX"
 STYLE: dict[str, Any] = {
@@ -30,6 +58,136 @@ STYLE: dict[str, Any] = {
 }
 
 
+def figures(compared: Comparison, tuned: Sequence[Record] = (), costs: Costs | None = None) -> dict[str, str]:
+    """Those for which there is something to draw, by name."""
+    found = {
+        "dimension": dimension_figure(compared),
+        "differences": differences_figure(compared),
+        "cost": cost_figure(compared, costs),
+        "steps": steps_figure(compared),
+        "curves": curves_figure(tuned),
+    }
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def dimension_figure(compared: Comparison) -> str | None:
+    """Recall@1 against dimension, the teacher as a line across; None for a single dimension.
+
+    As many methods of each kind as can be told apart, the best first; the table has all. Bars: 95 % interval; dots: seeds, of fewer
+    than six.
+    """
+    students = [cell for cell in compared.trained if cell.row.steps == _longest(compared)]
+    rows = [row for row in compared.rows if row.trained and sum(cell.row == row for cell in students) > 1]
+    chosen = _legible(rows, lambda row: [cell for cell in students if cell.row == row])
+    if not chosen:
+        return None
+    dims = sorted({cell.dim for cell in students if cell.row in chosen})
+    with _figure(5.8, 3.8) as (figure, done):
+        axes = figure.subplots()
+        for number, row in enumerate(chosen):
+            cells = [cell for cell in students if cell.row == row]
+            colour = COLOURS[number % len(COLOURS)]
+            # Side by side: bars of equal dimension would hide each other.
+            shift = 2 ** (0.028 * (number - (len(chosen) - 1) / 2))
+            summaries = [summarise(list(cell.recall.values())) for cell in cells]
+            axes.errorbar(
+                [cell.dim * shift for cell in cells],
+                [one.mean for one in summaries],
+                yerr=[one.half if one.half is not None and one.n >= FEW_SEEDS else 0.0 for one in summaries],
+                label=row.label,
+                color=colour,
+                linestyle=STYLES[row.role],
+                marker=MARKERS[number % len(MARKERS)],
+                markersize=4,
+                linewidth=1.4,
+                elinewidth=0.8,
+            )
+            for cell in cells:
+                _seeds(axes, [cell.dim * shift] * len(cell.recall), list(cell.recall.values()), colour)
+        for cell in compared.cells:
+            if cell.row.role in REFERENCE_STYLES and cell.row.role in OF_ANY_DIM:
+                _across(axes, cell, f"{ROLES[cell.row.role]}, d = {cell.dim}")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(dims, [str(dim) for dim in dims])
+        axes.minorticks_off()
+        axes.set_xlabel("embedding dimension d")
+        axes.set_ylabel("Recall@1 [%]")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    return done()
+
+
+def differences_figure(compared: Comparison) -> str | None:
+    """A forest plot: paired differences of Recall@1 to the baseline with their 95 % intervals, a panel a dimension."""
+    cells = [
+        cell
+        for cell in compared.trained
+        if compared.difference(cell) is not None and cell.row.steps == _longest(compared)
+    ]
+    if not cells:
+        return None
+    dims = sorted({cell.dim for cell in cells})
+    rows = sorted({cell.row for cell in cells}, key=lambda row: row.order)
+    with _figure(1.9 + 1.9 * len(dims), 0.9 + 0.2 * len(rows)) as (figure, done):
+        panels: Sequence[Axes] = figure.subplots(1, len(dims), sharey=True, squeeze=False)[0]
+        for axes, dim in zip(panels, dims, strict=True):
+            for height, row in enumerate(rows):
+                cell = compared.at(row, dim)
+                found = None if cell is None else compared.difference(cell)
+                if cell is None or found is None:
+                    continue
+                colour, other = FAMILY_COLOURS[row.role], compared.baseline_of(cell)
+                if found.summary.half is not None:
+                    axes.plot(
+                        [found.summary.mean - found.summary.half, found.summary.mean + found.summary.half],
+                        [height, height],
+                        color=colour,
+                        linewidth=1.2,
+                    )
+                axes.plot([found.summary.mean], [height], FAMILY_MARKERS[row.role], color=colour, markersize=4.5)
+                if other is not None:
+                    common = sorted(cell.recall.keys() & other.recall.keys())
+                    points = [cell.recall[seed] - other.recall[seed] for seed in common]
+                    _seeds(axes, points, [height] * len(points), colour)
+            axes.axvline(0, color="0.3", linewidth=0.8)
+            axes.set_title(f"d = {dim}", fontsize=9)
+        panels[0].set_yticks(range(len(rows)), [row.label for row in rows])
+        panels[0].set_ylim(len(rows) - 0.5, -0.5)
+        figure.supxlabel(f"Recall@1 − {compared.baseline} [points]", fontsize=9)
+        _family_legend(figure, rows)
+    return done()
+
+
+def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
+    """Recall@1 against the bytes of an embedding, and against the latency of an image where it was measured, with Pareto fronts."""
+    cells = [
+        cell
+        for cell in compared.cells
+        if cell.row.role == "teacher"
+        or cell.row.role == "posthoc"
+        or (cell.row.trained and cell.row.steps == _longest(compared))
+    ]
+    if len({cell.dim for cell in cells}) < 2:
+        return None
+    prices = {cell: price(cell, costs) for cell in cells}
+    measured = all(found.latency is not None for found in prices.values())
+    with _figure(8.2 if measured else 4.8, 3.6) as (figure, done):
+        panels: Sequence[Axes] = figure.subplots(1, 1 + measured, sharey=True, squeeze=False)[0]
+        _front(panels[0], {cell: float(prices[cell].embedding) for cell in cells})
+        panels[0].set_xscale("log", base=2)
+        sizes = sorted({prices[cell].embedding for cell in cells})
+        panels[0].set_xticks(sizes, [str(size) for size in sizes], rotation=30)
+        panels[0].minorticks_off()
+        panels[0].set_xlabel("bytes of an embedding")
+        panels[0].set_ylabel("Recall@1 [%]")
+        if measured:
+            _front(panels[1], {cell: 1e3 * (prices[cell].latency or 0.0) for cell in cells})
+            panels[1].set_xlabel("latency of one image [ms]")
+            panels[1].set_xlim(left=0)
+        _family_legend(figure, [cell.row for cell in cells])
+    return done()
+
+
 def steps_figure(compared: Comparison) -> str | None:
     """Recall@1 against the number of training steps, one panel a dimension; None where too few numbers were tried.
 
@@ -40,7 +198,7 @@ def steps_figure(compared: Comparison) -> str | None:
         row = cell.row
         if row.role in STYLES and row.steps:
             points = lines.setdefault(cell.dim, {}).setdefault((row.role, row.label), {})
-            points.setdefault(row.steps, []).extend(cell.by_seed("recall@1").values())
+            points.setdefault(row.steps, []).extend(cell.recall.values())
     lines = {
         dim: kept
         for dim, found in sorted(lines.items())
@@ -48,14 +206,7 @@ def steps_figure(compared: Comparison) -> str | None:
     }
     if not lines:
         return None
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's own settings are
-        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(1.6 + 4.2 * len(lines), 3.6), layout="constrained")
+    with _figure(1.6 + 4.2 * len(lines), 3.6) as (figure, done):
         panels: Sequence[Axes] = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
         names = sorted({name for found in lines.values() for name in found})
         for axes, (dim, found) in zip(panels, lines.items(), strict=True):
@@ -64,19 +215,10 @@ def steps_figure(compared: Comparison) -> str | None:
                     continue
                 steps = sorted(found[name])
                 summaries = [summarise(found[name][step]) for step in steps]
-                axes.errorbar(
-                    steps,
-                    [one.mean for one in summaries],
-                    yerr=[one.sd or 0.0 for one in summaries],
-                    label=name[1],
-                    color=COLOURS[number % len(COLOURS)],
-                    linestyle=STYLES[name[0]],
-                    marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
-                    markersize=4,
-                    linewidth=1.4,
-                    elinewidth=0.8,
-                )
-            _reference_lines(axes, compared, dim)
+                _line(axes, number, name, steps, summaries)
+            for cell in compared.cells:
+                if cell.row.role in REFERENCE_STYLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
+                    _across(axes, cell, ROLES[cell.row.role])
             ticks = sorted({step for points in found.values() for step in points})
             axes.set_xscale("log", base=2)
             axes.set_xticks(ticks, [f"{step:,}" for step in ticks], rotation=30)
@@ -86,16 +228,153 @@ def steps_figure(compared: Comparison) -> str | None:
         panels[0].set_ylabel("Recall@1 [%]")
         handles, labels = panels[-1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    return done()
+
+
+def curves_figure(tuned: Sequence[Record]) -> str | None:
+    """MAP@R on validation classes on the way, of each method's best validation run; None where no run was scored on the way.
+
+    At a rate not yet annealed: how a run goes, not what a shorter one would give. Test classes are seen once, after the last step.
+    """
+    best: dict[str, Record] = {}
+    for record in sorted(tuned, key=lambda record: record.id):
+        held = best.get(record.spec.method)
+        if record.curve and (held is None or record.metrics["map@r"] > held.metrics["map@r"]):
+            best[record.spec.method] = record
+    taught = {record.spec.teacher.id for record in tuned if record.spec.teacher is not None}
+    best = {name: record for name, record in best.items() if record.id not in taught}
+    chosen = sorted(best, key=lambda name: -best[name].metrics["map@r"])[:MOST]
+    if not chosen:
+        return None
+    with _figure(5.8, 3.6) as (figure, done):
+        axes = figure.subplots()
+        for number, name in enumerate(chosen):
+            record = best[name]
+            points = {
+                point.step: (point.evaluation.cosine if record.spec.normalize else point.evaluation.l2)["map@r"]
+                for point in record.curve
+            } | {record.spec.steps: record.metrics["map@r"]}
+            axes.plot(
+                sorted(points),
+                [100 * points[step] for step in sorted(points)],
+                label=f"{name}-{record.spec.dim}",
+                color=COLOURS[number],
+                marker=MARKERS[number],
+                markersize=4,
+                linewidth=1.4,
+            )
+        axes.set_xlabel("training steps")
+        axes.set_ylabel("MAP@R on validation classes [%]")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    return done()
+
+
+@contextlib.contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], str]]]:
+    """A figure of the suite's style, and the function that gives its SVG once it is drawn."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user's own settings are
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, height), layout="constrained")
+        drawn: list[str] = []
+        yield figure, lambda: drawn[0]
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+        drawn.append("\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n")
 
 
-def _reference_lines(axes: Axes, compared: Comparison, dim: int) -> None:
-    """What is not trained here, as lines across: the teacher, the frozen features, the student at step 0."""
-    for cell in compared.cells:
-        if cell.row.role in REFERENCE_STYLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
-            found = cell.summary("recall@1")
-            if found is not None:
-                style = REFERENCE_STYLES[cell.row.role]
-                axes.axhline(found.mean, color="0.45", linewidth=1, linestyle=style, label=ROLES[cell.row.role])
+def _longest(compared: Comparison) -> int:
+    """The number of steps of the main comparison: the most usual one, of several the largest."""
+    steps = [cell.row.steps for cell in compared.trained]
+    return max(steps, key=lambda one: (steps.count(one), one), default=0)
+
+
+def _legible(rows: Sequence[Row], cells_of: Callable[[Row], Sequence[Cell]]) -> list[Row]:
+    """As many rows as can be told apart: the best of each kind in turn, by mean Recall@1; in the order of the table."""
+
+    def score(row: Row) -> float:
+        return -summarise([value for cell in cells_of(row) for value in cell.recall.values()]).mean
+
+    by_role = {role: sorted((row for row in rows if row.role == role), key=score) for role in STYLES}
+    chosen: list[Row] = []
+    while len(chosen) < MOST and any(by_role.values()):
+        for role in STYLES:
+            if by_role[role] and len(chosen) < MOST:
+                chosen.append(by_role[role].pop(0))
+    return sorted(chosen, key=lambda row: row.order)
+
+
+def _line(axes: Axes, number: int, name: tuple[str, str], x: Sequence[float], found: Sequence[Summary]) -> None:
+    axes.errorbar(
+        x,
+        [one.mean for one in found],
+        yerr=[one.sd or 0.0 for one in found],
+        label=name[1],
+        color=COLOURS[number % len(COLOURS)],
+        linestyle=STYLES[name[0]],
+        marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
+        markersize=4,
+        linewidth=1.4,
+        elinewidth=0.8,
+    )
+
+
+def _seeds(axes: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:
+    """The seeds themselves, where they are too few for their mean to stand for them."""
+    if len(y) < FEW_SEEDS and len(x) < FEW_SEEDS:
+        axes.plot(x, y, ".", color=colour, markersize=3, alpha=0.55, zorder=1)
+
+
+def _across(axes: Axes, cell: Cell, label: str) -> None:
+    """What is not trained here, as a line: the teacher, the frozen features, the student at step 0."""
+    mean = summarise(list(cell.recall.values())).mean
+    axes.axhline(mean, color="0.45", linewidth=1, linestyle=REFERENCE_STYLES[cell.row.role], label=label)
+
+
+def _front(axes: Axes, x: dict[Cell, float]) -> None:
+    """Cells as points, and as a step line those that nothing beats at their price."""
+    y = {cell: summarise(list(cell.recall.values())).mean for cell in x}
+    for cell in x:
+        role = cell.row.role
+        axes.plot(
+            [x[cell]],
+            [y[cell]],
+            FAMILY_MARKERS[role],
+            color=FAMILY_COLOURS.get(role, "0.35"),
+            markersize=9 if role == "teacher" else 4.5,
+            alpha=0.8,
+            markeredgewidth=0,
+        )
+    front: list[Cell] = []
+    for cell in sorted(x, key=lambda cell: (x[cell], -y[cell], cell.row.order)):
+        if not front or y[cell] > y[front[-1]]:
+            front.append(cell)
+    axes.step(
+        [x[cell] for cell in front], [y[cell] for cell in front], where="post", color="0.3", linewidth=0.9, zorder=1
+    )
+    for cell in front:
+        axes.annotate(
+            cell.row.method if cell.row.role != "teacher" else "teacher",
+            (x[cell], y[cell]),
+            textcoords="offset points",
+            xytext=(5, -9),
+            fontsize=7,
+        )
+
+
+def _family_legend(figure: Figure, rows: Sequence[Row]) -> None:
+    from matplotlib.lines import Line2D
+
+    roles = [role for role in FAMILY_MARKERS if any(row.role == role for row in rows)]
+    handles = [
+        Line2D(
+            [], [], color=FAMILY_COLOURS.get(role, "0.35"), marker=FAMILY_MARKERS[role], linestyle="", label=ROLES[role]
+        )
+        for role in roles
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=8)

@@ -1,16 +1,22 @@
-"""From a folder of records to the files beside it."""
+"""From folders of records to the files beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..costs import read_costs
 from ..errors import UsageError
 from ..store import Record, Store, write_atomically
-from .figures import steps_figure
-from .markdown import compact_table, markdown
-from .tables import AGREEMENT, Comparison, comparison, csv, frame, tuning
+from .cells import AGREEMENT, BASELINE, Comparison
+from .document import Document, as_markdown, document
+from .figures import figures
+from .frames import comparison, csv, frame, tuning
+from .page import Part, page, part
+from .table import latex, rich
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,58 +34,100 @@ def find(results: Path) -> list[Path]:
     return sorted(folders)
 
 
-def write_report(folder: Path, kinds: Mapping[str, str] | None = None) -> list[Path]:
-    """Write the tables of one `results/<dataset>/<preset>` folder, from its records alone.
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """One `results/<dataset>/<preset>`, read once.
 
     Args:
-        folder: runs.csv, comparison.csv, comparison.md and figures/ come from its `runs/`, tuning.csv from its `tuning/`.
         kinds: of methods; by default as the catalogue has them.
-
-    Returns:
-        What was written.
+        baseline: what the others are held against.
 
     Raises:
-        UsageError: the folder holds no records.
+        UsageError: it holds no records.
         BenchmarkError: a record is damaged.
     """
-    runs, tuned = list(Store(folder)), list(Store(folder, "tuning"))
-    if not runs and not tuned:
-        raise UsageError(f"no results in {folder}: neither runs/ nor tuning/ holds a record")
-    assert len({record.spec.dataset for record in (*runs, *tuned)}) == 1, f"{folder} mixes data sets"
-    files: dict[str, str] = {}
-    if runs:
-        compared = _compared(runs, kinds)
-        files["runs.csv"] = csv(frame(compared))
-        files["comparison.csv"] = csv(comparison(compared))
-        files["comparison.md"] = markdown(compared, folder.resolve().name)
-        if (figure := steps_figure(compared)) is not None:
-            files["figures/steps.svg"] = figure
-    if tuned:
-        files["tuning.csv"] = csv(tuning(tuned))
-    for name, text in files.items():
-        write_atomically(folder / name, text)
-    return [folder / name for name in files]
+
+    path: Path
+    runs: Sequence[Record]
+    tuned: Sequence[Record]
+    kinds: Mapping[str, str] | None = None
+    baseline: str = BASELINE
+
+    @classmethod
+    def read(cls, path: Path, kinds: Mapping[str, str] | None = None, baseline: str = BASELINE) -> Folder:
+        runs, tuned = list(Store(path)), list(Store(path, "tuning"))
+        if not runs and not tuned:
+            raise UsageError(f"no results in {path}: neither runs/ nor tuning/ holds a record")
+        assert len({record.spec.dataset for record in (*runs, *tuned)}) == 1, f"{path} mixes data sets"
+        return cls(path, runs, tuned, kinds, baseline)
+
+    @cached_property
+    def compared(self) -> Comparison:
+        from ..methods import catalogue, entry
+
+        if self.kinds is not None:
+            return Comparison(self.runs, self.kinds, baseline=self.baseline)
+        known = catalogue()
+        need_maps = [found.name for found in known.values() if "maps" in found.needs]
+        named = {record.spec.method for record in self.runs} | {*known}
+        # A method may have left the catalogue since it was run.
+        kinds = {name: entry(name).kind for name in sorted(named) if all(one in known for one in name.split("+"))}
+        return Comparison(self.runs, kinds, need_maps, self.baseline)
+
+    @cached_property
+    def document(self) -> Document:
+        return document(self.compared, self.path.resolve().name, read_costs(self.path))
+
+    @cached_property
+    def figures(self) -> dict[str, str]:
+        return figures(self.compared, self.tuned, read_costs(self.path))
+
+    @cached_property
+    def part(self) -> Part:
+        return part(self.compared, self.document, self.figures)
+
+    def files(self) -> dict[str, str]:
+        """All that is generated, by the name in the folder."""
+        found: dict[str, str] = {}
+        if self.runs:
+            found["runs.csv"] = csv(frame(self.compared))
+            found["comparison.csv"] = csv(comparison(self.compared))
+            found["comparison.md"] = as_markdown(self.document)
+            found["comparison.tex"] = "\n".join(map(latex, self.document.tables))
+            found |= {f"figures/{name}.svg": figure for name, figure in self.figures.items()}
+            found["report.html"] = page(f"{self.document.dataset}, preset {self.document.preset}", [self.part])
+        if self.tuned:
+            found["tuning.csv"] = csv(tuning(self.tuned))
+        return found
 
 
-def terminal_table(folder: Path, kinds: Mapping[str, str] | None = None) -> Table:
-    """The Recall@1 table of a folder's runs, for the end of a run. Raises as `write_report`."""
-    records = list(Store(folder))
-    if not records:
-        raise UsageError(f"no results in {folder}: runs/ holds no record")
-    compared = _compared(records, kinds)
+def write_report(folder: Path, kinds: Mapping[str, str] | None = None, baseline: str = BASELINE) -> list[Path]:
+    """Write all that is generated from the records of one folder; what was written. Raises as `Folder`."""
+    return write(Folder.read(folder, kinds, baseline))
+
+
+def write(folder: Folder) -> list[Path]:
+    """Write all that is generated; a figure for which there is nothing left to draw goes."""
+    files = folder.files()
+    for name, content in files.items():
+        write_atomically(folder.path / name, content)
+    for stale in (folder.path / "figures").glob("*.svg"):
+        if f"figures/{stale.name}" not in files:
+            stale.unlink()
+    return [folder.path / name for name in files]
+
+
+def terminal_table(folder: Folder) -> Table:
+    """Recall@1 of a folder's runs, for the end of a run: without the columns in which all trained students agree."""
+    compared = folder.compared
+    table = folder.document.tables[0]
     of = f" ({AGREEMENT})" if compared.agreement else ""
-    title = f"Recall@1{of} in percent, mean ± sd over seeds: {records[0].spec.dataset}, {folder.resolve().name}"
-    return compact_table(compared, title)
+    title = f"Recall@1{of} in percent, mean ± sd over seeds: {folder.document.dataset}, {folder.document.preset}"
+    trained = [line for line in table.lines if line.row is not None and line.row.trained]
 
+    def keep(number: int) -> bool:
+        name = table.columns[number].name
+        several = len({line.values[number].text for line in trained}) > 1
+        return name != "distance" and (several or name not in ("network", "l2", "steps"))
 
-def _compared(records: Sequence[Record], kinds: Mapping[str, str] | None) -> Comparison:
-    from ..methods import catalogue, entry
-
-    if kinds is not None:
-        return Comparison(records, kinds)
-    known = catalogue()
-    need_maps = [found.name for found in known.values() if "maps" in found.needs]
-    named = {record.spec.method for record in records} | {*known}
-    # A method may have left the catalogue since it was run.
-    found = {name: entry(name).kind for name in sorted(named) if all(part in known for part in name.split("+"))}
-    return Comparison(records, found, need_maps)
+    return rich(table, title, keep)

@@ -1,0 +1,373 @@
+"""From records to the cells of a comparison: what is averaged, what is held against what, and what may not be averaged away."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ..store import Record
+from .stats import Summary, holm, p_value, paired, summarise
+
+# Groups of a table, in its order. "other": a method that the catalogue no longer has.
+ROLES = {
+    "teacher": "teacher",
+    "untrained": "untrained student",
+    "features": "frozen features",
+    "baseline": "baseline",
+    "individual": "individual (IKD)",
+    "relational": "relational (RKD)",
+    "mixed": "IKD + RKD",
+    "posthoc": "post hoc",
+    "other": "other",
+}
+REFERENCE_ROLES = (
+    "teacher",
+    "untrained",
+    "features",
+    "posthoc",
+)  # what students are held against; never the best of a column
+OF_ANY_DIM = ("teacher", "features")  # have a dimension of their own: shown beside the students of every one
+AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
+BASELINE = "triplet"
+DASH = "–"
+# Why a number is not quite like its neighbours; the marks can be told apart without colour.
+FLAGS = {
+    "†": "run with code that was not committed (+dirty)",
+    "‡": "other numbers of steps than most of its column",
+    "§": "other images than the rest",
+    "¶": "a teacher of other weights than its neighbours': it was trained more than once",
+}
+
+
+class Row(NamedTuple):
+    """What is averaged over seeds and spread over dimensions: a line of the table."""
+
+    role: str
+    method: str
+    backbone: str
+    l2: bool
+    steps: int
+    settings: str  # what else sets it apart from a row of the same name, such as "lr=0.001"; mostly empty
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        return list(ROLES).index(self.role), self.method, self.backbone, not self.l2, self.steps, self.settings
+
+    @property
+    def distance(self) -> str:
+        """The main one, as in `Record.metrics`."""
+        return "cosine" if self.l2 else "L2"
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} ({self.settings})" if self.settings else self.method
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a student that was trained, and so may be the best of its column."""
+        return self.role not in REFERENCE_ROLES
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A row at one dimension: runs that differ in nothing but seeds."""
+
+    row: Row
+    dim: int
+    records: tuple[Record, ...]
+
+    def by_seed(self, value: Callable[[Record], float]) -> dict[int, float]:
+        """A number of each run. Runs of one seed that differ in the teacher's are one sample: their mean."""
+        seeds: dict[int, list[float]] = defaultdict(list)
+        for record in self.records:
+            seeds[record.spec.seed].append(value(record))
+        return {seed: summarise(values).mean for seed, values in sorted(seeds.items())}
+
+    def over_seeds(self, value: Callable[[Record], float | None]) -> Summary | None:
+        """A number of its runs; None where a run did not measure it."""
+        found = {record.id: value(record) for record in self.records}
+        known = {id: number for id, number in found.items() if number is not None}
+        if len(known) < len(self.records):
+            return None
+        return summarise(list(self.by_seed(lambda record: known[record.id]).values()))
+
+    @cached_property
+    def recall(self) -> dict[int, float]:
+        """Recall@1 in percent, by seed."""
+        return self.by_seed(lambda record: 100 * record.metrics["recall@1"])
+
+    def summary(self, metric: str) -> Summary | None:
+        """Percent, by the main distance; None where a run did not measure it."""
+        return self.over_seeds(percent(metric))
+
+    @property
+    def asymmetric(self) -> Summary | None:
+        """Recall@1 of the student's queries in the teacher's gallery; None where the method does not align coordinates."""
+        return self.over_seeds(lambda record: scaled(record.asymmetric_metrics.get("recall@1")))
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training, a run."""
+        values = [record.seconds["train"] for record in self.records if "train" in record.seconds]
+        return summarise(values).mean if values else None
+
+
+def percent(metric: str) -> Callable[[Record], float | None]:
+    """Of a record, a metric by its main distance."""
+    return lambda record: scaled(record.metrics.get(metric))
+
+
+def scaled(fraction: float | None) -> float | None:
+    """As a percentage."""
+    return None if fraction is None else 100 * fraction
+
+
+class Difference(NamedTuple):
+    """Of a cell's Recall@1 to its baseline's, in points, paired by seed."""
+
+    summary: Summary
+    p: float | None  # of Student's paired test, corrected by Holm's method for all of the table; None of few seeds
+
+
+class Comparison:
+    """The cells of a folder's records, and which of them is whose baseline.
+
+    Args:
+        records: at least one.
+        kinds: the kind of each method, as in the catalogue.
+        need_maps: methods that read feature maps: rows of dashes where all students are heads on features, which have none.
+        baseline: the method that the others are held against.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[Record],
+        kinds: Mapping[str, str],
+        need_maps: Sequence[str] = (),
+        baseline: str = BASELINE,
+    ) -> None:
+        self.records = tuple(records)
+        taught = [record for record in self.records if record.spec.teacher is not None]
+        on_features = bool(taught) and all(record.spec.views for record in taught)
+        self.left_out = [(kinds[name], name) for name in need_maps] if on_features else []
+        self.kinds = kinds
+        self.baseline = baseline
+        self.roles = _roles(self.records, kinds)
+        self.cells = _cells(self.records, self.roles)
+        self.rows = sorted({cell.row for cell in self.cells}, key=lambda row: row.order)
+        self.dims = sorted({cell.dim for cell in self.cells})
+        self._at = {(cell.row, cell.dim): cell for cell in self.cells}
+
+    def at(self, row: Row, dim: int) -> Cell | None:
+        return self._at.get((row, dim))
+
+    @property
+    def trained(self) -> list[Cell]:
+        """The cells of students that were trained."""
+        return [cell for cell in self.cells if cell.row.trained]
+
+    @property
+    def agreement(self) -> bool:
+        """Whether a hit is a neighbour by the teacher, not an item of the query's class."""
+        return any(record.evaluation.relevance == "teacher" for record in self.records)
+
+    @property
+    def asymmetric(self) -> bool:
+        """Whether a student's queries were searched in the teacher's gallery as well."""
+        return any(record.asymmetric_metrics for record in self.records)
+
+    @cached_property
+    def recalls(self) -> list[str]:
+        """recall@1, recall@2, ...: every K that a run has."""
+        names = {name for record in self.records for name in record.metrics if name.startswith("recall@")}
+        return sorted(names, key=lambda name: int(name.removeprefix("recall@")))
+
+    def baseline_of(self, cell: Cell) -> Cell | None:
+        """The baseline's student of the same images, backbone, dimension and steps; of several, the one most alike."""
+        if cell.row.method == self.baseline or cell.row.role == "teacher":
+            return None
+        same = [
+            other
+            for other in self.cells
+            if other.row.method == self.baseline
+            and other.row.trained
+            and (other.row.backbone, other.dim, other.row.steps) == (cell.row.backbone, cell.dim, cell.row.steps)
+            and other.records[0].data == cell.records[0].data
+        ]
+        ours = settings(cell.records[0]).items()
+
+        def unlike(other: Cell) -> tuple[Any, ...]:
+            theirs = settings(other.records[0]).items()
+            return other.row.l2 != cell.row.l2, len(ours ^ theirs), other.row.order
+
+        return min(same, key=unlike, default=None)
+
+    def difference(self, cell: Cell) -> Difference | None:
+        """To the baseline; None where there is none."""
+        return self._differences.get((cell.row, cell.dim))
+
+    @cached_property
+    def _differences(self) -> dict[tuple[Row, int], Difference]:
+        found = {
+            (cell.row, cell.dim): summary
+            for cell in self.cells
+            if (other := self.baseline_of(cell)) is not None
+            and (summary := paired(cell.recall, other.recall)) is not None
+        }
+        p = {key: value for key, summary in found.items() if (value := p_value(summary)) is not None}
+        corrected = dict(zip(p, holm(list(p.values())), strict=True))
+        return {key: Difference(summary, corrected.get(key)) for key, summary in found.items()}
+
+    @cached_property
+    def best(self) -> dict[int, Cell]:
+        """By dimension, the trained student of the highest mean Recall@1."""
+        result: dict[int, Cell] = {}
+        for cell in self.trained:
+            held = result.get(cell.dim)
+            if held is None or summarise(list(cell.recall.values())).mean > summarise(list(held.recall.values())).mean:
+                result[cell.dim] = cell
+        return result
+
+    def near_best(self, cell: Cell) -> bool:
+        """Whether it is no best of its column, and its paired interval does not separate it from that."""
+        if not cell.row.trained or cell is self.best[cell.dim]:
+            return False
+        difference = paired(self.best[cell.dim].recall, cell.recall)
+        return difference is not None and difference.zero is True
+
+    @cached_property
+    def usual_data(self) -> str:
+        """The fingerprint of most runs."""
+        return _usual(record.data for record in self.records)
+
+    def flags(self, cell: Cell) -> str:
+        """Of `FLAGS`, those that hold for a cell."""
+        teacher = self._usual_teachers.get(cell.records[0].spec.teacher.id) if cell.records[0].spec.teacher else None
+        held = {
+            "†": any(is_dirty(record) for record in cell.records),
+            "‡": cell.row.trained and cell.row.steps in self._odd_steps.get(cell.dim, ()),
+            "§": any(record.data != self.usual_data for record in cell.records),
+            "¶": any(record.teacher not in (teacher, None) for record in cell.records),
+        }
+        return "".join(flag for flag, holds in held.items() if holds)
+
+    @cached_property
+    def _odd_steps(self) -> dict[int, set[int]]:
+        """By dimension, the numbers of steps that fewer than half as many rows have as the most usual number."""
+        counts: dict[int, Counter[int]] = defaultdict(Counter)
+        for cell in self.trained:
+            counts[cell.dim][cell.row.steps] += 1
+        return {
+            dim: {steps for steps, rows in found.items() if 2 * rows < max(found.values())}
+            for dim, found in counts.items()
+        }
+
+    @cached_property
+    def _usual_teachers(self) -> dict[str, str]:
+        """By a teacher's id, the digest of the weights that most of its students had."""
+        weights: dict[str, list[str]] = defaultdict(list)
+        for record in self.records:
+            if record.spec.teacher is not None and record.teacher:
+                weights[record.spec.teacher.id].append(record.teacher)
+        return {id: _usual(found) for id, found in weights.items()}
+
+    def why_missing(self, row: Row, dim: int) -> str:
+        """Why the table has a dash there."""
+        own = sorted({cell.dim for cell in self.cells if cell.row == row})
+        if row.role in OF_ANY_DIM:
+            return f"it has a dimension of its own, {own[0]}"
+        if any(record.spec.generation for cell in self.cells if cell.row == row for record in cell.records):
+            return f"it has the teacher's dimension, {own[0]}"
+        return f"not run at d = {dim}"
+
+
+def is_dirty(record: Record) -> bool:
+    return code(record).endswith("+dirty")
+
+
+def code(record: Record) -> str:
+    return record.environment.get("code", "unknown")
+
+
+def _usual(values: Iterable[str]) -> str:
+    """The most frequent; of several the first by alphabet."""
+    counts = Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value))
+
+
+def _roles(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str]:
+    """The role of each record by id. A teacher is a run without a teacher that another run names as its own."""
+    teachers = set()
+    for record in records:
+        teacher = record.spec.teacher
+        while teacher is not None:
+            teachers.add(teacher.id)
+            teacher = teacher.teacher
+
+    def role(record: Record) -> str:
+        spec = record.spec
+        if spec.teacher is None and record.id in teachers:
+            return "teacher"
+        if spec.method in ("untrained", "features"):
+            return spec.method
+        kind = kinds.get(spec.method, "other")
+        return "baseline" if kind == "none" else kind if kind in ROLES else "other"
+
+    return {record.id: role(record) for record in records}
+
+
+def _cells(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
+    named: dict[Row, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        spec = record.spec
+        row = Row(roles[record.id], spec.name, spec.backbone, spec.normalize, spec.steps, "")
+        named[row][spec.dim].append(record)
+    cells: dict[tuple[Row, int], list[Record]] = defaultdict(list)
+    for row, by_dim in named.items():
+        # Where a name at one dimension covers runs of two settings, these become two rows that say what they differ in.
+        apart = sorted(set().union(*(varied(list(map(settings, runs))) for runs in by_dim.values())))
+        for dim, runs in by_dim.items():
+            for record in runs:
+                found = settings(record) if apart else {}
+                text = ", ".join(f"{name.removeprefix('params.')}={found.get(name, DASH)}" for name in apart)
+                cells[row._replace(settings=text), dim].append(record)
+    ordered = sorted(cells.items(), key=lambda item: (item[0][0].order, item[0][1]))
+    return [
+        Cell(row, dim, tuple(sorted(runs, key=lambda run: (run.spec.seed, run.id)))) for (row, dim), runs in ordered
+    ]
+
+
+def settings(record: Record) -> dict[str, str]:
+    """All that may set runs apart but seeds, flat: lr, params.weight, teacher.steps, ..., the images' fingerprint."""
+    return {**_flat(record.spec.model_dump(mode="json")), "fingerprint": record.data}
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    result: dict[str, str] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            result |= _flat(value, f"{prefix}{name}.")
+        elif name != "seed":
+            result[prefix + name] = str(plain(value))
+    return result
+
+
+def varied(runs: Sequence[Mapping[str, str]]) -> set[str]:
+    """Of the runs' settings, the names that have more than one value, or are missing from some."""
+    names = {name for one in runs for name in one}
+    return {name for name in names if len({one.get(name) for one in runs}) > 1}
+
+
+def plain(value: Any) -> Any:
+    """A field as a table shows it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def fixed(value: float, digits: int) -> str:
+    """Always that many decimals, and no minus before a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"

@@ -1,0 +1,171 @@
+"""What a report says, before it is Markdown or a page: the answer, the facts, the tables and what must be known about them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..costs import Costs
+from ..store import Record
+from ..zoo import TEACHER_VECTORS, VECTORS
+from .cells import AGREEMENT, FLAGS, Comparison, code, is_dirty
+from .costing import cost_table
+from .families import Families
+from .paper import paper_table
+from .stats import FEW_SEEDS
+from .table import Table, markdown
+from .tables import detail_table, likeness_table, recall_table
+
+
+@dataclass(frozen=True)
+class Document:
+    """One data set and preset."""
+
+    dataset: str
+    preset: str
+    answer: str
+    facts: tuple[str, ...]  # in Markdown
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+
+
+def document(compared: Comparison, preset: str, costs: Costs | None = None) -> Document:
+    """Of a comparison, everything but its figures."""
+    families = Families(compared)
+    details = (detail_table(compared, families, dim) for dim in compared.dims)
+    extra = (likeness_table(compared), cost_table(compared, costs), paper_table(compared))
+    return Document(
+        dataset=compared.records[0].spec.dataset,
+        preset=preset,
+        answer=families.answer(),
+        facts=tuple(_facts(compared, preset)),
+        tables=(recall_table(compared, families), *(table for table in (*details, *extra) if table is not None)),
+        notes=tuple(_notes(compared, families, costs)),
+    )
+
+
+def as_markdown(made: Document) -> str:
+    """`comparison.md`."""
+    parts = [
+        f"# {made.dataset}, preset {made.preset}\n",
+        f"**{made.answer}**\n",
+        *(f"- {fact}" for fact in made.facts),
+        "",
+    ]
+    for table in made.tables:
+        parts += [f"## {table.title}\n", f"{table.caption}\n", markdown(table)]
+    parts += ["## Notes\n", *(f"- {note}" for note in made.notes), ""]
+    return "\n".join(parts)
+
+
+def _facts(compared: Comparison, preset: str) -> list[str]:
+    records = compared.records
+    students = [record for cell in compared.trained for record in cell.records] or list(records)
+    trained = [record for record in students if record.spec.steps] or students
+    dataset = records[0].spec.dataset
+    teachers = [cell for cell in compared.cells if cell.row.role == "teacher"]
+    steps, batch, per_class, image = (
+        several(getattr(record.spec, name) for record in trained) for name in ("steps", "batch", "per_class", "image")
+    )
+    vectors = bool({VECTORS, TEACHER_VECTORS} & {record.spec.backbone for record in records})
+    seen, at, source = (
+        ("vectors", "", "--features FILE") if vectors else ("images", f", at {image} px", f"--dataset {dataset}")
+    )
+    return [
+        f"{len(records)} runs; {several(record.evaluation.queries for record in records)} queries "
+        f"in a gallery of {several(record.evaluation.gallery for record in records)} {seen}; "
+        f"{several(record.evaluation.dropped for record in records)} queries without a partner left out",
+        *(
+            f"Teacher: {cell.row.label} {cell.row.backbone}-{cell.dim}, {cell.row.steps} steps, "
+            f"seed {several(record.spec.seed for record in cell.records)}"
+            for cell in teachers
+        ),
+        f"Students: {steps} steps of {batch} {seen}{'' if compared.agreement else f', {per_class} a class'}{at}; "
+        f"seed {several(record.spec.seed for record in students)}",
+        f"Code: {several(code(record) for record in records)}",
+        f"Runs: `python -m benchmark run {source} --preset {preset}`; "
+        "this file, from their records: `python -m benchmark report`",
+    ]
+
+
+def _notes(compared: Comparison, families: Families, costs: Costs | None) -> list[str]:
+    baseline = compared.baseline
+    notes = [
+        "± 95 %: half the width of the Student-t interval over seeds. "
+        f"R@1 − {baseline}: mean difference to the {baseline} student of the same network, dimension and steps, "
+        "in points, paired by seed. train: seconds a student. All students of a teacher share that one network: "
+        "intervals hold for it, not for teachers at large."
+    ]
+    if families.pools:
+        notes.append(
+            "Mean of n methods: each method of a family with the same weight, seed by seed; methods that lack a seed or a "
+            "dimension which most have, and generations of networks of one size, are left out. Its interval is over seeds: it says "
+            "nothing about methods that were not run."
+        )
+    if compared.agreement:
+        notes.append(
+            f"There are no labels: every number is of {AGREEMENT} by cosine, which are what a query is to find. "
+            "R@1: the share of queries whose first hit is one of them; R of MAP@R is 10."
+        )
+    if compared.asymmetric:
+        notes.append(
+            "asym. R@1: the student's queries, mapped into the teacher's space, in the gallery as the teacher has indexed it. "
+            "A dash: the method aligns no coordinates, or was run before this was measured."
+        )
+    if compared.left_out:
+        named = ", ".join(name for _, name in compared.left_out)
+        notes.append(
+            f"Not applicable: {named}. Feature maps are needed there, and features of a frozen trunk have none."
+        )
+    few = sorted({len(cell.recall) for cell in compared.trained if len(cell.recall) < FEW_SEEDS})
+    if few:
+        notes.append(
+            f"There are rows of {several(few)} seed{'s' * (few != [1])}: intervals of fewer than {FEW_SEEDS} are wide, and no "
+            "p-value is printed for them, since a t test of so few pairs rests on a distribution that nobody has seen."
+        )
+    tested = sum(found is not None and found.p is not None for found in map(compared.difference, compared.cells))
+    if tested:
+        notes.append(
+            f"p: Student's paired t test of the difference to {baseline}, corrected by Holm's method for all {tested} of this report."
+        )
+    if len({cell.row.steps for cell in compared.trained} - {0}) > 1:
+        notes.append("Students were trained for different numbers of steps: compare rows of equal steps only.")
+    flagged = {flag: [cell for cell in compared.cells if flag in compared.flags(cell)] for flag in FLAGS}
+    for flag, cells in flagged.items():
+        if cells:
+            notes.append(f"{flag} {FLAGS[flag]}: {_named(_guilty(flag, cells, compared), compared)}.")
+    if costs is not None:
+        notes.append(
+            f"Cost was measured on {costs.environment.get('device', 'unknown')}, "
+            f"{costs.environment.get('threads', '?')} threads, torch {costs.environment.get('torch', '?')}."
+        )
+    versions = Counter(map(code, compared.records))
+    if len(versions) > 1:
+        counts = ", ".join(
+            f"{version} ({count} run{'s' * (count != 1)})" for version, count in sorted(versions.items())
+        )
+        notes.append(f"Rows may mix several versions of the code: {counts}.")
+    return notes
+
+
+def _guilty(flag: str, cells: Sequence[Any], compared: Comparison) -> list[Record]:
+    """The records for which cells have a flag."""
+    records = [record for cell in cells for record in cell.records]
+    if flag == "†":
+        return [record for record in records if is_dirty(record)]
+    if flag == "§":
+        return [record for record in records if record.data != compared.usual_data]
+    return records
+
+
+def _named(records: Sequence[Record], compared: Comparison) -> str:
+    if len(records) == len(compared.records):
+        return f"all {len(records)} runs"
+    return ", ".join(sorted(f"`{record.spec.method}-{record.id}`" for record in records))
+
+
+def several(values: Iterable[Any]) -> str:
+    """Each value once, in order."""
+    return ", ".join(map(str, sorted(set(values))))

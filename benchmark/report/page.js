@@ -1,0 +1,58 @@
+"use strict";
+
+// Sort a table by a column: by the cells' numbers where they have one, else by their text; what has neither comes last.
+function sort(button) {
+  const head = button.closest("th");
+  const table = head.closest("table");
+  const ascending = head.getAttribute("aria-sort") !== "ascending";
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+  const body = table.tBodies[0];
+  const key = (row) => {
+    const cell = row.cells[head.cellIndex];
+    if (cell.dataset.missing !== undefined) return null;
+    if (cell.dataset.number !== undefined) return Number(cell.dataset.number);
+    const text = cell.textContent.trim();
+    return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
+  };
+  const rows = Array.from(body.rows, (row, place) => ({ row, place, key: key(row) }));
+  rows.sort((a, b) => {
+    if ((a.key === null) !== (b.key === null)) return a.key === null ? 1 : -1;
+    let order = 0;
+    if (typeof a.key === "number" && typeof b.key === "number") order = a.key - b.key;
+    else if (a.key !== null) order = String(a.key).localeCompare(String(b.key), "en", { numeric: true });
+    return (ascending ? order : -order) || a.place - b.place;
+  });
+  body.append(...rows.map((one) => one.row));
+}
+
+// Show the lines that fit all filters; a table or section of which nothing is left is hidden as a whole.
+function filter() {
+  const value = (id) => document.getElementById(id)?.value ?? "";
+  const [role, dim, set, words] = [value("role"), value("dim"), value("set"), value("words").trim().toLowerCase()];
+  let shown = 0;
+  for (const section of document.querySelectorAll("section[data-set]")) {
+    section.hidden = set !== "" && section.dataset.set !== set;
+  }
+  for (const row of document.querySelectorAll("tbody tr")) {
+    const fits =
+      (role === "" || row.dataset.role === "" || row.dataset.role === role) &&
+      (dim === "" || row.dataset.dim === undefined || row.dataset.dim === dim) &&
+      (words === "" || row.textContent.toLowerCase().includes(words));
+    row.hidden = !fits;
+    if (fits && !row.closest("section[data-set]")?.hidden) shown += 1;
+  }
+  for (const column of document.querySelectorAll("th[data-dim]")) {
+    const hide = dim !== "" && column.dataset.dim !== dim;
+    const table = column.closest("table");
+    for (const row of table.rows) row.cells[column.cellIndex].hidden = hide;
+  }
+  document.getElementById("count").value = `${shown} lines`;
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("thead button");
+  if (button) sort(button);
+});
+for (const input of document.querySelectorAll(".filters select, .filters input")) input.addEventListener("input", filter);
+filter();

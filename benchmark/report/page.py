@@ -1,0 +1,222 @@
+"""`report.html`: one file, no network; of one data set and preset, or of all of them together."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import NamedTuple
+
+from ..store import Record
+from .cells import DASH, FLAGS, ROLES, Comparison, Row, code, fixed, plain
+from .commands import command
+from .document import Document
+from .table import Column, Line, Table, Value, dash, text
+
+CAPTIONS = {
+    "dimension": "Recall@1 against the dimension of the embedding. Bars: 95 % interval over seeds; dots: seeds, of fewer than six. "
+    "The best methods of each kind; the table has all.",
+    "differences": "Paired differences of Recall@1 to the baseline. Lines: 95 % interval; dots: seeds, of fewer than six.",
+    "cost": "Recall@1 against cost. The line joins what nothing of the same cost or less beats (Pareto front).",
+    "steps": "Recall@1 against the number of training steps; each point is a run of that length with its own schedule.",
+    "curves": "MAP@R on validation classes on the way, of each method's best validation run: at a rate not yet annealed.",
+    "families": "Relational minus individual methods, each family as the mean of its methods. Lines: 95 % interval over seeds.",
+}
+
+
+class How(NamedTuple):
+    """How a line was made."""
+
+    command: str
+    facts: str = ""
+
+
+@dataclass(frozen=True)
+class HowLine:
+    """A line of a table with how it was made."""
+
+    line: Line
+    how: How | None
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return self.line.values
+
+    @property
+    def role(self) -> str:
+        return self.line.role
+
+    @property
+    def dim(self) -> int | None:
+        return self.line.dim
+
+
+class Shown(NamedTuple):
+    """A table as the page has it."""
+
+    key: str
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    lines: tuple[HowLine, ...]
+    how: bool
+
+
+class FigureShown(NamedTuple):
+    data: str  # base64
+    alt: str
+    caption: str
+
+
+class Part(NamedTuple):
+    """One data set and preset on the page."""
+
+    name: str
+    key: str
+    document: Document
+    tables: tuple[Shown, ...]
+    figures: tuple[FigureShown, ...]
+
+
+def part(compared: Comparison, document: Document, drawn: Mapping[str, str]) -> Part:
+    """What the page shows of a folder: its tables with the commands that reproduce them, all runs, its figures."""
+    name = f"{document.dataset}, {document.preset}"
+    tables = [_shown(table, compared, document.preset) for table in document.tables]
+    return Part(
+        name,
+        re.sub(r"[^a-z0-9]+", "-", name.lower()),
+        document,
+        (*tables, _runs(compared, document.preset)),
+        tuple(_figure(key, figure, name) for key, figure in drawn.items()),
+    )
+
+
+def page(title: str, parts: Sequence[Part]) -> str:
+    """The HTML of one part or more."""
+    import jinja2
+    from markupsafe import Markup, escape
+
+    def file(name: str) -> str:
+        return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+    def code_spans(markdown: str) -> Markup:
+        return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(markdown))))
+
+    def classes(column: Column, value: Value) -> str:
+        return " ".join(name for name, holds in (("number", column.numeric), ("best", value.best)) if holds)
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["code"] = code_spans
+    template = environment.from_string(file("page.html.jinja"))
+    lines = [line for one in parts for table in one.tables for line in table.lines]
+    roles = [(role, name) for role, name in (*ROLES.items(), ("families", "families as one"))]
+    return template.render(
+        title=title,
+        parts=parts,
+        css=Markup(file("page.css")),
+        js=Markup(file("page.js")),
+        roles=[(role, name) for role, name in roles if any(line.role == role for line in lines)],
+        dims=sorted({line.dim for line in lines if line.dim is not None}),
+        classes=classes,
+        dash=DASH,
+        flags=FLAGS,
+    )
+
+
+def _shown(table: Table, compared: Comparison, preset: str) -> Shown:
+    cells = {(cell.row, cell.dim): cell for cell in compared.cells}
+
+    def how(line: Line) -> How | None:
+        if line.row is None:
+            return None
+        records = [
+            record
+            for (row, dim), cell in cells.items()
+            if row == line.row and line.dim in (dim, None)
+            for record in cell.records
+        ]
+        specs = [record.spec for record in records]
+        return How(command(specs, preset, teacher=line.row.role == "teacher", apart=_apart(line.row)))
+
+    lines = tuple(HowLine(line, how(line)) for line in table.lines)
+    return Shown(table.key, table.title, table.caption, table.columns, lines, any(line.how for line in lines))
+
+
+def _apart(row: Row) -> dict[str, str]:
+    """What sets a row apart from others of its name, of what can be set: `"lr=0.1, weight=2"` as a dict."""
+    pairs = (pair.split("=", 1) for pair in row.settings.split(", ") if "=" in pair)
+    return {name: value for name, value in pairs if value != DASH and name not in ("fingerprint", "data", "dim")}
+
+
+def _runs(compared: Comparison, preset: str) -> Shown:
+    """A line a run, with all that its record says of how it came about."""
+    columns = (
+        "group",
+        "method",
+        "network",
+        "seed",
+        "steps",
+        "R@1",
+        "MAP@R",
+        "train, s",
+        "device",
+        "code",
+        "images",
+        "id",
+    )
+    names = ("group", "method", "network", "device", "code", "images", "id")
+
+    def order(record: Record) -> tuple[object, ...]:
+        spec = record.spec
+        return list(ROLES).index(compared.roles[record.id]), spec.name, spec.dim, spec.steps, spec.seed, record.id
+
+    def line(record: Record) -> HowLine:
+        spec, role = record.spec, compared.roles[record.id]
+        seconds = record.seconds.get("train")
+        values = (
+            text(ROLES[role]),
+            text(spec.name),
+            text(f"{spec.backbone}-{spec.dim}"),
+            Value(str(spec.seed)),
+            Value(str(spec.steps)),
+            _percent(record, "recall@1"),
+            _percent(record, "map@r"),
+            dash("nothing is trained") if seconds is None else Value(fixed(seconds, 1), number=seconds),
+            text(record.environment.get("device", "unknown")),
+            text(code(record)),
+            text(record.data),
+            text(record.id),
+        )
+        facts = {
+            "spec": {name: plain(value) for name, value in spec.model_dump(mode="json").items() if name != "teacher"},
+            "teacher": spec.teacher.id if spec.teacher else None,
+            "weights": record.weights,
+            "teacher's weights": record.teacher,
+            "seconds": record.seconds,
+            "environment": record.environment,
+        }
+        how = How(command([spec], preset, teacher=role == "teacher"), json.dumps(facts, indent=1, ensure_ascii=False))
+        return HowLine(Line(values, role=role, dim=spec.dim), how)
+
+    return Shown(
+        "runs",
+        "Every run",
+        "Metrics in percent, by the main distance. The spec, versions and device of a run, and the command that repeats it, are under how.",
+        tuple(Column(name, name not in names) for name in columns),
+        tuple(line(record) for record in sorted(compared.records, key=order)),
+        True,
+    )
+
+
+def _percent(record: Record, metric: str) -> Value:
+    value = record.metrics.get(metric)
+    return dash("not measured") if value is None else Value(fixed(100 * value, 2), number=value)
+
+
+def _figure(key: str, svg: str, name: str) -> FigureShown:
+    return FigureShown(base64.b64encode(svg.encode()).decode(), f"{name}: {CAPTIONS[key]}", CAPTIONS[key])

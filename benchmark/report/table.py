@@ -1,0 +1,171 @@
+"""A table as such, and what it looks like in Markdown, in LaTeX and in a terminal. The page has a template of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from .cells import DASH, Row, fixed
+from .families import signed
+from .stats import Summary
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+class Value(NamedTuple):
+    """An entry of a table."""
+
+    text: str
+    best: bool = False  # of its column
+    near: bool = False  # not separated from the best
+    flags: str = ""  # of cells.FLAGS
+    why: str = ""  # of a dash: its reason
+    number: float | None = None  # what it is sorted by, where that is not its text
+
+
+class Column(NamedTuple):
+    name: str
+    numeric: bool = True
+
+
+class Line(NamedTuple):
+    values: tuple[Value, ...]
+    role: str = ""  # of cells.ROLES, to filter by
+    dim: int | None = None  # the one that the line is about; None where it spans several
+    row: Row | None = None  # what it can be reproduced by
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and lines of one length, with a heading and what a reader must know to read it."""
+
+    key: str  # for links: letters and hyphens
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+
+
+def text(value: object) -> Value:
+    """Something that is not a measurement."""
+    return Value(str(value))
+
+
+def dash(why: str = "") -> Value:
+    return Value(DASH, why=why)
+
+
+def mean(summary: Summary | None, digits: int = 2, why: str = "") -> Value:
+    if summary is None:
+        return dash(why)
+    return Value(fixed(summary.mean, digits), number=summary.mean)
+
+
+def with_sd(summary: Summary | None, why: str = "") -> Value:
+    if summary is None:
+        return dash(why)
+    spread = "" if summary.sd is None else f" ± {fixed(summary.sd, 2)}"
+    return Value(fixed(summary.mean, 2) + spread, number=summary.mean)
+
+
+def difference(summary: Summary | None, why: str = "") -> Value:
+    """Signed, with the half-width of its interval."""
+    return dash(why) if summary is None else Value(signed(summary), number=summary.mean)
+
+
+def markdown(table: Table) -> str:
+    """A pipe table, aligned in the source as well. Bold: best; ≈: not separated from it."""
+
+    def shown(value: Value) -> str:
+        found = f"**{value.text}**" if value.best else value.text
+        return found + (" ≈" if value.near else "") + (f" {value.flags}" if value.flags else "")
+
+    head = [column.name for column in table.columns]
+    body = [[shown(value) for value in line.values] for line in table.lines]
+    widths = [max(3, *map(len, column)) for column in zip(head, *body, strict=True)]
+
+    def line(texts: Sequence[str]) -> str:
+        aligned = [
+            text.rjust(width) if column.numeric else text.ljust(width)
+            for text, width, column in zip(texts, widths, table.columns, strict=True)
+        ]
+        return f"| {' | '.join(aligned)} |"
+
+    rule = [
+        f"{'-' * (width - 1)}{':' if column.numeric else '-'}"
+        for width, column in zip(widths, table.columns, strict=True)
+    ]
+    return "\n".join([line(head), line(rule), *map(line, body)]) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "≈": r"$\approx$",
+    "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}", "×": r"$\times$", "µ": r"\textmu{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def escaped(plain: str) -> str:
+    """Text for LaTeX, of which it is to print every character."""
+    return "".join(_LATEX.get(letter, letter) for letter in plain)
+
+
+def latex(table: Table) -> str:
+    r"""A `table` with booktabs rules: \usepackage{booktabs}. Bold: best; ≈: not separated from it."""
+
+    def shown(value: Value) -> str:
+        found = rf"\textbf{{{escaped(value.text)}}}" if value.best else escaped(value.text)
+        return found + (r"\,$\approx$" if value.near else "") + (rf"\,{escaped(value.flags)}" if value.flags else "")
+
+    def line(texts: Sequence[str]) -> str:
+        return " & ".join(texts) + r" \\"
+
+    layout = "".join("r" if column.numeric else "l" for column in table.columns)
+    body = []
+    for before, one in zip([None, *table.lines], table.lines, strict=False):
+        if before is not None and before.role != one.role:
+            body.append(r"\addlinespace")
+        body.append(line([shown(value) for value in one.values]))
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escaped(table.caption)}}}",
+            rf"\label{{tab:{table.key}}}",
+            rf"\begin{{tabular}}{{{layout}}}",
+            r"\toprule",
+            line([escaped(column.name) for column in table.columns]),
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: True) -> RichTable:
+    """For a terminal, with those columns that `keep` says."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    result = RichTable(title=title)
+    columns = [number for number in range(len(table.columns)) if keep(number)]
+    for number in columns:
+        result.add_column(table.columns[number].name, justify="right" if table.columns[number].numeric else "left")
+    for line in table.lines:
+        values = [line.values[number] for number in columns]
+        result.add_row(
+            *(
+                Text(
+                    value.text + (" ≈" if value.near else "") + (f" {value.flags}" if value.flags else ""),
+                    style="bold" if value.best else "",
+                )
+                for value in values
+            )
+        )
+    return result
