@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ..spec import ENSEMBLE
 from ..store import Record
 from .stats import Summary, holm, p_value, paired, summarise
 
@@ -29,7 +30,7 @@ REFERENCE_ROLES = (
     "features",
     "posthoc",
 )  # what students are held against; never the best of a column
-OF_ANY_DIM = ("teacher", "features")  # have a dimension of their own: shown beside the students of every one
+OF_ANY_DIM = ("teacher", "features")
 AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 BASELINE = "triplet"
 DASH = "–"
@@ -93,6 +94,12 @@ class Cell:
         if len(known) < len(self.records):
             return None
         return summarise(list(self.by_seed(lambda record: known[record.id]).values()))
+
+    @property
+    def own_size(self) -> bool:
+        """Whether its dimension is no choice: a teacher, frozen features, generations of networks of the teacher's size."""
+        spec = self.records[0].spec
+        return self.row.role in OF_ANY_DIM or spec.generation > 0 or spec.method == ENSEMBLE
 
     @cached_property
     def recall(self) -> dict[int, float]:
@@ -158,7 +165,8 @@ class Comparison:
         self.roles = _roles(self.records, kinds)
         self.cells = _cells(self.records, self.roles)
         self.rows = sorted({cell.row for cell in self.cells}, key=lambda row: row.order)
-        self.dims = sorted({cell.dim for cell in self.cells})
+        # What has a dimension of its own is shown beside the students of every one, and is no column.
+        self.dims = sorted({cell.dim for cell in self.cells if not cell.own_size})
         self._at = {(cell.row, cell.dim): cell for cell in self.cells}
 
     def at(self, row: Row, dim: int) -> Cell | None:
@@ -168,6 +176,11 @@ class Comparison:
     def trained(self) -> list[Cell]:
         """The cells of students that were trained."""
         return [cell for cell in self.cells if cell.row.trained]
+
+    @cached_property
+    def candidates(self) -> list[Cell]:
+        """Those that may be the best of a column."""
+        return [cell for cell in self.trained if not cell.own_size]
 
     @property
     def agreement(self) -> bool:
@@ -223,9 +236,9 @@ class Comparison:
 
     @cached_property
     def best(self) -> dict[int, Cell]:
-        """By dimension, the trained student of the highest mean Recall@1."""
+        """By dimension, the trained student of the highest mean Recall@1; generations are no students."""
         result: dict[int, Cell] = {}
-        for cell in self.trained:
+        for cell in self.candidates:
             held = result.get(cell.dim)
             if held is None or summarise(list(cell.recall.values())).mean > summarise(list(held.recall.values())).mean:
                 result[cell.dim] = cell
@@ -233,7 +246,7 @@ class Comparison:
 
     def near_best(self, cell: Cell) -> bool:
         """Whether it is no best of its column, and its paired interval does not separate it from that."""
-        if not cell.row.trained or cell is self.best[cell.dim]:
+        if cell not in self.candidates or cell is self.best[cell.dim]:
             return False
         difference = paired(self.best[cell.dim].recall, cell.recall)
         return difference is not None and difference.zero is True
@@ -276,11 +289,9 @@ class Comparison:
 
     def why_missing(self, row: Row, dim: int) -> str:
         """Why the table has a dash there."""
-        own = sorted({cell.dim for cell in self.cells if cell.row == row})
-        if row.role in OF_ANY_DIM:
-            return f"it has a dimension of its own, {own[0]}"
-        if any(record.spec.generation for cell in self.cells if cell.row == row for record in cell.records):
-            return f"it has the teacher's dimension, {own[0]}"
+        cells = [cell for cell in self.cells if cell.row == row]
+        if all(cell.own_size for cell in cells):
+            return f"it has a dimension of its own, {cells[0].dim}"
         return f"not run at d = {dim}"
 
 

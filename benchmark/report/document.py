@@ -16,7 +16,7 @@ from .families import Families
 from .paper import paper_table
 from .stats import FEW_SEEDS
 from .table import Table, markdown
-from .tables import detail_table, likeness_table, recall_table
+from .tables import detail_table, generations_table, likeness_table, recall_table
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ def document(compared: Comparison, preset: str, costs: Costs | None = None) -> D
     """Of a comparison, everything but its figures."""
     families = Families(compared)
     details = (detail_table(compared, families, dim) for dim in compared.dims)
-    extra = (likeness_table(compared), cost_table(compared, costs), paper_table(compared))
+    extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
     return Document(
         dataset=compared.records[0].spec.dataset,
         preset=preset,
         answer=families.answer(),
         facts=tuple(_facts(compared, preset)),
-        tables=(recall_table(compared, families), *(table for table in (*details, *extra) if table is not None)),
+        tables=(recall_table(compared, families), *details, *(table for table in extra if table is not None)),
         notes=tuple(_notes(compared, families, costs)),
     )
 

@@ -76,8 +76,8 @@ def dimension_figure(compared: Comparison) -> str | None:
     As many methods of each kind as can be told apart, the best first; the table has all. Bars: 95 % interval; dots: seeds, of fewer
     than six.
     """
-    students = [cell for cell in compared.trained if cell.row.steps == _longest(compared)]
-    rows = [row for row in compared.rows if row.trained and sum(cell.row == row for cell in students) > 1]
+    students = [cell for cell in compared.candidates if cell.row.steps == _longest(compared)]
+    rows = [row for row in compared.rows if sum(cell.row == row for cell in students) > 1]
     chosen = _legible(rows, lambda row: [cell for cell in students if cell.row == row])
     if not chosen:
         return None
@@ -290,7 +290,7 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], 
 
 def _longest(compared: Comparison) -> int:
     """The number of steps of the main comparison: the most usual one, of several the largest."""
-    steps = [cell.row.steps for cell in compared.trained]
+    steps = [cell.row.steps for cell in compared.candidates]
     return max(steps, key=lambda one: (steps.count(one), one), default=0)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from ..store import Geometry, Record
 from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Comparison, Row, fixed, plain
 from .families import FAMILIES, Families, Pool
-from .stats import Summary, paired, summarise
+from .stats import Summary, paired
 from .table import Column, Line, Table, Value, dash, difference, mean, text, with_sd
 
-T = TypeVar("T")
-NAMES = ("group", "method", "network", "l2", "distance", "steps")
+COLUMNS = (
+    Column("group", False),
+    Column("method", False),
+    Column("network", False),
+    Column("l2", False),
+    Column("steps"),
+)
 
 
 def recall_table(compared: Comparison, families: Families) -> Table:
@@ -29,20 +33,22 @@ def recall_table(compared: Comparison, families: Families) -> Table:
     }
     lines = []
     for number, row in enumerate(compared.rows):
-        values = (by_dim[dim][number] for dim in compared.dims)
-        lines.append(Line((*_row_names(row, row.backbone), *values), role=row.role, row=row))
+        values = [by_dim[dim][number] for dim in compared.dims]
+        lines.append(Line((*_row_names(row, row.backbone), *values, _own(row, compared)), role=row.role, row=row))
     why = "needs feature maps, which features of frozen trunks are not"
-    dashes = [dash(why)] * (len(NAMES) - 2 + len(compared.dims))
+    dashes = [dash(why)] * (len(COLUMNS) - 1 + len(compared.dims))
     lines += [
         Line((text(ROLES[role]), text(method), *dashes), role=role) for role, method in compared.left_out
     ]  # after the rest of their group
     lines.sort(key=lambda line: list(ROLES).index(line.role))
     for pool in families.pools:
-        lines.append(Line((*_pool_names(pool), *(with_sd(pool.at(dim)) for dim in compared.dims)), role="families"))
+        lines.append(
+            Line((*_pool_names(pool), *(with_sd(pool.at(dim)) for dim in compared.dims), dash()), role="families")
+        )
     for individual, relational in families.pairs:
         off = (paired(relational.recall.get(dim, {}), individual.recall.get(dim, {})) for dim in compared.dims)
-        names = ("RKD − IKD", "of the two means, ± 95 %", individual.backbone, "", "", str(individual.steps))
-        lines.append(Line((*map(text, names), *map(difference, off)), role="families"))
+        names = ("RKD − IKD", "of the two means, ± 95 %", individual.backbone, "", str(individual.steps))
+        lines.append(Line((*map(text, names), *map(difference, off), dash()), role="families"))
     of = f" of {AGREEMENT}" if compared.agreement else ""
     return Table(
         "recall",
@@ -50,16 +56,44 @@ def recall_table(compared: Comparison, families: Families) -> Table:
         f"Percent{of}, mean ± standard deviation over seeds, by the main distance: cosine where embeddings are "
         f"l2-normalised, else raw L2. Bold: the best student of a column; ≈: its paired 95 % interval does not separate it from "
         f"that. {_references(compared)} are no candidates.",
-        (*(Column(name, False) for name in NAMES[:-1]), Column("steps"), *(Column(f"d = {d}") for d in compared.dims)),
+        (*COLUMNS, *(Column(f"d = {dim}") for dim in compared.dims), Column("own d")),
         tuple(lines),
     )
 
 
-def detail_table(compared: Comparison, families: Families, dim: int) -> Table | None:
-    """All metrics at one dimension, with teachers and frozen features of whatever dimension on top; None where nothing else is there."""
-    cells = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or cell.dim == dim]
-    if all(cell.row.role in OF_ANY_DIM for cell in cells):
+def detail_table(compared: Comparison, families: Families, dim: int) -> Table:
+    """All metrics at one dimension, with teachers and frozen features of whatever dimension on top."""
+    cells = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or (cell.dim == dim and not cell.own_size)]
+    pools = [pool for pool in families.pools if dim in pool.recall]
+    caption = f"Percent; {compared.baseline} is the baseline, and differences to it are in points, paired by seed."
+    return _details(f"d-{dim}", f"d = {dim}", caption, cells, compared, pools, dim)
+
+
+def generations_table(compared: Comparison) -> Table | None:
+    """Networks of the teacher's size that teach each other in turn, and their ensembles; None where there are none."""
+    generations = [cell for cell in compared.cells if cell.own_size and cell.row.role not in OF_ANY_DIM]
+    if not generations:
         return None
+    teachers = [cell for cell in compared.cells if cell.row.role == "teacher"]
+    return _details(
+        "generations",
+        "Generations",
+        "Percent. Networks of the teacher's size, the first taught by the teacher, each further one by the one before it; and the "
+        "ensemble of all of them, whose embeddings are joined and whose cost is all of theirs.",
+        [*teachers, *generations],
+        compared,
+    )
+
+
+def _details(
+    key: str,
+    title: str,
+    caption: str,
+    cells: Sequence[Cell],
+    compared: Comparison,
+    pools: Sequence[Pool] = (),
+    dim: int | None = None,
+) -> Table:
     none = f"no {compared.baseline} student of this network and these steps"
     differences = [compared.difference(cell) for cell in cells]
     p = [None if found is None else found.p for found in differences]
@@ -93,14 +127,9 @@ def detail_table(compared: Comparison, families: Families, dim: int) -> Table | 
         )
         for i, cell in enumerate(cells)
     ]
-    lines += [_pool_line(pool, dim, list(columns), compared) for pool in families.pools if dim in pool.recall]
-    return Table(
-        f"d-{dim}",
-        f"d = {dim}",
-        f"Percent; {compared.baseline} is the baseline, and differences to it are in points, paired by seed.",
-        (*(Column(name, False) for name in NAMES[:-1]), Column("steps"), *map(Column, columns)),
-        tuple(lines),
-    )
+    if dim is not None:
+        lines += [_pool_line(pool, dim, list(columns), compared) for pool in pools]
+    return Table(key, title, caption, (*COLUMNS, *map(Column, columns)), tuple(lines))
 
 
 def likeness_table(compared: Comparison) -> Table | None:
@@ -136,8 +165,7 @@ def likeness_table(compared: Comparison) -> Table | None:
         "teacher's. Effective dimension: exp of the entropy of the singular values of what is searched (Roy and Vetterli 2007). "
         "Spectral decay: their KL divergence from uniform ones, in nats; lower was found to go with generalisation (Roth et al. 2020).",
         (
-            *(Column(name, False) for name in NAMES[:-1]),
-            Column("steps"),
+            *COLUMNS,
             Column("overlap, %"),
             Column("rank correlation"),
             Column("effective dimension"),
@@ -160,13 +188,23 @@ def p_text(value: float | None) -> Value:
     return Value("< 0.0001" if value < 1e-4 else fixed(value, 4), number=value)
 
 
+def _own(row: Row, compared: Comparison) -> Value:
+    """Recall@1 of what has a dimension of its own, with that dimension."""
+    cells = [cell for cell in compared.cells if cell.row == row and cell.own_size]
+    if not cells:
+        return dash("it has the dimension of its column")
+    found = [(with_sd(cell.summary("recall@1")), cell.dim) for cell in cells]
+    flags = "".join(sorted({flag for cell in cells for flag in compared.flags(cell)}))
+    return Value(", ".join(f"{value.text} ({dim})" for value, dim in found), number=found[0][0].number, flags=flags)
+
+
 def _row_names(row: Row, network: str) -> tuple[Value, ...]:
-    names = (ROLES[row.role], row.label, network, plain(row.l2), row.distance, row.steps)
+    names = (ROLES[row.role], row.label, network, plain(row.l2), row.steps)
     return tuple(map(text, names))
 
 
 def _pool_names(pool: Pool) -> tuple[Value, ...]:
-    return tuple(map(text, (FAMILIES[pool.role], pool.label, pool.backbone, "", "", pool.steps)))
+    return tuple(map(text, (FAMILIES[pool.role], pool.label, pool.backbone, "", pool.steps)))
 
 
 def _pool_line(pool: Pool, dim: int, columns: Sequence[str], compared: Comparison) -> Line:
@@ -218,7 +256,7 @@ def _column(
     """
     found = [None if cell is None else summary(cell) for cell in cells]
     shown = [
-        fixed(one.mean, 2) if cell is not None and one is not None and cell.row.trained else None
+        fixed(one.mean, 2) if cell in compared.candidates and one is not None else None
         for cell, one in zip(cells, found, strict=True)
     ]
     best = max((float(value) for value in shown if value is not None), default=None)
@@ -240,8 +278,3 @@ def _references(compared: Comparison) -> str:
     found = [name for role, name in names.items() if any(row.role == role for row in compared.rows)]
     first = ["The teacher", "the untrained student", *found]
     return ", ".join(first[:-1]) + f" and {first[-1]}"
-
-
-def mean_recall(cell: Cell) -> float:
-    """Recall@1 in percent, over seeds."""
-    return summarise(list(cell.recall.values())).mean

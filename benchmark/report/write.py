@@ -128,6 +128,6 @@ def terminal_table(folder: Folder) -> Table:
     def keep(number: int) -> bool:
         name = table.columns[number].name
         several = len({line.values[number].text for line in trained}) > 1
-        return name != "distance" and (several or name not in ("network", "l2", "steps"))
+        return several or name not in ("network", "l2", "steps")
 
     return rich(table, title, keep)
