@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 from pydantic import ValidationError
 
-from . import experiments, tools  # noqa: F401  (they define the commands)
+from . import experiments, reports, tools  # noqa: F401  (they define the commands)
 from .console import app, err
 from .errors import BenchmarkError, UsageError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -16,6 +16,9 @@ from .driver import Driver
 from .plan import Plan
 from .spec import Spec, waves
 from .store import Store
+
+if TYPE_CHECKING:
+    import torch
 
 Words = str | None  # comma-separated
 Files = Annotated[cards.Vectors | None, Parameter(name="*")]  # an option a field
@@ -113,7 +116,11 @@ def run(
     if dry_run:
         out.print(_plan_table(waves(missing)))
         return 0
-    failures = driver.run(missing, device_of(device), checkpoint_every=checkpoint_every, yes=yes) if missing else 0
+    failures = 0
+    if missing:
+        where = device_of(device)
+        failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=yes)
+        _measure_costs(plan.store, where)
     _finish(plan.folder)
     return 1 if failures else 0
 
@@ -232,6 +239,15 @@ def _plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
                     str(spec.batch), f"{spec.lr:g}", spec.id,
                 )  # fmt: skip
     return table
+
+
+def _measure_costs(store: Store, device: torch.device) -> None:
+    """What the networks cost here, of those that were not measured on this machine before."""
+    from .bench.networks import measure_costs
+    from .costs import read_costs, write_costs
+
+    if records := list(store):
+        write_costs(store.folder, measure_costs(records, device, read_costs(store.folder)))
 
 
 def _finish(path: Path) -> None:

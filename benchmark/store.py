@@ -150,6 +150,14 @@ class Store:
                     found.append(record)
         return found
 
+    def bring(self, spec: Spec, other: Store) -> list[Spec]:
+        """Take over those parents of a run whose record and weights another store has; they are returned."""
+        found = [one for one in _ancestors(spec) if other.done(one) and other.weights(one).exists()]
+        for parent in found:
+            write_atomically(self.weights(parent), other.weights(parent).read_bytes())
+            write_atomically(self.path(parent), other.path(parent).read_bytes())
+        return list(dict.fromkeys(found))
+
     def done(self, spec: Spec) -> bool:
         return self.path(spec).exists()
 

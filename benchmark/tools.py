@@ -93,56 +93,6 @@ def evaluate(
     return 0
 
 
-@app.command
-def measure(
-    *,
-    dataset: str,
-    preset: str | None = None,
-    data: Path | None = None,
-    results: Path = RESULTS,
-    device: str | None = None,
-) -> int:
-    """Measure finished runs again from their weights, and add to their records what these lack; a metric that changed is an error.
-
-    Parameters
-    ----------
-    dataset
-        as for run
-    preset
-        as for run
-    data
-        as for run
-    results
-        where the records and weights are
-    device
-        as for run
-    """
-    from .plan import Plan
-    from .progress import Reporter
-    from .remeasure import remeasure
-    from .report import write_report
-    from .run import Failure
-    from .workspace import Workspace
-
-    plan = Plan(dataset, preset, data=data, mirror=None, results=results, device=device)
-    records = list(plan.store)
-    if not records:
-        raise UsageError(f"no results in {plan.folder}: runs/ holds no record")
-    failures = 0
-    with Reporter(out) as reporter:
-        workspace = Workspace(plan.images(), plan.data_dir, plan.store, device_of(device), reporter.preparing)
-        for outcome in remeasure(records, workspace):
-            if isinstance(outcome, Failure):
-                failures += 1
-                out.print(f"failed: {outcome.message}", markup=False, soft_wrap=True)
-            else:
-                plan.store.save(outcome)
-    out.print(f"{len(records) - failures} of {len(records)} runs measured again, with the metrics of their records")
-    for path in write_report(plan.folder):
-        out.print(f"wrote {path}", soft_wrap=True)
-    return 1 if failures else 0
-
-
 @app.command(name="apply")
 def apply_(*, run: str, features: Path, to: Out, results: Path = RESULTS, device: str | None = None) -> int:
     """Apply a trained head to new vectors: [m, c] to [m, d], l2-normalised if the run says so.
@@ -226,23 +176,6 @@ def extract_(
         workspace = Workspace(images, folder, Store(RESULTS), where, reporter.preparing)
         shape = extract.extract(spec, chosen, workspace, to, labels_out)
     out.print(f"wrote {to}, {' x '.join(map(str, shape))}, float16", markup=False, soft_wrap=True)
-    return 0
-
-
-@app.command
-def report(*, results: Path = RESULTS) -> int:
-    """Regenerate every table from the records alone.
-
-    Parameters
-    ----------
-    results
-        the folder of all results, or of one data set or preset
-    """
-    from .report import find, write_report
-
-    for folder in find(results):
-        for path in write_report(folder):
-            out.print(f"wrote {path}", soft_wrap=True)
     return 0
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "benchmark"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"experiments", "tools"},
+    {"experiments", "tools", "reports"},
     {"driver", "console"},
     {
         "bench",

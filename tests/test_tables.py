@@ -18,13 +18,15 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError, UsageError
-from benchmark.report import find, terminal_table, write_report
+from benchmark.costs import Costs, NetworkCost, SearchCost, write_costs
+from benchmark.report import Folder, find, terminal_table, write_report
+from benchmark.report.cells import BASELINE, DASH, Comparison, fixed
+from benchmark.report.document import as_markdown, document
 from benchmark.report.figures import steps_figure
-from benchmark.report.markdown import markdown
+from benchmark.report.frames import comparison, frame
 from benchmark.report.stats import paired, summarise
-from benchmark.report.tables import BASELINE, DASH, Comparison, comparison, fixed, frame
 from benchmark.spec import Spec
-from benchmark.store import Evaluation, Point, Record, Store
+from benchmark.store import Evaluation, Geometry, Point, Record, Store
 
 GOLDEN = Path(__file__).parent / "golden" / "glyphs" / "quick"
 KINDS = {  # of the test's own: the golden tables do not change with the catalogue
@@ -71,6 +73,10 @@ def record(method="triplet", recall=0.5, *, fingerprint="f00d", code="1a2b3c4", 
         teacher=None,
         environment={"code": code, "torch": "2.14.1"},
     )
+
+
+def markdown(compared, preset):
+    return as_markdown(document(compared, preset))
 
 
 def student(method, recall, seed=0, **fields):

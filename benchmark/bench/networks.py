@@ -21,8 +21,8 @@ from ..workspace import environment
 from ..zoo import TEACHER_VECTORS, VECTORS
 
 BATCH = 64
-ENOUGH = 0.5  # seconds of repetitions of one measurement
-FEWEST, MOST = 3, 50  # repetitions
+ENOUGH = 0.3  # seconds of repetitions of one measurement
+FEWEST, MOST = 3, 30  # repetitions
 
 
 def measure_costs(records: Iterable[Record], device: torch.device, known: Costs | None = None) -> Costs:

@@ -257,15 +257,20 @@ class Comparison:
         return _usual(record.data for record in self.records)
 
     def flags(self, cell: Cell) -> str:
-        """Of `FLAGS`, those that hold for a cell."""
+        """Of `FLAGS`, those that hold for a cell; not what holds for all, which is no difference."""
         teacher = self._usual_teachers.get(cell.records[0].spec.teacher.id) if cell.records[0].spec.teacher else None
         held = {
-            "†": any(is_dirty(record) for record in cell.records),
+            "†": self._mixed and any(is_dirty(record) for record in cell.records),
             "‡": cell.row.trained and cell.row.steps in self._odd_steps.get(cell.dim, ()),
             "§": any(record.data != self.usual_data for record in cell.records),
             "¶": any(record.teacher not in (teacher, None) for record in cell.records),
         }
         return "".join(flag for flag, holds in held.items() if holds)
+
+    @cached_property
+    def _mixed(self) -> bool:
+        """Whether some runs had clean code."""
+        return not all(map(is_dirty, self.records))
 
     @cached_property
     def _odd_steps(self) -> dict[int, set[int]]:

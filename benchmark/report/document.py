@@ -132,6 +132,8 @@ def _notes(compared: Comparison, families: Families, costs: Costs | None) -> lis
         )
     if len({cell.row.steps for cell in compared.trained} - {0}) > 1:
         notes.append("Students were trained for different numbers of steps: compare rows of equal steps only.")
+    if all(map(is_dirty, compared.records)):
+        notes.append("All runs: code that was not committed (+dirty).")
     flagged = {flag: [cell for cell in compared.cells if flag in compared.flags(cell)] for flag in FLAGS}
     for flag, cells in flagged.items():
         if cells:

@@ -44,8 +44,8 @@ class Families:
     def pools(self) -> list[Pool]:
         """Sorted by steps, individual before relational."""
         found: dict[tuple[str, int, str], list[Cell]] = defaultdict(list)
-        for cell in self.compared.trained:
-            if cell.row.role in FAMILIES and not _apart(cell, self.compared):
+        for cell in self.compared.candidates:
+            if cell.row.role in FAMILIES and "§" not in self.compared.flags(cell):
                 found[cell.row.backbone, cell.row.steps, cell.row.role].append(cell)
         pools = [_pool(*key, cells) for key, cells in sorted(found.items(), key=lambda item: item[0])]
         return [pool for pool in pools if pool.methods]
@@ -90,7 +90,8 @@ class Families:
         if len(dims) > 1:
             shown = [(dim, summary) for dim, summary in by_dim.items() if summary is not None]
             trend = f": {signed(shown[0][1])} at d = {shown[0][0]}, {signed(shown[-1][1])} at d = {shown[-1][0]}"
-        number = f"{signed(over_dims)} points of {of}, mean over {span}{trend}"
+        number = f"{signed(over_dims)} points of {of}, {'at' if len(dims) == 1 else 'mean over'} {span}{trend}"
+        number += f"; the best of each are {self._best(relational, dims)} and {self._best(individual, dims)}"
         if over_dims.half is None:
             return f"Not resolved with one seed: {them} minus {others} is {number}."
         if over_dims.zero:
@@ -98,9 +99,15 @@ class Families:
         verdict = "Relations pay here" if over_dims.mean > 0 else "Relations do not pay here"
         return f"{verdict}: {them} minus {others} is {number} (95 % interval over {seeds}, one teacher)."
 
-
-def _apart(cell: Cell, compared: Comparison) -> bool:
-    return "§" in compared.flags(cell) or any(record.spec.generation for record in cell.records)
+    def _best(self, pool: Pool, dims: list[int]) -> str:
+        """The method of a pool with the highest mean over some dimensions, with that mean."""
+        scores: dict[str, list[float]] = defaultdict(list)
+        for cell in self.compared.candidates:
+            row = cell.row
+            if (row.role, row.backbone, row.steps) == pool[:3] and row.method in pool.methods and cell.dim in dims:
+                scores[row.method].append(summarise(list(cell.recall.values())).mean)
+        score, name = max((summarise(values).mean, name) for name, values in scores.items())
+        return f"{name} ({fixed(score, 2)})"
 
 
 def _pool(backbone: str, steps: int, role: str, cells: list[Cell]) -> Pool:

@@ -270,6 +270,24 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
     return done()
 
 
+def families_figure(found: Sequence[tuple[str, Summary, Sequence[float]]]) -> str:
+    """A forest plot of relational minus individual methods: label, difference with its interval, and its seeds."""
+    with _figure(5.8, 0.9 + 0.22 * len(found)) as (figure, done):
+        axes = figure.subplots()
+        for height, (_, summary, seeds) in enumerate(found):
+            if summary.half is not None:
+                axes.plot(
+                    [summary.mean - summary.half, summary.mean + summary.half], [height, height], color=COLOURS[0]
+                )
+            axes.plot([summary.mean], [height], "o", color=COLOURS[0], markersize=4.5)
+            _seeds(axes, seeds, [height] * len(seeds), COLOURS[0])
+        axes.axvline(0, color="0.3", linewidth=0.8)
+        axes.set_yticks(range(len(found)), [label for label, _, _ in found])
+        axes.set_ylim(len(found) - 0.5, -0.5)
+        axes.set_xlabel("relational − individual, Recall@1 [points]")
+    return done()
+
+
 @contextlib.contextmanager
 def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], str]]]:
     """A figure of the suite's style, and the function that gives its SVG once it is drawn."""

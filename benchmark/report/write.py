@@ -15,6 +15,7 @@ from .cells import AGREEMENT, BASELINE, Comparison
 from .document import Document, as_markdown, document
 from .figures import figures
 from .frames import comparison, csv, frame, tuning
+from .overview import overview_figure, overview_markdown
 from .page import Part, page, part
 from .table import latex, rich
 
@@ -108,13 +109,58 @@ def write_report(folder: Path, kinds: Mapping[str, str] | None = None, baseline:
 
 def write(folder: Folder) -> list[Path]:
     """Write all that is generated; a figure for which there is nothing left to draw goes."""
-    files = folder.files()
+    return write_files(folder.path, folder.files())
+
+
+def write_files(path: Path, files: Mapping[str, str]) -> list[Path]:
     for name, content in files.items():
-        write_atomically(folder.path / name, content)
-    for stale in (folder.path / "figures").glob("*.svg"):
-        if f"figures/{stale.name}" not in files:
-            stale.unlink()
-    return [folder.path / name for name in files]
+        write_atomically(path / name, content)
+    for stale in stale_figures(path, files):
+        stale.unlink()
+    return [path / name for name in files]
+
+
+def stale_figures(path: Path, files: Mapping[str, str]) -> list[Path]:
+    """Figures that are there and are generated no more."""
+    return [one for one in sorted((path / "figures").glob("*.svg")) if f"figures/{one.name}" not in files]
+
+
+def overview_files(folders: Sequence[Folder]) -> dict[str, str]:
+    """What is generated across folders, by the name in the folder of all results."""
+    entries = [(folder.document, folder.compared) for folder in folders if folder.runs]
+    if len(entries) < 2:
+        return {}
+    figure = overview_figure(entries)
+    files = {"overview.md": overview_markdown(entries, figure)}
+    if figure is not None:
+        files["figures/families.svg"] = figure
+    files["report.html"] = page("Embedding distillation", [folder.part for folder in folders if folder.runs])
+    return files
+
+
+def verify(path: Path, files: Mapping[str, str]) -> list[str]:
+    """What differs between files that are generated and those that are there, a line each.
+
+    A page that is missing is no difference: it is not committed.
+    """
+    lines = []
+    for name, content in files.items():
+        there = path / name
+        if not there.exists():
+            if name != "report.html":
+                lines.append(f"{there} is missing")
+        elif (found := there.read_text(encoding="utf-8")) != content:
+            lines.append(
+                f"{there} differs from what its records give, first in line {_first_difference(found, content)}"
+            )
+    return lines + [f"{stale} is not generated from these records" for stale in stale_figures(path, files)]
+
+
+def _first_difference(ours: str, theirs: str) -> int:
+    lines = zip(ours.split("\n"), theirs.split("\n"), strict=False)
+    return next(
+        (number for number, (a, b) in enumerate(lines, 1) if a != b), min(ours.count("\n"), theirs.count("\n")) + 1
+    )
 
 
 def terminal_table(folder: Folder) -> Table:

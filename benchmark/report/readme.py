@@ -1,0 +1,39 @@
+"""Tables of finished runs in a Markdown file that is otherwise written by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..store import write_atomically
+from .table import markdown
+
+if TYPE_CHECKING:
+    from .write import Folder
+
+_PART = re.compile(r"(<!-- generated: (\S+)/(\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def update(path: Path, folders: Sequence[Folder]) -> None:
+    """Make anew what stands between `<!-- generated: cars/heads -->` and `<!-- end -->`: the answer and the Recall@1 table.
+
+    Raises:
+        UsageError: the file has no such part, or names a folder that has no runs.
+    """
+    found = {(folder.document.dataset, folder.document.preset): folder for folder in folders if folder.runs}
+    before = path.read_text(encoding="utf-8")
+
+    def make(match: re.Match[str]) -> str:
+        key = match[2], match[3]
+        if key not in found:
+            raise UsageError(f"{path} wants {'/'.join(key)}, which has no runs")
+        made = found[key].document
+        return f"{match[1]}\n**{made.answer}**\n\n{markdown(made.tables[0])}\n{match[4]}"
+
+    after, parts = _PART.subn(make, before)
+    if not parts:
+        raise UsageError(f"{path} has no part that is generated: <!-- generated: DATASET/PRESET --> ... <!-- end -->")
+    write_atomically(path, after)
