@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from safetensors.torch import load
 
+from .errors import BenchmarkError
 from .run import Failure, Outcome, Search, make_student
 from .spec import waves
-from .store import Evaluation, Record, digest
+from .store import Evaluation, Record, Store, digest
 from .workspace import Workspace
 
 TOLERANCE = (
@@ -32,13 +33,10 @@ def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]
     search = Search.open([record.spec for record in records], workspace)
     for record in records:
         spec = record.spec
-        path = workspace.store.weights(spec)
-        if not path.exists():
-            yield Failure(spec, f"{spec.label}: its weights are not on this machine ({path})")
-            continue
-        content = path.read_bytes()
-        if digest(content) != record.weights:
-            yield Failure(spec, f"{spec.label}: {path} is not the network of its record; delete one of the two")
+        try:
+            content = weights_of(record, workspace.store)
+        except BenchmarkError as error:
+            yield Failure(spec, str(error))
             continue
         student = make_student(spec, search.teachers, search.inputs, search.dataset, workspace.device)
         student.encoder.load_state_dict(load(content))
@@ -47,6 +45,21 @@ def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]
             yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
         else:
             yield record.model_copy(update={"geometry": found.geometry})
+
+
+def weights_of(record: Record, store: Store) -> bytes:
+    """The file of a run's weights, which are those that its record was made with.
+
+    Raises:
+        BenchmarkError: they are not there, or others.
+    """
+    path = store.weights(record.spec)
+    if not path.exists():
+        raise BenchmarkError(f"{record.spec.label}: its weights are not on this machine ({path})")
+    content = path.read_bytes()
+    if digest(content) != record.weights:
+        raise BenchmarkError(f"{record.spec.label}: {path} is not the network of its record; delete one of the two")
+    return content
 
 
 def difference(ours: Evaluation, theirs: Evaluation) -> float:

@@ -21,6 +21,7 @@ LAYERS = [
         "apply",
         "extract",
         "remeasure",
+        "gallery",
         "plan",
         "progress",
         "estimate",

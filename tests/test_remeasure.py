@@ -35,9 +35,7 @@ def test_numbers_that_weights_do_not_give_are_errors_and_records_stay(
 ) -> None:
     given = words(data_dir, tmp_path)
     assert cli("run", *given, "--seeds", 0, "--methods", "untrained,rkd-d,rkd-a").code == 0
-    changed, lost, other = (
-        next(tmp_path.glob(f"*/*/runs/{name}-*.json")) for name in ("untrained", "rkd-d", "rkd-a")
-    )
+    changed, lost, other = (next(tmp_path.glob(f"*/*/runs/{name}-*.json")) for name in ("untrained", "rkd-d", "rkd-a"))
     record = json.loads(changed.read_text())
     record["evaluation"]["cosine"]["recall@1"] += 0.01
     changed.write_text(json.dumps(record))

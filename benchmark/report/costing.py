@@ -55,7 +55,8 @@ def cost_table(compared: Comparison, costs: Costs | None) -> Table | None:
         kind = "teacher" if cell.row.role == "teacher" else "post hoc" if cell.row.role == "posthoc" else "student"
         spec = paid(cell.records[0].spec)[0]
         hidden = f", hidden {spec.hidden}" if spec.hidden else ""
-        key = (kind, f"{spec.backbone}-{spec.dim}{hidden}", cell.dim, price(cell, costs))
+        smaller = f" to {cell.dim}" if kind == "post hoc" else ""
+        key = (kind, f"{spec.backbone}-{spec.dim}{hidden}{smaller}", cell.dim, price(cell, costs))
         names = paying.setdefault(key, [])
         if cell.row.method not in names:
             names.append(cell.row.method)

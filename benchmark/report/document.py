@@ -12,7 +12,7 @@ from ..store import Record
 from ..zoo import TEACHER_VECTORS, VECTORS
 from .cells import AGREEMENT, FLAGS, Comparison, code, is_dirty
 from .costing import cost_table
-from .families import Families
+from .families import FAMILIES, Families
 from .paper import paper_table
 from .stats import FEW_SEEDS
 from .table import Table, markdown
@@ -102,7 +102,7 @@ def _notes(compared: Comparison, families: Families, costs: Costs | None) -> lis
         notes.append(
             "Mean of n methods: each method of a family with the same weight, seed by seed; methods that lack a seed or a "
             "dimension which most have, and generations of networks of one size, are left out. Its interval is over seeds: it says "
-            "nothing about methods that were not run."
+            f"nothing about methods that were not run. {_members(families)}."
         )
     if compared.agreement:
         notes.append(
@@ -150,6 +150,14 @@ def _notes(compared: Comparison, families: Families, costs: Costs | None) -> lis
         )
         notes.append(f"Rows may mix several versions of the code: {counts}.")
     return notes
+
+
+def _members(families: Families) -> str:
+    """Which methods each family's mean is of."""
+    named: dict[str, str] = {}
+    for pool in families.pools:
+        named.setdefault(f"{FAMILIES[pool.role]}: {', '.join(pool.methods)}", "")
+    return "; ".join(named)
 
 
 def _guilty(flag: str, cells: Sequence[Any], compared: Comparison) -> list[Record]:

@@ -26,28 +26,40 @@ function sort(button) {
   body.append(...rows.map((one) => one.row));
 }
 
-// Show the lines that fit all filters; a table or section of which nothing is left is hidden as a whole.
+// What a reader sees of a line, for the text filter; not the spec and the command under "how".
+function words(row) {
+  return Array.from(row.cells, (cell) => (cell.querySelector("details") ? "" : cell.textContent)).join(" ").toLowerCase();
+}
+
+// Show the lines that fit all filters; a table of which nothing is left is hidden with its heading.
+// A table of one dimension fits or not as a whole: the teacher has another one, and is in it to be compared with.
 function filter() {
   const value = (id) => document.getElementById(id)?.value ?? "";
-  const [role, dim, set, words] = [value("role"), value("dim"), value("set"), value("words").trim().toLowerCase()];
+  const [role, dim, set, sought] = [value("role"), value("dim"), value("set"), value("words").trim().toLowerCase()];
   let shown = 0;
   for (const section of document.querySelectorAll("section[data-set]")) {
     section.hidden = set !== "" && section.dataset.set !== set;
   }
-  for (const row of document.querySelectorAll("tbody tr")) {
-    const fits =
-      (role === "" || row.dataset.role === "" || row.dataset.role === role) &&
-      (dim === "" || row.dataset.dim === undefined || row.dataset.dim === dim) &&
-      (words === "" || row.textContent.toLowerCase().includes(words));
-    row.hidden = !fits;
-    if (fits && !row.closest("section[data-set]")?.hidden) shown += 1;
+  for (const table of document.querySelectorAll(".table")) {
+    let left = 0;
+    for (const row of table.querySelectorAll("tbody tr")) {
+      const its = table.dataset.dim ?? row.dataset.dim;
+      const fits =
+        (role === "" || row.dataset.role === "" || row.dataset.role === role) &&
+        (dim === "" || its === undefined || its === dim) &&
+        (sought === "" || words(row).includes(sought));
+      row.hidden = !fits;
+      if (fits) left += 1;
+    }
+    table.hidden = left === 0;
+    if (!table.closest("section").hidden) shown += left;
   }
   for (const column of document.querySelectorAll("th[data-dim]")) {
     const hide = dim !== "" && column.dataset.dim !== dim;
     const table = column.closest("table");
     for (const row of table.rows) row.cells[column.cellIndex].hidden = hide;
   }
-  document.getElementById("count").value = `${shown} lines`;
+  document.getElementById("count").value = shown === 1 ? "1 line" : `${shown} lines`;
 }
 
 document.addEventListener("click", (event) => {

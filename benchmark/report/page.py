@@ -63,6 +63,7 @@ class Shown(NamedTuple):
     columns: tuple[Column, ...]
     lines: tuple[HowLine, ...]
     how: bool
+    dim: int | None = None  # of a table of one dimension
 
 
 class FigureShown(NamedTuple):
@@ -87,7 +88,7 @@ def part(compared: Comparison, document: Document, drawn: Mapping[str, str]) -> 
     tables = [_shown(table, compared, document.preset) for table in document.tables]
     return Part(
         name,
-        re.sub(r"[^a-z0-9]+", "-", name.lower()),
+        f"{_slug(document.dataset)}--{_slug(document.preset)}",
         document,
         (*tables, _runs(compared, document.preset)),
         tuple(_figure(key, figure, name) for key, figure in drawn.items()),
@@ -144,7 +145,13 @@ def _shown(table: Table, compared: Comparison, preset: str) -> Shown:
         return How(command(specs, preset, teacher=line.row.role == "teacher", apart=_apart(line.row)))
 
     lines = tuple(HowLine(line, how(line)) for line in table.lines)
-    return Shown(table.key, table.title, table.caption, table.columns, lines, any(line.how for line in lines))
+    dim = next((dim for dim in compared.dims if table.key == f"d-{dim}"), None)
+    return Shown(table.key, table.title, table.caption, table.columns, lines, any(line.how for line in lines), dim)
+
+
+def _slug(name: str) -> str:
+    """For ids: letters and digits of any script, and no two hyphens in a row."""
+    return re.sub(r"[\W_]+", "-", name.lower())
 
 
 def _apart(row: Row) -> dict[str, str]:

@@ -1,0 +1,380 @@
+"""What a report says beyond its numbers: the answer, marks, flags, the paper, costs, commands, comparisons of folders, checks."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Result
+from test_tables import KINDS, TEACHER, golden_costs, golden_records, record, save, student, teacher
+
+from benchmark import cards
+from benchmark.costs import read_costs, write_costs
+from benchmark.errors import BenchmarkError, UsageError
+from benchmark.report import Folder, find, overview_files, update, verify, write, write_files
+from benchmark.report.cells import FLAGS, Comparison
+from benchmark.report.commands import command
+from benchmark.report.contrast import contrast_folders, contrast_methods
+from benchmark.report.costing import price
+from benchmark.report.document import document
+from benchmark.report.families import Families
+from benchmark.report.paper import data, of_protocol, published
+from benchmark.spec import Spec
+from benchmark.store import Store
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+def seeds(make, scores, **fields):
+    return [make(recall=score, seed=seed, **fields) for seed, score in enumerate(scores)]
+
+
+def compared(*records):
+    return Comparison([teacher(), *records], KINDS)
+
+
+def two_families(relational, individual, dims=(16,)):
+    runs = [
+        student(method, score + dim / 1000, seed, dim=dim)
+        for dim in dims
+        for method, scores in (("rkd-d", relational), ("fitnet", individual))
+        for seed, score in enumerate(scores)
+    ]
+    return Families(compared(*runs))
+
+
+def test_the_answer_by_hand():
+    """RKD - IKD by seed: 2, 3, 4 points; t of 2 degrees of freedom x 1 / sqrt 3 = 2.48."""
+    found = two_families([0.62, 0.63, 0.64], [0.60, 0.60, 0.60]).answer()
+    assert found.startswith(
+        "Relations pay here: the 1 relational method minus the 1 individual one is +3.00 ± 2.48 points"
+    )
+    assert "at d = 16" in found and "3 seeds" in found and "rkd-d (64.60) and fitnet (61.60)" in found
+    assert two_families([0.60, 0.60, 0.60], [0.62, 0.63, 0.64]).answer().startswith("Relations do not pay here")
+
+
+def test_an_answer_that_is_none():
+    assert two_families([0.62, 0.60], [0.60, 0.61]).answer().startswith("Not resolved with 2 seeds: ")
+    assert two_families([0.62], [0.60]).answer().startswith("Not resolved with one seed: ")
+    assert (
+        Families(compared(student("rkd-d", 0.6))).answer().startswith("No answer yet: no method of the kind individual")
+    )
+    assert Families(compared()).answer().startswith("No answer yet")
+
+
+def test_the_answer_over_dimensions_says_how_it_changes():
+    found = two_families([0.62, 0.63, 0.64], [0.60, 0.60, 0.60], dims=(16, 64)).answer()
+    assert "mean over d = 16 to 64: +3.00 ± 2.48 at d = 16, +3.00 ± 2.48 at d = 64" in found
+
+
+def test_a_family_is_the_same_methods_in_all_columns():
+    """One that lacks a seed, one of other images, and generations are left out."""
+    runs = [student(name, 0.6, seed) for name in ("rkd-d", "rkd-da") for seed in range(3)]
+    odd = [student("rkd-a", 0.9), *(student("rkd", 0.9, seed, fingerprint="beef") for seed in range(3))]
+    same_size = [record("rkd-da", 0.9, backbone="conv4-128", dim=128, teacher=TEACHER, seed=seed) for seed in range(3)]
+    kinds = {**KINDS, "rkd-a": "relational", "rkd": "relational"}
+    (pool,) = Families(Comparison([teacher(), *runs, *odd, *same_size], kinds)).pools
+    assert pool.methods == ("rkd-d", "rkd-da")
+    assert pool.recall == {16: {0: pytest.approx(60), 1: pytest.approx(60), 2: pytest.approx(60)}}
+
+
+def test_marks_of_the_best_and_of_what_is_not_separated_from_it():
+    best = [student("rkd-d", 0.600 + seed / 100, seed) for seed in range(3)]
+    near = [student("rkd-da", 0.595 + (0, 2, 1)[seed] / 100, seed) for seed in range(3)]
+    far = [student("fitnet", 0.500 + seed / 100, seed) for seed in range(3)]
+    table = document(compared(*best, *near, *far), "quick").tables[0]
+    marks = {line.values[1].text: line.values[5] for line in table.lines if line.row is not None}
+    assert (marks["rkd-d"].best, marks["rkd-d"].near) == (True, False)
+    assert (marks["rkd-da"].best, marks["rkd-da"].near) == (False, True)
+    assert (marks["fitnet"].best, marks["fitnet"].near) == (False, False)
+
+
+def test_flags_name_what_may_not_be_averaged_away():
+    usual = [student(name, 0.6, seed) for name in ("rkd-d", "rkd-da", "fitnet") for seed in range(2)]
+    held = {
+        "†": student("attention", 0.6, code="abc+dirty"),
+        "‡": student("attention", 0.6, steps=7),
+        "§": student("attention", 0.6, fingerprint="beef"),
+        "¶": student("attention", 0.6).model_copy(update={"teacher": "other"}),
+    }
+    assert {*held} == {*FLAGS}
+    usual = [one.model_copy(update={"teacher": "usual"}) for one in usual]
+    for flag, odd in held.items():
+        found = compared(*usual, odd)
+        assert {cell.row.method: found.flags(cell) for cell in found.cells if found.flags(cell)} == {"attention": flag}
+        made = document(found, "quick")
+        assert any(note.startswith(f"{flag} ") and f"attention-{odd.id}" in note for note in made.notes)
+    assert not any(compared(*usual).flags(cell) for cell in compared(*usual).cells)
+
+
+def test_what_holds_for_all_is_no_flag():
+    runs = [student(name, 0.6, code="abc+dirty") for name in ("rkd-d", "fitnet")]
+    found = Comparison(runs, KINDS)
+    assert not any(found.flags(cell) for cell in found.cells)
+    assert "All runs: code that was not committed (+dirty)." in document(found, "quick").notes
+
+
+def test_every_dash_of_the_main_table_has_a_reason():
+    table = document(Comparison(list(golden_records()), KINDS, ["attention"]), "quick").tables[0]
+    dashes = [value for line in table.lines if line.row is not None for value in line.values if value.text == "–"]
+    assert dashes and all(value.why for value in dashes)
+
+
+def test_p_values_are_corrected_for_all_of_the_table():
+    runs = [record("triplet", 0.5 + (seed % 3) / 500, seed=seed) for seed in range(6)]
+    runs += [student(name, 0.51 + (seed % 2) / 250, seed) for name in ("rkd-d", "fitnet") for seed in range(6)]
+    runs += [student("rkd-da", 0.6, seed) for seed in range(3)]
+    both, one = compared(*runs), compared(*(run for run in runs if run.spec.method != "fitnet"))
+
+    def p(found, method):
+        (cell,) = (cell for cell in found.cells if cell.row.method == method)
+        return found.difference(cell).p
+
+    assert p(both, "rkd-da") is None
+    assert p(both, "rkd-d") == pytest.approx(2 * p(one, "rkd-d"))
+
+
+PAPER = {
+    "dataset": "cars", "resize": 256, "image": 224, "batch": 128, "per_class": 5, "backbone": "resnet18", "dim": 64,
+    "steps": 8000, "normalize": False,
+}  # fmt: skip
+PAPER_TEACHER = Spec(
+    dataset="cars", method="triplet", resize=256, image=224, batch=128, backbone="resnet50", dim=512, steps=4000
+)
+
+
+def test_the_paper_stands_beside_runs_of_its_protocol_only():
+    ours = [record("rkd-da", 0.80 + seed / 100, seed=seed, teacher=PAPER_TEACHER, **PAPER) for seed in range(3)]
+    table = next(t for t in document(Comparison(ours, KINDS), "paper").tables if t.key == "paper")
+    assert table.title == "The paper against ours"
+    (line,) = (line for line in table.lines if line.values[5].text != "–")
+    assert [value.text for value in line.values] == [
+        "1",
+        "rkd-da",
+        "resnet18-64",
+        "no",
+        "80.17",
+        "81.00",
+        "+0.83 ± 2.48",
+    ]
+    for change in (
+        {"image": 96},
+        {"batch": 48},
+        {"steps": 600},
+        {"backbone": "efficientnet_lite0"},
+        {"pretrained": False},
+    ):
+        other = record("rkd-da", 0.8, teacher=PAPER_TEACHER, **{**PAPER, **change})
+        assert not of_protocol(other.spec)
+        table = next(t for t in document(Comparison([other], KINDS), "cpu").tables if t.key == "paper")
+        assert table.title == "Published, under another protocol" and len(table.columns) == 5
+    small = record("rkd-da", 0.8, teacher=PAPER_TEACHER.replace(dim=128), **PAPER)
+    assert not of_protocol(small.spec)
+
+
+def test_the_paper_s_numbers():
+    """Anchors of its Table 1 and 2, and nothing for sets that it has not."""
+    found = {one[:6]: one.recall for one in published("cub")}
+    assert (
+        found["1", "rkd-da", "resnet18", 64, False, 0] == 58.68
+        and found["1", "darkrank", "resnet18", 16, True, 0] == 46.84
+    )
+    assert (
+        found["1", "triplet", "resnet50", 512, True, 0] == 61.24
+        and found["2", "rkd-da", "resnet50", 512, False, 1] == 65.68
+    )
+    assert len(found) == 1 + 7 * 4 + 3 * 4 + 3
+    assert [one.recall for one in published("sop")] == [76.58, 77.61, 77.36, 76.96]
+    assert not list(published("glyphs"))
+    assert data()["protocol"]["steps"]["sop"] == 60000
+    assert all(table.key != "paper" for table in document(Comparison(list(golden_records()), KINDS), "quick").tables)
+
+
+def test_costs_are_those_of_the_network_that_a_query_goes_through(tmp_path):
+    write_costs(tmp_path, golden_costs())
+    costs = read_costs(tmp_path)
+    cells = {(cell.row.method, cell.dim): cell for cell in Comparison(list(golden_records()), KINDS).cells}
+    ours, pca, top = (price(cells[key], costs) for key in (("rkd-da", 16), ("pca", 16), ("multi-similarity", 128)))
+    assert (ours.latency, pca.latency, top.latency) == (0.0008, 0.0021, 0.0021)
+    assert (ours.embedding, pca.embedding, top.embedding) == (64, 64, 512)
+    assert ours.gallery == 64 * 8644
+    assert price(cells["rkd-da", 16], None).latency is None
+    (tmp_path / "costs.json").write_text("{}")
+    with pytest.raises(BenchmarkError, match="holds no costs"):
+        read_costs(tmp_path)
+
+
+def test_an_ensemble_costs_all_of_its_networks():
+    first = TEACHER.replace(method="rkd-da", teacher=TEACHER, normalize=False)
+    second = first.replace(teacher=first)
+    run = record("ensemble", 0.9, backbone="conv4-128", dim=256, steps=0, teacher=second)
+    found = price(Comparison([run], {**KINDS, "ensemble": "posthoc"}).cells[0], golden_costs())
+    assert (found.latency, found.parameters, found.throughput) == (
+        pytest.approx(0.0042),
+        936_000,
+        pytest.approx(8 / 0.0042),
+    )
+
+
+def test_two_methods_and_two_folders_are_compared_by_pairs(tmp_path):
+    ours = [student("rkd-d", 0.60, 0), student("rkd-d", 0.62, 1)]
+    other = [student("fitnet", 0.59, 0), student("fitnet", 0.60, 1), student("fitnet", 0.10, 2)]
+    table = contrast_methods(compared(*ours, *other), "fitnet", "rkd-d")
+    (line,) = table.lines
+    assert [value.text for value in line.values[3:7]] == ["2", "43.00", "61.00", "+1.50 ± 6.35"]
+    with pytest.raises(UsageError, match="no run of 'rkd'"):
+        contrast_methods(compared(*ours), "rkd", "rkd-d")
+    changed = [one.model_copy(update={"evaluation": student("rkd-d", 0.7, one.spec.seed).evaluation}) for one in ours]
+    (found,) = (
+        line
+        for line in contrast_folders(compared(*ours), compared(*changed), "a", "b").lines
+        if line.role == "relational"
+    )
+    assert found.values[6].text == "+9.00 ± 12.71"
+    with pytest.raises(UsageError, match="in common"):
+        contrast_folders(Comparison(ours, KINDS), Comparison(other, KINDS), "a", "b")
+
+
+def test_verify_finds_what_was_changed_by_hand(tmp_path):
+    save(tmp_path, golden_records())
+    folder = Folder.read(tmp_path, KINDS)
+    write(folder)
+    assert verify(tmp_path, folder.files()) == []
+    table = tmp_path / "comparison.md"
+    table.write_text(table.read_text().replace("63.20 ± 1.30", "66.20 ± 1.30", 1))
+    (tmp_path / "runs.csv").unlink()
+    (tmp_path / "report.html").unlink()  # is not committed
+    (tmp_path / "figures" / "old.svg").write_text("<svg/>")
+    lines = verify(tmp_path, folder.files())
+    assert len(lines) == 3
+    assert any("comparison.md differs" in line and "line " in line for line in lines)
+    assert any("runs.csv is missing" in line for line in lines)
+    assert any("old.svg is not generated" in line for line in lines)
+    write(folder)
+    assert verify(tmp_path, folder.files()) == []
+
+
+def test_across_data_sets(tmp_path):
+    save(tmp_path / "glyphs" / "quick", golden_records())
+    assert overview_files([Folder.read(tmp_path / "glyphs" / "quick", KINDS)]) == {}
+    save(tmp_path / "glyphs" / "heads", golden_records())
+    folders = [Folder.read(path, KINDS) for path in find(tmp_path)]
+    files = overview_files(folders)
+    assert set(files) == {"overview.md", "figures/families.svg", "report.html"}
+    assert files["overview.md"].count("Relations pay here") == 2
+    assert "| rkd-da 63.20 | " in files["overview.md"] or "rkd-da 63.20" in files["overview.md"]
+    write_files(tmp_path, files)
+    assert verify(tmp_path, files) == []
+
+
+def test_the_readme_is_made_anew_between_its_marks(tmp_path):
+    save(tmp_path, golden_records())
+    folder = Folder.read(tmp_path, KINDS)
+    readme = tmp_path / "README.md"
+    part = f"<!-- generated: glyphs/{tmp_path.name} -->"
+    readme.write_text(f"before\n{part}\nold\n<!-- end -->\nafter\n")
+    update(readme, [folder])
+    text = readme.read_text()
+    assert text.startswith(f"before\n{part}\n") and text.endswith("<!-- end -->\nafter\n")
+    assert "old" not in text and "**63.20 ± 1.30**" in text and folder.document.answer in text
+    update(readme, [folder])
+    assert readme.read_text() == text
+    readme.write_text("nothing")
+    with pytest.raises(UsageError, match="no part that is generated"):
+        update(readme, [folder])
+    readme.write_text("<!-- generated: cub/paper -->\n<!-- end -->")
+    with pytest.raises(UsageError, match="wants cub/paper"):
+        update(readme, [folder])
+
+
+def test_commands_in_words():
+    run = student("rkd-d", 0.6, 2)
+    assert command([run.spec], "quick") == (
+        "python -m benchmark run --dataset glyphs --preset quick --methods rkd-d --dims 16 --seeds 2 --steps 400"
+    )
+    assert command([TEACHER], "quick", teacher=True) == "python -m benchmark run --dataset glyphs --preset quick"
+    assert command([run.spec], "quick", apart={"weight": "2.0", "teacher.steps": "7"}).endswith(
+        "--set rkd-d.weight=2.0 --set teacher.steps=7"
+    )
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in RESULTS.glob("*/*/runs")), ids=lambda path: "/".join(path.parts[-2:])
+)
+def test_the_command_of_a_committed_row_names_its_runs(folder):
+    """By the plan that the command line makes of it: the ids of its runs are among those of the row."""
+    from benchmark.plan import Plan
+
+    found = Folder.read(folder)
+    cards.load(found.document.dataset, Path("nowhere"))
+    for cell in found.compared.cells:
+        words = shlex.split(
+            command([one.spec for one in cell.records], folder.name, teacher=cell.row.role == "teacher")
+        )
+        options = dict(zip(words[4::2], words[5::2], strict=True))
+        plan = Plan(
+            options["--dataset"],
+            options["--preset"],
+            data=Path("nowhere"),
+            mirror=None,
+            results=Path("nowhere"),
+            device="cpu",
+            dry=True,
+        )
+        specs = plan.specs(
+            methods=options.get("--methods"),
+            dims=options.get("--dims"),
+            seeds=options.get("--seeds"),
+            steps=options.get("--steps"),
+            backbone=None,
+            teacher=None,
+            assignments=(),
+            generations=int(options.get("--generations", 0)),
+        )
+        ids = {spec.id for spec in specs} | {parent.id for spec in specs for parent in spec.parents}
+        assert {one.id for one in cell.records} <= ids, cell.row
+
+
+@pytest.fixture
+def finished(cli: Callable[..., Result], smoke: list[str], tmp_path: Path) -> Path:
+    assert cli(*smoke, "--methods", "triplet,rkd-d,regression").code == 0
+    return tmp_path / "tiny" / "smoke"
+
+
+def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """A run says its answer and where its page is; verify, compare and costs work on what it wrote; a rerun gives the same weights."""
+    assert (finished / "report.html").exists() and (finished / "costs.json").exists()
+    assert read_costs(finished).network(next(iter(Store(finished))).spec) is not None
+    assert cli("verify", "--results", tmp_path).code == 0
+    found = cli("compare", "triplet", "rkd-d", "--results", tmp_path)
+    assert found.code == 0 and "rkd-d − triplet" in found.out
+    run = next(finished.glob("runs/rkd-d-*.json"))
+    again = cli("verify", "--results", tmp_path, "--rerun", run.stem[-10:], "--data", data_dir, "--device", "cpu")
+    assert again.code == 0 and "the same weights, to the bit" in again.out, again.out + again.err
+    changed = json.loads(run.read_text())
+    changed["evaluation"]["l2"]["recall@1"] += 0.2
+    run.write_text(json.dumps(changed))
+    again = cli("verify", "--results", tmp_path, "--rerun", run.stem[-10:], "--data", data_dir, "--device", "cpu")
+    assert again.code == 1 and "-20.00" in again.out
+    assert cli("verify", "--results", tmp_path).code == 1
+    assert cli("costs", "--results", tmp_path, "--device", "cpu").code == 0
+    assert cli("verify", "--results", tmp_path).code == 0  # costs wrote the tables anew
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["compare", "triplet", "nothing"], "no run of 'nothing'"),
+        (["compare", "a/b", "c/d"], "a/b is no folder"),
+        (["report", "--baseline", "tripet"], "triplet"),
+        (["report", "--readme", "none.md"], "none.md"),
+        (["verify", "--rerun", "zzz"], "no run has an id"),
+        (["costs", "--results", "nowhere"], "no results below nowhere"),
+    ],
+)
+def test_usage_errors(cli: Callable[..., Result], tmp_path: Path, words: list[str], says: str) -> None:
+    save(tmp_path / "tiny" / "smoke", [record("triplet", dataset="tiny")])
+    given = words if "--results" in words else [*words, "--results", tmp_path]
+    found = cli(*given)
+    assert found.code in (1, 2) and says in found.err and "Traceback" not in found.err
