@@ -419,7 +419,6 @@ class Case(NamedTuple):
 
 def _page(title: str, shown: Sequence[Shown], parts: Sequence[Section], dataset: DataSet, drawn: Map | None) -> str:
     import jinja2
-    from markupsafe import Markup
 
     @functools.cache
     def picture(split: Split, row: int) -> Picture:
@@ -442,9 +441,9 @@ def _page(title: str, shown: Sequence[Shown], parts: Sequence[Section], dataset:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     scored = int(answerable(dataset).sum())
-    return environment.from_string(_file("gallery.html.jinja")).render(
+    template = resources.files("benchmark.report").joinpath("gallery.html.jinja").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
         title=title,
-        css=Markup(_file("page.css")),
         shown=shown,
         teacher=shown[0],
         best=next(one for one in shown if one.best),
@@ -457,10 +456,6 @@ def _page(title: str, shown: Sequence[Shown], parts: Sequence[Section], dataset:
         map=drawn,
         map_data="" if drawn is None else base64.b64encode(drawn.svg.encode()).decode(),
     )
-
-
-def _file(name: str) -> str:
-    return resources.files("benchmark.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def thumbnail(split: Split, row: int) -> str:

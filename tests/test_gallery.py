@@ -42,10 +42,8 @@ class Ran(NamedTuple):
 
 
 def ran(results: Path, data_dir: Path, name: str, *more: str) -> Ran:
-    line = f"--preset smoke --device cpu --methods {METHODS}".split()
-    assert (
-        run_command(["run", "--dataset", name, "--data", str(data_dir), "--results", str(results), *line, *more]) == 0
-    )
+    words = ["--dataset", name, "--data", str(data_dir), "--results", str(results)]
+    assert run_command(["run", *words, "--preset", "smoke", "--device", "cpu", *more]) == 0
     (folder,) = results.glob("*/smoke")
     return Ran(folder, data_dir, load(cards.load(name, data_dir), data_dir))
 
@@ -58,7 +56,7 @@ def networks(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="module")
 def heads(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    more = ["--seeds", "0", "--set", "views=2", "--set", "teacher.views=0"]
+    more = ["--methods", "triplet,hinton,rkd-d", "--seeds", "0", "--set", "views=2", "--set", "teacher.views=0"]
     return ran(tmp_path_factory.mktemp("heads"), data_dir, "tiny", *more)
 
 

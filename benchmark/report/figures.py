@@ -191,7 +191,7 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
 def steps_figure(compared: Comparison) -> str | None:
     """Recall@1 against the number of training steps, one panel a dimension; None where too few numbers were tried.
 
-    Each point is a run of that length with its own schedule, not a stop on the way. Bars: standard deviation over seeds.
+    Each point is a run of that length with its own schedule, not a stop on the way. Bars: standard deviation over seeds; dots: seeds, of fewer than six.
     """
     lines: dict[int, dict[tuple[str, str], dict[int, list[float]]]] = {}
     for cell in compared.cells:
@@ -216,6 +216,8 @@ def steps_figure(compared: Comparison) -> str | None:
                 steps = sorted(found[name])
                 summaries = [summarise(found[name][step]) for step in steps]
                 _line(axes, number, name, steps, summaries)
+                for step in steps:
+                    _seeds(axes, [step] * len(found[name][step]), found[name][step], COLOURS[number % len(COLOURS)])
             for cell in compared.cells:
                 if cell.row.role in REFERENCE_STYLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
                     _across(axes, cell, ROLES[cell.row.role])
