@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 @app.command
-def report(*, results: Path = RESULTS, baseline: str = "triplet", readme: Path | None = None) -> int:
+def report(
+    *,
+    results: Path = RESULTS,
+    baseline: str = "triplet",
+    readme: Path | None = None,
+    gallery: int | None = None,
+    data: Path | None = None,
+    device: str | None = None,
+) -> int:
     """Regenerate every table, figure and page from the records alone.
 
     Parameters
@@ -26,7 +34,15 @@ def report(*, results: Path = RESULTS, baseline: str = "triplet", readme: Path |
         the method that the others are held against
     readme
         a Markdown file whose generated parts are made anew as well
+    gallery
+        of one folder whose weights and images are here, as well: so many queries of each case, with what teacher and students find
+    data
+        with --gallery: as for run
+    device
+        with --gallery: as for run
     """
+    if gallery is None and (data or device):
+        raise UsageError("--data and --device are for --gallery N")
     from .report import overview_files, update, write, write_files
 
     folders = _folders(results, baseline)
@@ -36,6 +52,8 @@ def report(*, results: Path = RESULTS, baseline: str = "triplet", readme: Path |
     if readme is not None:
         update(readme, folders)
         written.append(readme)
+    if gallery is not None:
+        written += _gallery(folders, gallery, baseline, data, device)
     for path in written:
         out.print(f"wrote {path}", soft_wrap=True)
     return 0
@@ -185,6 +203,18 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
         for path in write(folder):
             out.print(f"wrote {path}", soft_wrap=True)
     return 0
+
+
+def _gallery(folders: Sequence[Folder], n: int, baseline: str, data: Path | None, device: str | None) -> list[Path]:
+    from .gallery import write_gallery
+    from .progress import Reporter
+
+    paths = [folder.path for folder in folders if folder.runs]
+    if len(paths) != 1:
+        names = ", ".join(str(path) for path in paths) or "none has runs"
+        raise UsageError(f"a gallery is of one folder; choose one by --results: {names}")
+    with Reporter(out) as reporter:
+        return write_gallery(paths[0], n, data, device_of(device), reporter.preparing, baseline)
 
 
 def _folders(results: Path, baseline: str = "triplet") -> Sequence[Folder]:

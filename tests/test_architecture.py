@@ -33,7 +33,7 @@ LAYERS = [
     {"presets"},
     {"run"},
     {"inputs", "geometry"},
-    {"train", "evaluate", "weights", "workspace"},
+    {"train", "evaluate", "weights", "workspace", "costs"},
     {"data", "backbones", "machine", "methods"},
     {"store", "cards", "zoo"},
     {"spec"},

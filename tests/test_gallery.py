@@ -24,7 +24,10 @@ from benchmark.cli import run_command
 from benchmark.data import DataSet, load
 from benchmark.errors import BenchmarkError, DataError, UsageError
 from benchmark.evaluate import neighbours
-from benchmark.gallery import LEAST, MAP_CLASSES, MAP_IMAGES, Chosen, choose, pick, sample, write_gallery
+from benchmark.gallery import write_gallery
+from benchmark.gallery.cases import pick
+from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, sample
+from benchmark.gallery.networks import choose
 from benchmark.report import Folder
 from benchmark.run import Search, make_student
 from benchmark.store import Store, read_record
@@ -191,7 +194,7 @@ def test_the_same_runs_give_the_same_gallery(networks: Ran) -> None:
 
 def test_the_best_of_each_kind_at_the_largest_dimension(networks: Ran) -> None:
     compared = Folder.read(networks.folder).compared
-    chosen: Chosen = choose(compared)
+    chosen = choose(compared)
     assert list(chosen.students) == ["baseline", "individual", "relational"]
     assert chosen.students["baseline"].spec.method == "triplet"  # not contrastive, whatever it reaches
     means: dict[str, list[float]] = {}
@@ -206,6 +209,12 @@ def test_the_best_of_each_kind_at_the_largest_dimension(networks: Ran) -> None:
         record.spec.teacher for record in chosen.students.values() if record.spec.teacher is not None
     )
     assert best in [record.spec for record in chosen.students.values()]
+
+
+def test_another_baseline(networks: Ran) -> None:
+    path, _ = write_gallery(networks.folder, 1, networks.data_dir, CPU, baseline="contrastive")
+    rows = [next(row.iter("th")).text or "" for body in parsed(path).iter("tbody") for row in body.iter("tr")]
+    assert len(rows) == 4 and any("baseline: contrastive" in row for row in rows)
 
 
 def test_queries_are_spread_over_classes() -> None:

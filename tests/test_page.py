@@ -40,7 +40,7 @@ SWITCHES = (
     "--disable-sync",
 )
 WIDE, NARROW = (1280, 900), (390, 844)
-HOSTILE = '</script><b title="x">R&D \'cpu\' &amp; `code`'  # a device is whatever the machine calls itself
+HOSTILE = "</script><b title=\"x\">R&D 'cpu' &amp; `code`"  # a device is whatever the machine calls itself
 
 
 class Pages(NamedTuple):

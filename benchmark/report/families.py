@@ -144,10 +144,10 @@ def _over_dims(pair: tuple[Pool, Pool], dims: list[int]) -> Summary | None:
 
 
 def signed(summary: Summary, digits: int = 2) -> str:
-    """With its sign, and the half-width of its interval where there is one."""
-    mean = fixed(summary.mean, digits)
+    """With its sign, a true minus, and the half-width of its interval where there is one."""
+    mean = fixed(summary.mean, digits).replace("-", "−")
     return (
-        ("" if mean.startswith("-") else "+")
+        ("" if mean.startswith("−") else "+")
         + mean
         + ("" if summary.half is None else f" ± {fixed(summary.half, digits)}")
     )

@@ -191,7 +191,8 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
 def steps_figure(compared: Comparison) -> str | None:
     """Recall@1 against the number of training steps, one panel a dimension; None where too few numbers were tried.
 
-    Each point is a run of that length with its own schedule, not a stop on the way. Bars: standard deviation over seeds; dots: seeds, of fewer than six.
+    Each point is a run of that length with its own schedule, not a stop on the way.
+    Bars: standard deviation over seeds; dots: seeds, of fewer than six.
     """
     lines: dict[int, dict[tuple[str, str], dict[int, list[float]]]] = {}
     for cell in compared.cells:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -104,13 +105,21 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "≈": r"$\approx$",
     "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}", "×": r"$\times$", "µ": r"\textmu{}",
-    "<": r"\textless{}", ">": r"\textgreater{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "\u200b": "{}",
 }  # fmt: skip
 
 
 def escaped(plain: str) -> str:
-    """Text for LaTeX, of which it is to print every character."""
-    return "".join(_LATEX.get(letter, letter) for letter in plain)
+    """Text for LaTeX, which prints every character of it; of what its usual fonts lack, the number."""
+
+    def one(letter: str) -> str:
+        if letter in _LATEX:
+            return _LATEX[letter]
+        accented = "À" <= letter <= "ÿ" and letter not in "ÐðÞþ÷"
+        return letter if letter.isascii() or accented else f"[U+{ord(letter):04X}]"
+
+    apart = re.sub("-(?=-)", "-\u200b", plain)  # two hyphens would join to a dash
+    return "".join(map(one, apart))
 
 
 def latex(table: Table) -> str:

@@ -1,0 +1,118 @@
+"""A map of the test embeddings in two dimensions."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..data import DataSet
+from ..evaluate import Floats, Ints, Labels
+from ..geometry import Space
+from ..report.figures import COLOURS, STYLE
+from .networks import Shown
+
+MAP_CLASSES = 20
+MAP_IMAGES = 1500
+LEAST = 5  # images that a map is drawn of
+PERPLEXITY = 30.0
+# Each filled and hollow: as many as there are classes on the map, to be told apart without colour.
+MARKERS = "os^vDP*X<>"
+LEGIBLE = 28  # characters of a class's name in the map's legend
+
+
+class Map(NamedTuple):
+    svg: str
+    images: int
+    classes: int
+    perplexity: float
+
+
+def sample(labels: Labels) -> Ints:
+    """Rows of at most MAP_IMAGES images of at most MAP_CLASSES classes: classes evenly spaced in their order, of each its first images."""
+    classes = np.unique(labels)
+    places = np.linspace(0, len(classes) - 1, min(MAP_CLASSES, len(classes))).round().astype(np.int64)
+    most = MAP_IMAGES // len(places)
+    return np.concatenate([np.flatnonzero(labels == one)[:most] for one in classes[places]])
+
+
+def flattened(space: Space, rows: Ints, perplexity: float) -> Floats:
+    """t-SNE [rows, 2] of queries by the main distance: Euclidean, under cosine of directions."""
+    from sklearn.manifold import TSNE
+
+    points = space.query[rows].astype(np.float64)
+    if space.metric == "cosine":
+        lengths = np.linalg.norm(points, axis=1, keepdims=True)
+        points /= np.where(lengths == 0, 1, lengths)
+    # Where all embeddings are one point, or have one coordinate, there are no two principal components to start from.
+    start = "pca" if points.shape[1] > 1 and points.std(axis=0).any() else "random"
+    return TSNE(perplexity=perplexity, init=start, learning_rate="auto", random_state=0).fit_transform(points)
+
+
+def draw(teacher: Shown, student: Shown, dataset: DataSet, progress: Callable[[str, int, int], None]) -> Map | None:
+    """Both networks' maps of the same images, side by side; None where there are too few of them."""
+    rows = sample(dataset.query.labels)
+    if len(rows) < LEAST:
+        return None
+    perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
+    panels = {}
+    for done, one in enumerate((teacher, student), 1):
+        panels["teacher" if one is teacher else "student"] = one, flattened(one.space, rows, perplexity)
+        progress("map of the embeddings", done, 2)
+    labels = dataset.query.labels[rows]
+    names = {int(label): dataset.query.names[label] for label in np.unique(labels)}
+    return Map(_svg(list(panels.values()), labels, names), len(rows), len(names), perplexity)
+
+
+def _svg(panels: Sequence[tuple[Shown, Floats]], labels: Labels, names: Mapping[int, str]) -> str:
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # whatever the user's own settings are
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's fonts have it
+        from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
+
+        longest = max(len(name) for name in names.values())
+        columns = max(2, min(7, 140 // (min(longest, LEGIBLE) + 6)))
+        figure = Figure(figsize=(10, 5.2 + 0.2 * -(-len(names) // columns)), layout="constrained")
+        looks = {label: _look(number) for number, label in enumerate(names)}
+        for axes, (one, points) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            for label, look in looks.items():
+                axes.plot(*points[labels == label].T, linestyle="", markersize=5, **look)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(False)
+            axes.spines[:].set_visible(True)
+            axes.spines[:].set_color("0.8")
+            axes.set_title(f"{one.title}\n{one.recall}", fontsize=9)
+        # A leading blank: matplotlib leaves out what begins with an underscore. A dollar sign would begin a formula.
+        texts = [" " + _shortened(name).replace("$", r"\$") for name in names.values()]
+        handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks.values()]
+        figure.legend(
+            handles, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, title="class"
+        )
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Shape and filling tell the classes of the map apart; colours repeat."""
+    colour = COLOURS[number % len(COLOURS)]
+    filled = number < len(MARKERS)
+    return {
+        "marker": MARKERS[number % len(MARKERS)],
+        "markeredgecolor": colour,
+        "markerfacecolor": colour if filled else "none",
+        "markeredgewidth": 0 if filled else 0.9,
+        "alpha": 0.8,
+    }
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LEGIBLE else name[: LEGIBLE - 1] + "…"
