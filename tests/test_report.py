@@ -19,6 +19,7 @@ from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.costing import price
 from benchmark.report.document import document
 from benchmark.report.families import Families
+from benchmark.report.page import PARENTS
 from benchmark.report.paper import data, of_protocol, published
 from benchmark.spec import Spec
 from benchmark.store import Store
@@ -113,6 +114,17 @@ def test_what_holds_for_all_is_no_flag():
     found = Comparison(runs, KINDS)
     assert not any(found.flags(cell) for cell in found.cells)
     assert "All runs: code that was not committed (+dirty)." in document(found, "quick").notes
+
+
+def test_what_a_trunk_comes_from_is_no_baseline():
+    """A teacher's task loss trained it, at a dimension of its own: a reference, in no column."""
+    trunk = record("multi-similarity", 0.7, dim=32)
+    head = student("rkd-d", 0.6, dim=32, views=2, trunk=trunk.spec)
+    found = compared(trunk, head)
+    assert found.roles[trunk.id] == "trunk" and [cell.row.method for cell in found.candidates] == ["rkd-d"]
+    table = document(found, "heads").tables[0]
+    (line,) = (line for line in table.lines if line.role == "trunk")
+    assert [value.text for value in line.values[5:]] == ["–", "70.00 (32)"]
 
 
 def test_every_dash_of_the_main_table_has_a_reason():
@@ -309,9 +321,7 @@ def test_the_command_of_a_committed_row_names_its_runs(folder):
     found = Folder.read(folder)
     cards.load(found.document.dataset, Path("nowhere"))
     for cell in found.compared.cells:
-        words = shlex.split(
-            command([one.spec for one in cell.records], folder.name, teacher=cell.row.role == "teacher")
-        )
+        words = shlex.split(command([one.spec for one in cell.records], folder.name, teacher=cell.row.role in PARENTS))
         options = dict(zip(words[4::2], words[5::2], strict=True))
         plan = Plan(
             options["--dataset"],

@@ -15,6 +15,7 @@ from .stats import Summary, holm, p_value, paired, summarise
 # Groups of a table, in its order. "other": a method that the catalogue no longer has.
 ROLES = {
     "teacher": "teacher",
+    "trunk": "trunk's own run",
     "untrained": "untrained student",
     "features": "frozen features",
     "baseline": "baseline",
@@ -26,11 +27,12 @@ ROLES = {
 }
 REFERENCE_ROLES = (
     "teacher",
+    "trunk",
     "untrained",
     "features",
     "posthoc",
 )  # what students are held against; never the best of a column
-OF_ANY_DIM = ("teacher", "features")
+OF_ANY_DIM = ("teacher", "trunk", "features")
 AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 BASELINE = "triplet"
 DASH = "–"
@@ -170,7 +172,9 @@ class Comparison:
         self._at = {(cell.row, cell.dim): cell for cell in self.cells}
 
     def at(self, row: Row, dim: int) -> Cell | None:
-        return self._at.get((row, dim))
+        """Of a row whose dimension is a choice."""
+        found = self._at.get((row, dim))
+        return None if found is None or found.own_size else found
 
     @property
     def trained(self) -> list[Cell]:
@@ -315,7 +319,7 @@ def _usual(values: Iterable[str]) -> str:
 
 
 def _roles(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str]:
-    """The role of each record by id. A teacher is a run without a teacher that another run names as its own."""
+    """The role of each record by id. A teacher is a run without a teacher that another run names as its own; a trunk likewise."""
     teachers = set()
     for record in records:
         teacher = record.spec.teacher
@@ -323,10 +327,14 @@ def _roles(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str
             teachers.add(teacher.id)
             teacher = teacher.teacher
 
+    trunks = {record.spec.trunk.id for record in records if record.spec.trunk is not None}
+
     def role(record: Record) -> str:
         spec = record.spec
         if spec.teacher is None and record.id in teachers:
             return "teacher"
+        if record.id in trunks:
+            return "trunk"
         if spec.method in ("untrained", "features"):
             return spec.method
         kind = kinds.get(spec.method, "other")

@@ -16,6 +16,7 @@ from .commands import command
 from .document import Document
 from .table import Column, Line, Table, Value, dash, text
 
+PARENTS = ("teacher", "trunk")  # every run of their preset makes them
 CAPTIONS = {
     "dimension": "Recall@1 against the dimension of the embedding. Bars: 95 % interval over seeds; dots: seeds, of fewer than six. "
     "The best methods of each kind; the table has all.",
@@ -142,7 +143,7 @@ def _shown(table: Table, compared: Comparison, preset: str) -> Shown:
             for record in cell.records
         ]
         specs = [record.spec for record in records]
-        return How(command(specs, preset, teacher=line.row.role == "teacher", apart=_apart(line.row)))
+        return How(command(specs, preset, teacher=line.row.role in PARENTS, apart=_apart(line.row)))
 
     lines = tuple(HowLine(line, how(line)) for line in table.lines)
     dim = next((dim for dim in compared.dims if table.key == f"d-{dim}"), None)
@@ -207,7 +208,7 @@ def _runs(compared: Comparison, preset: str) -> Shown:
             "seconds": record.seconds,
             "environment": record.environment,
         }
-        how = How(command([spec], preset, teacher=role == "teacher"), json.dumps(facts, indent=1, ensure_ascii=False))
+        how = How(command([spec], preset, teacher=role in PARENTS), json.dumps(facts, indent=1, ensure_ascii=False))
         return HowLine(Line(values, role=role, dim=spec.dim), how)
 
     return Shown(
