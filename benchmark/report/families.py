@@ -97,7 +97,7 @@ class Families:
         if over_dims.zero:
             return f"Not resolved with {seeds}: {them} minus {others} is {number}."
         verdict = "Relations pay here" if over_dims.mean > 0 else "Relations do not pay here"
-        return f"{verdict}: {them} minus {others} is {number} (95 % interval over {seeds}, one teacher)."
+        return f"{verdict}: {them} minus {others} is {number}; 95 % intervals over {seeds}, one teacher."
 
     def _best(self, pool: Pool, dims: list[int]) -> str:
         """The method of a pool with the highest mean over some dimensions, with that mean."""
