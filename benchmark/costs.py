@@ -61,10 +61,11 @@ def paid(spec: Spec) -> tuple[Spec, ...]:
 
 def key(spec: Spec) -> tuple[object, ...]:
     """What tells the costs of two runs' networks apart."""
-    return spec.backbone, spec.dim, spec.hidden, _has_head(spec), spec.image, spec.precision
+    return spec.backbone, spec.dim, spec.hidden, has_head(spec), spec.image, spec.precision
 
 
-def _has_head(spec: Spec) -> bool:
+def has_head(spec: Spec) -> bool:
+    """Whether a run's network is more than a trunk."""
     found = catalogue().get(spec.method)
     return found is None or found.head  # a combination has one, and so had what has left the catalogue
 

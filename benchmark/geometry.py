@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .evaluate import Floats, Ints, Metric, neighbours
+from .evaluate import NEAREST, Floats, Ints, Metric, neighbours
 from .store import Geometry
 
-NEAREST = 10  # neighbours that are compared
+PART = 4_096  # pairs at once
 PAIRS = 100_000  # distances that are ranked, of a sample that is the same for all networks
 
 
@@ -44,7 +44,15 @@ class Space:
         theirs = draw.integers(len(self.gallery), size=PAIRS)
         if self.same:
             ours, theirs = ours[ours != theirs], theirs[ours != theirs]
-        return np.linalg.norm(self._rows(self.query[ours]) - self._rows(self.gallery[theirs]), axis=1)
+        parts = np.array_split(
+            np.arange(len(ours)), max(1, len(ours) // PART)
+        )  # rows of hundreds of numbers, in float64
+        return np.concatenate(
+            [
+                np.linalg.norm(self._rows(self.query[ours[part]]) - self._rows(self.gallery[theirs[part]]), axis=1)
+                for part in parts
+            ]
+        )
 
     def spectrum(self) -> NDArray[np.float64]:
         """Singular values of the queries, largest first, as shares of their sum; of centred rows under L2, which knows no origin."""

@@ -44,7 +44,7 @@ def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]
         if (off := difference(found.evaluation, record.evaluation)) > TOLERANCE:
             yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
         else:
-            yield record.model_copy(update={"geometry": found.geometry})
+            yield record.model_copy(update={"geometry": record.geometry or found.geometry})
 
 
 def weights_of(record: Record, store: Store) -> bytes:

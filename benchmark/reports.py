@@ -43,19 +43,23 @@ def report(
     """
     if gallery is None and (data or device):
         raise UsageError("--data and --device are for --gallery N")
+    if gallery is not None and gallery < 1:
+        raise UsageError(f"--gallery wants 1 or more queries a section, not {gallery}")
+    if readme is not None and not readme.is_file():
+        raise UsageError(f"--readme {readme}: there is no such file")
     from .report import overview_files, update, write, write_files
 
     folders = _folders(results, baseline)
     written = [path for folder in folders for path in write(folder)]
     if results not in [folder.path for folder in folders]:
-        written += write_files(results, overview_files(folders))
+        written += write_files(results, overview_files(results, folders))
     if readme is not None:
         update(readme, folders)
         written.append(readme)
     if gallery is not None:
         written += _gallery(folders, gallery, baseline, data, device)
     for path in written:
-        out.print(f"wrote {path}", soft_wrap=True)
+        out.print(f"wrote {path}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -125,7 +129,7 @@ def verify(
     folders = _folders(results, baseline)
     lines = [line for folder in folders for line in differences(folder.path, folder.files())]
     if results not in [folder.path for folder in folders]:
-        lines += differences(results, overview_files(folders))
+        lines += differences(results, overview_files(results, folders))
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
     records = sum(len(folder.runs) + len(folder.tuned) for folder in folders)
@@ -166,6 +170,8 @@ def _rerun(results: Path, id: str, tolerance: float, data: Path | None, device: 
         ):
             return 1
         again = read_record(store.path(record.spec))
+    if again.data != record.data:
+        raise UsageError(f"{record.spec.label} was run on other images ({record.data}) than these ({again.data})")
     table = Table("metric", "record", "again", "difference", title=record.spec.label)
     worst = 0.0
     for name, value in record.metrics.items():
@@ -198,10 +204,12 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
     where = device_of(device)
     for folder in _folders(results):
         if folder.runs:
-            out.print(f"wrote {write_costs(folder.path, measure_costs(folder.runs, where))}", soft_wrap=True)
+            out.print(
+                f"wrote {write_costs(folder.path, measure_costs(folder.runs, where))}", markup=False, soft_wrap=True
+            )
     for folder in _folders(results):
         for path in write(folder):
-            out.print(f"wrote {path}", soft_wrap=True)
+            out.print(f"wrote {path}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -219,10 +227,14 @@ def _gallery(folders: Sequence[Folder], n: int, baseline: str, data: Path | None
 
 def _folders(results: Path, baseline: str = "triplet") -> Sequence[Folder]:
     from .methods import entry
-    from .report import Folder, find
+    from .report import BASELINE, Folder, find
 
     entry(baseline)
-    return [Folder.read(path, baseline=baseline) for path in find(results)]
+    folders = [Folder.read(path, baseline=baseline) for path in find(results)]
+    held = any(cell.row.method == baseline for folder in folders if folder.runs for cell in folder.compared.trained)
+    if baseline != BASELINE and not held:
+        raise UsageError(f"--baseline {baseline}: no student of it was trained in {results}")
+    return folders
 
 
 @app.command
@@ -230,6 +242,7 @@ def measure(
     *,
     dataset: str,
     preset: str | None = None,
+    subset: str = "",
     data: Path | None = None,
     results: Path = RESULTS,
     device: str | None = None,
@@ -241,6 +254,8 @@ def measure(
     dataset
         as for run
     preset
+        as for run
+    subset
         as for run
     data
         as for run
@@ -256,7 +271,7 @@ def measure(
     from .run import Failure
     from .workspace import Workspace
 
-    plan = Plan(dataset, preset, data=data, mirror=None, results=results, device=device)
+    plan = Plan(dataset, preset, data=data, mirror=None, results=results, device=device, subset=subset)
     records = list(plan.store)
     if not records:
         raise UsageError(f"no results in {plan.folder}: runs/ holds no record")
@@ -271,5 +286,5 @@ def measure(
                 plan.store.save(outcome)
     out.print(f"{len(records) - failures} of {len(records)} runs measured again, with the metrics of their records")
     for path in write_report(plan.folder):
-        out.print(f"wrote {path}", soft_wrap=True)
+        out.print(f"wrote {path}", markup=False, soft_wrap=True)
     return 1 if failures else 0

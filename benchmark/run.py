@@ -65,11 +65,17 @@ def run(
     inputs, dataset, teachers = search.inputs, search.dataset, search.teachers
     checkpoints = workspace.store.checkpoints
 
-    students = [make_student(spec, teachers, inputs, dataset, device) for spec in group]
+    students, broken = [], []
+    for spec in group:
+        try:
+            students.append(make_student(spec, teachers, inputs, dataset, device))
+        except Exception as reason:  # a method that cannot be made is no reason to lose the others
+            broken.append(_failure(spec, reason))
+    yield from broken
     prepare(students, teachers, inputs, dataset, checkpoints, device)
 
     failed: dict[str, Exception] = {}
-    if stream.steps:
+    if stream.steps and students:
         failed.update(
             fit(
                 students,

@@ -152,11 +152,16 @@ class Store:
 
     def bring(self, spec: Spec, other: Store) -> list[Spec]:
         """Take over those parents of a run whose record and weights another store has; they are returned."""
-        found = [one for one in _ancestors(spec) if other.done(one) and other.weights(one).exists()]
-        for parent in found:
-            write_atomically(self.weights(parent), other.weights(parent).read_bytes())
-            write_atomically(self.path(parent), other.path(parent).read_bytes())
-        return list(dict.fromkeys(found))
+        found = []
+        for parent in dict.fromkeys(_ancestors(spec)):
+            if not other.done(parent) or not other.weights(parent).exists():
+                continue
+            content = other.weights(parent).read_bytes()
+            if digest(content) == read_record(other.path(parent)).weights:
+                write_atomically(self.weights(parent), content)
+                write_atomically(self.path(parent), other.path(parent).read_bytes())
+                found.append(parent)
+        return found
 
     def done(self, spec: Spec) -> bool:
         return self.path(spec).exists()

@@ -111,6 +111,13 @@ class Student:
             self._diverged("the embedding is not finite")
         batch = Batch(features, teacher, labels, index, self.step / spec.steps, shared)
         loss = self.method(batch)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            what = (
+                f"a tensor of shape {list(loss.shape)}"
+                if isinstance(loss, Tensor)
+                else f"of type {type(loss).__name__}"
+            )
+            raise TrainingError(f"{spec.label}: the loss is {what}, not a tensor with one number")
         self.loss = loss.item()
         if not loss.requires_grad:
             raise TrainingError(f"{spec.label}: the loss does not depend on the network; are all of its weights 0?")
@@ -128,9 +135,12 @@ class Student:
 
     def _diverged(self, what: str) -> NoReturn:
         spec = self.spec
-        raise TrainingError(
-            f"{spec.label}: {what} at step {self.step + 1} of {spec.steps}; lr={spec.lr:g} may be too large"
+        why = (
+            f"lr={spec.lr:g} may be too large"
+            if self.step
+            else "nothing was updated yet, so the loss itself is at fault"
         )
+        raise TrainingError(f"{spec.label}: {what} at step {self.step + 1} of {spec.steps}; {why}")
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, at once: a crash leaves the old one."""

@@ -27,6 +27,7 @@ from test_tables import KINDS, golden_costs, golden_records, golden_tuning, reco
 from benchmark.costs import write_costs
 from benchmark.report import Folder
 from benchmark.report.cells import DASH, ROLES
+from benchmark.report.commands import Recipes
 from benchmark.report.page import HowLine, Part, page, part
 
 SWITCHES = (
@@ -218,7 +219,7 @@ def test_parts_whose_names_are_alike_have_ids_of_their_own():
     folder = Folder(Path("any"), [teacher(), record(), student("rkd-d", 0.6)], [], KINDS)
     names = (("a-b", "c"), ("a", "b-c"), ("ø", "c"), ("日本", "c"))
     documents = [dataclasses.replace(folder.document, dataset=a, preset=b) for a, b in names]
-    keys = [part(folder.compared, one, {}).key for one in documents]
+    keys = [part(folder.compared, one, {}, Recipes("heads", known=False)).key for one in documents]
     assert len(set(keys)) == len(names) and not any(re.search(r"\s", key) for key in keys)
 
 
@@ -249,7 +250,7 @@ def test_nothing_is_fetched_and_nothing_could_be(browser):
 
 def number(text: str) -> float | None:
     """The first of a cell, as a reader sees it."""
-    found = re.search(r"[-+]?\d+(\.\d+)?", text)
+    found = re.search(r"[-+]?\d+(\.\d+)?", text.replace("−", "-"))
     return None if text == DASH or found is None else float(found[0])
 
 

@@ -1,6 +1,7 @@
 """What a report says beyond its numbers: the answer, marks, flags, the paper, costs, commands, comparisons of folders, checks."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,11 @@ import pytest
 from conftest import Result
 from test_tables import KINDS, TEACHER, golden_costs, golden_records, record, save, student, teacher
 
-from benchmark import cards
 from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.report import Folder, find, overview_files, update, verify, write, write_files
 from benchmark.report.cells import FLAGS, Comparison
-from benchmark.report.commands import command
+from benchmark.report.commands import Recipes
 from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.costing import price
 from benchmark.report.document import document
@@ -49,10 +49,10 @@ def test_the_answer_by_hand():
     """RKD - IKD by seed: 2, 3, 4 points; t of 2 degrees of freedom x 1 / sqrt 3 = 2.48."""
     found = two_families([0.62, 0.63, 0.64], [0.60, 0.60, 0.60]).answer()
     assert found.startswith(
-        "Relations pay here: the 1 relational method minus the 1 individual one is +3.00 ± 2.48 points"
+        "Relations seem to pay here: the 1 relational method minus the 1 individual one is +3.00 ± 2.48 points"
     )
     assert "at d = 16" in found and "3 seeds" in found and "rkd-d (64.60) and fitnet (61.60)" in found
-    assert two_families([0.60, 0.60, 0.60], [0.62, 0.63, 0.64]).answer().startswith("Relations do not pay here")
+    assert two_families([0.60, 0.60, 0.60], [0.62, 0.63, 0.64]).answer().startswith("Relations seem not to pay here")
 
 
 def test_an_answer_that_is_none():
@@ -76,7 +76,7 @@ def test_a_family_is_the_same_methods_in_all_columns():
     same_size = [record("rkd-da", 0.9, backbone="conv4-128", dim=128, teacher=TEACHER, seed=seed) for seed in range(3)]
     kinds = {**KINDS, "rkd-a": "relational", "rkd": "relational"}
     (pool,) = Families(Comparison([teacher(), *runs, *odd, *same_size], kinds)).pools
-    assert pool.methods == ("rkd-d", "rkd-da")
+    assert [row.method for row in pool.rows] == ["rkd-d", "rkd-da"]
     assert pool.recall == {16: {0: pytest.approx(60), 1: pytest.approx(60), 2: pytest.approx(60)}}
 
 
@@ -147,6 +147,112 @@ def test_p_values_are_corrected_for_all_of_the_table():
     assert p(both, "rkd-d") == pytest.approx(2 * p(one, "rkd-d"))
 
 
+def test_a_pair_saw_the_same_batches():
+    """Another head is shown and noted; another batch, image size or precision is no pair."""
+    base = [record("triplet", 0.5, seed=seed) for seed in range(2)]
+    for change in ({"batch": 128}, {"image": 24}, {"precision": "bf16"}, {"per_class": 8}):
+        found = compared(*base, *(student("rkd-d", 0.6, seed, **change) for seed in range(2)))
+        assert not any(found.difference(cell) for cell in found.cells if cell.row.method == "rkd-d"), change
+    found = compared(*base, *(student("rkd-d", 0.6, seed, hidden=512) for seed in range(2)))
+    (cell,) = (cell for cell in found.cells if cell.row.method == "rkd-d")
+    assert found.difference(cell).summary.mean == pytest.approx(10)
+    made = document(found, "heads")
+    assert any(
+        "Heads differ between methods, as tuned or set: hidden layer of 512: rkd-d; linear: triplet." in note
+        for note in made.notes
+    )
+    assert any(value.text == "conv4-64, hidden 512" for line in made.tables[0].lines for value in line.values)
+
+
+def test_a_family_has_one_row_of_a_method():
+    """Not the mean of a method's settings: the row of most runs, else the first of the table; the answer names it."""
+    runs = [student("fitnet", 0.60, seed) for seed in range(2)]
+    for seed in range(2):
+        runs += [student("rkd-d", 0.70, seed), student("rkd-d", 0.10, seed, lr=1.0)]
+        runs += [student("rkd-da", 0.72, seed), student("rkd-da", 0.30, seed, normalize=False)]
+    families = Families(compared(*runs))
+    (relational,) = (pool for pool in families.pools if pool.role == "relational")
+    assert [(row.label, row.l2) for row in relational.rows] == [("rkd-d (lr=0.001)", True), ("rkd-da", True)]
+    assert relational.recall == {16: {0: pytest.approx(71), 1: pytest.approx(71)}}
+    assert "rkd-da (72.00)" in families.answer()
+
+
+def test_other_images_win_nothing():
+    runs = [student(name, 0.6, seed) for name in ("fitnet", "rkd-d") for seed in range(2)]
+    runs += [student("fitnet", 0.99, seed, fingerprint="beef") for seed in range(2)]
+    found = compared(*runs)
+    assert {cell.records[0].data for cell in found.candidates} == {"f00d"}
+    assert "(60.00)" in Families(found).answer() and "99" not in Families(found).answer()
+
+
+def test_two_teachers_are_two():
+    runs = [
+        record(name, score, seed=seed, teacher=TEACHER.replace(seed=seed)).model_copy(
+            update={"teacher": f"weights {seed}"}
+        )
+        for name, score in (("rkd-d", 0.6), ("fitnet", 0.5))
+        for seed in range(2)
+    ]
+    found = Comparison(runs, KINDS)
+    assert not any(found.flags(cell) for cell in found.cells)
+    assert Families(found).answer().endswith("2 teachers.")
+
+
+def test_one_seed_separates_nothing():
+    found = compared(student("rkd-d", 0.6), student("fitnet", 0.5))
+    (cell,) = (cell for cell in found.cells if cell.row.method == "fitnet")
+    assert found.near_best(cell)
+
+
+def test_costs_that_were_not_measured_are_dashes():
+    """The record of a head counts the head alone, which is not what a query goes through."""
+    cells = Comparison([student("rkd-d", 0.6, views=2), student("rkd-d", 0.6)], KINDS).cells
+    assert {price(cell, None).parameters for cell in cells} == {None, 113088}
+
+
+def test_a_record_of_a_method_that_is_gone_is_measured_all_the_same():
+    import torch
+
+    from benchmark.bench.networks import measure_costs
+
+    runs = [student("forgotten", 0.5, backbone="conv4-4"), student("forgotten", 0.5, backbone="gone-50")]
+    found = measure_costs(runs, torch.device("cpu"))
+    assert [one.backbone for one in found.networks] == ["conv4-4"]
+
+
+def test_a_folder_of_a_subset_or_of_own_data_has_its_own_name(tmp_path):
+    for name in ("glyphs", "glyphs-8x6"):
+        save(tmp_path / name / "quick", golden_records())
+    folders = [Folder.read(path, KINDS) for path in find(tmp_path)]
+    assert [folder.document.dataset for folder in folders] == ["glyphs", "glyphs-8x6"]
+    files = overview_files(tmp_path, folders)
+    assert "(glyphs-8x6/quick/comparison.md)" in files["overview.md"]
+    ids = re.findall(r' id="([^"]+)"', files["report.html"])
+    assert len(ids) == len(set(ids))
+
+
+def test_names_with_marks_of_other_languages(tmp_path):
+    """Of Markdown, of matplotlib's formulas and of rich's markup."""
+    from rich.console import Console
+
+    runs = [record("a|b [bold] $_$", 0.5 + seed / 100, dim=dim, seed=seed) for dim in (16, 32) for seed in range(2)]
+    save(tmp_path, [*runs, *(record("triplet", 0.5, dim=dim, seed=seed) for dim in (16, 32) for seed in range(2))])
+    folder = Folder.read(tmp_path, {"a|b [bold] $_$": "relational", "triplet": "none"})
+    files = folder.files()
+    assert r"a\|b" in files["comparison.md"] and "figures/differences.svg" in files
+    console = Console(width=200, record=True)
+    from benchmark.report import terminal_table
+
+    console.print(terminal_table(folder))
+    assert "a|b [bold] $_$" in console.export_text()
+
+
+def test_mixed_data_sets_are_an_error(tmp_path):
+    save(tmp_path, [record("triplet"), record("triplet", dataset="cub")])
+    with pytest.raises(BenchmarkError, match="mixes the data sets cub, glyphs"):
+        Folder.read(tmp_path)
+
+
 PAPER = {
     "dataset": "cars", "resize": 256, "image": 224, "batch": 128, "per_class": 5, "backbone": "resnet18", "dim": 64,
     "steps": 8000, "normalize": False,
@@ -196,8 +302,9 @@ def test_the_paper_s_numbers():
         found["1", "triplet", "resnet50", 512, True, 0] == 61.24
         and found["2", "rkd-da", "resnet50", 512, False, 1] == 65.68
     )
-    assert len(found) == 1 + 7 * 4 + 3 * 4 + 3
-    assert [one.recall for one in published("sop")] == [76.58, 77.61, 77.36, 76.96]
+    assert found["3", "rkd-da", "resnet50", 128, False, 0] == 64.9
+    assert len(found) == 1 + 7 * 4 + 3 * 4 + 3 + 3
+    assert [one.recall for one in published("sop")] == [76.58, 77.61, 77.36, 76.96, 74.5, 75.1, 77.5]
     assert not list(published("glyphs"))
     assert data()["protocol"]["steps"]["sop"] == 60000
     assert all(table.key != "paper" for table in document(Comparison(list(golden_records()), KINDS), "quick").tables)
@@ -257,22 +364,24 @@ def test_verify_finds_what_was_changed_by_hand(tmp_path):
     table.write_text(table.read_text().replace("63.20 ± 1.30", "66.20 ± 1.30", 1))
     (tmp_path / "runs.csv").unlink()
     (tmp_path / "report.html").unlink()  # is not committed
-    (tmp_path / "figures" / "old.svg").write_text("<svg/>")
+    (tmp_path / "figures" / "mine.svg").write_text("<svg/>")  # is none of ours
+    (tmp_path / "figures" / "steps.svg").write_text("<svg/>")
     lines = verify(tmp_path, folder.files())
     assert len(lines) == 3
     assert any("comparison.md differs" in line and "line " in line for line in lines)
     assert any("runs.csv is missing" in line for line in lines)
-    assert any("old.svg is not generated" in line for line in lines)
+    assert any("steps.svg is not generated" in line for line in lines)
     write(folder)
     assert verify(tmp_path, folder.files()) == []
+    assert (tmp_path / "figures" / "mine.svg").exists()
 
 
 def test_across_data_sets(tmp_path):
     save(tmp_path / "glyphs" / "quick", golden_records())
-    assert overview_files([Folder.read(tmp_path / "glyphs" / "quick", KINDS)]) == {}
+    assert overview_files(tmp_path, [Folder.read(tmp_path / "glyphs" / "quick", KINDS)]) == {}
     save(tmp_path / "glyphs" / "heads", golden_records())
     folders = [Folder.read(path, KINDS) for path in find(tmp_path)]
-    files = overview_files(folders)
+    files = overview_files(tmp_path, folders)
     assert set(files) == {"overview.md", "figures/families.svg", "report.html"}
     assert files["overview.md"].count("Relations pay here") == 2
     assert "| rkd-da 63.20 | " in files["overview.md"] or "rkd-da 63.20" in files["overview.md"]
@@ -295,6 +404,9 @@ def test_the_readme_is_made_anew_between_its_marks(tmp_path):
     readme.write_text("nothing")
     with pytest.raises(UsageError, match="no part that is generated"):
         update(readme, [folder])
+    readme.write_text(f"{part}\nmine\n{part}\n<!-- end -->")
+    with pytest.raises(UsageError, match="has no <!-- end -->"):
+        update(readme, [folder])
     readme.write_text("<!-- generated: cub/paper -->\n<!-- end -->")
     with pytest.raises(UsageError, match="wants cub/paper"):
         update(readme, [folder])
@@ -302,13 +414,62 @@ def test_the_readme_is_made_anew_between_its_marks(tmp_path):
 
 def test_commands_in_words():
     run = student("rkd-d", 0.6, 2)
-    assert command([run.spec], "quick") == (
+    recipes = Recipes("quick", known=False)
+    assert recipes.command([run.spec]) == (
         "python -m benchmark run --dataset glyphs --preset quick --methods rkd-d --dims 16 --seeds 2 --steps 400"
     )
-    assert command([TEACHER], "quick", teacher=True) == "python -m benchmark run --dataset glyphs --preset quick"
-    assert command([run.spec], "quick", apart={"weight": "2.0", "teacher.steps": "7"}).endswith(
-        "--set rkd-d.weight=2.0 --set teacher.steps=7"
-    )
+    assert recipes.command([TEACHER], parent=True) == "python -m benchmark run --dataset glyphs --preset quick"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"assignments": ("lr=0.05", "rkd-da.distance_weight=2", "teacher.steps=7")},
+        {"assignments": ("normalize=true", "batch=32", "flip=true")},
+        {"backbone": "conv4-16", "seeds": "1,4"},
+        {"generations": 2, "assignments": ("rkd-da.angle_weight=3",)},
+    ],
+)
+def test_commands_say_what_the_preset_does_not(words):
+    """The plan of a command's own words has the runs that it was made of."""
+    plan = planned("glyphs", "quick")
+    usual = {"methods": "rkd-da", "dims": None if "generations" in words else "16", "seeds": "0", "steps": "40"}
+    specs = [one for one in specs_of(plan, {**usual, **words}) if one.method == "rkd-da" and one.teacher is not None]
+    given = Recipes("quick").command(specs)
+    again = {one.id for one in specs_of(plan, parsed(given))}
+    assert {one.id for one in specs} <= again, given
+
+
+def planned(dataset, preset):
+    from benchmark.plan import Plan
+
+    nowhere = Path("nowhere")
+    return Plan(dataset, preset, data=nowhere, mirror=None, results=nowhere, device="cpu", dry=True)
+
+
+def parsed(given):
+    """The words of a `run` command as `Plan.specs` takes them."""
+    words = shlex.split(given)[4:]
+    options = list(zip(words[::2], words[1::2], strict=True))
+    named = {name[2:]: value for name, value in options if name not in ("--set", "--dataset", "--preset")}
+    return {
+        **named,
+        "assignments": tuple(value for name, value in options if name == "--set"),
+        "generations": int(named.get("generations", 0)),
+    }
+
+
+def specs_of(plan, words):
+    usual = {
+        "methods": None,
+        "dims": None,
+        "seeds": None,
+        "steps": None,
+        "backbone": None,
+        "teacher": None,
+        "assignments": (),
+    }
+    return plan.specs(**{**usual, **words})
 
 
 @pytest.mark.parametrize(
@@ -316,34 +477,14 @@ def test_commands_in_words():
 )
 def test_the_command_of_a_committed_row_names_its_runs(folder):
     """By the plan that the command line makes of it: the ids of its runs are among those of the row."""
-    from benchmark.plan import Plan
-
     found = Folder.read(folder)
-    cards.load(found.document.dataset, Path("nowhere"))
+    plan, recipes = planned(found.document.dataset, folder.name), Recipes(folder.name)
     for cell in found.compared.cells:
-        words = shlex.split(command([one.spec for one in cell.records], folder.name, teacher=cell.row.role in PARENTS))
-        options = dict(zip(words[4::2], words[5::2], strict=True))
-        plan = Plan(
-            options["--dataset"],
-            options["--preset"],
-            data=Path("nowhere"),
-            mirror=None,
-            results=Path("nowhere"),
-            device="cpu",
-            dry=True,
-        )
-        specs = plan.specs(
-            methods=options.get("--methods"),
-            dims=options.get("--dims"),
-            seeds=options.get("--seeds"),
-            steps=options.get("--steps"),
-            backbone=None,
-            teacher=None,
-            assignments=(),
-            generations=int(options.get("--generations", 0)),
-        )
+        given = recipes.command([one.spec for one in cell.records], parent=cell.row.role in PARENTS)
+        specs = specs_of(plan, parsed(given))
         ids = {spec.id for spec in specs} | {parent.id for spec in specs for parent in spec.parents}
-        assert {one.id for one in cell.records} <= ids, cell.row
+        assert {one.id for one in cell.records} <= ids, given
+        assert "--set" not in given
 
 
 @pytest.fixture
@@ -370,6 +511,8 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
     assert cli("verify", "--results", tmp_path).code == 1
     assert cli("costs", "--results", tmp_path, "--device", "cpu").code == 0
     assert cli("verify", "--results", tmp_path).code == 0  # costs wrote the tables anew
+    found = cli("report", "--results", tmp_path, "--baseline", "hinton")
+    assert found.code == 2 and "no student of it was trained" in found.err
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..backbones import encoder
-from ..costs import Costs, NetworkCost, SearchCost, key, network_key, paid
-from ..methods import entry
+from ..costs import Costs, NetworkCost, SearchCost, has_head, key, network_key, paid
+from ..errors import UsageError
 from ..spec import Spec
 from ..store import Record
 from ..train import autocast, seeded
 from ..workspace import environment
-from ..zoo import TEACHER_VECTORS, VECTORS
+from ..zoo import TEACHER_VECTORS, VECTORS, check_name
 
 BATCH = 64
 ENOUGH = 0.3  # seconds of repetitions of one measurement
@@ -37,7 +37,7 @@ def measure_costs(records: Iterable[Record], device: torch.device, known: Costs 
     wanted: dict[tuple[object, ...], Spec] = {}
     for record in records:
         for spec in paid(record.spec):
-            if spec.backbone not in (VECTORS, TEACHER_VECTORS):
+            if spec.backbone not in (VECTORS, TEACHER_VECTORS) and _known(spec.backbone):
                 wanted.setdefault(key(spec), spec)
         searches.setdefault((record.spec.dim, record.evaluation.gallery), None)
     with seeded(0):
@@ -48,16 +48,30 @@ def measure_costs(records: Iterable[Record], device: torch.device, known: Costs 
     return Costs(
         environment=here,
         batch=BATCH,
-        networks=tuple(sorted(networks.values(), key=lambda one: (one.backbone, one.dim, one.hidden, one.image))),
+        networks=tuple(
+            sorted(
+                networks.values(),
+                key=lambda one: (one.backbone, one.dim, one.hidden, one.head, one.image, one.precision),
+            )
+        ),
         searches=tuple(sorted(found, key=lambda one: (one.gallery, one.dim))),
     )
+
+
+def _known(backbone: str) -> bool:
+    """Whether this version can build it: records may be older."""
+    try:
+        check_name(backbone)
+    except UsageError:
+        return False
+    return True
 
 
 def network_cost(spec: Spec, device: torch.device) -> NetworkCost:
     """Trunk and head of a run on images of its size; scratch weights cost the same arithmetic."""
     network = encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize, hidden=spec.hidden)
     network = network.to(device).eval()
-    head = entry(spec.method).head
+    head = has_head(spec)
 
     def images(n: int) -> torch.Tensor:
         return torch.randint(0, 256, (n, spec.image, spec.image, 3), dtype=torch.uint8, device=device)

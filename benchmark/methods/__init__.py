@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,10 @@ from ..errors import BenchmarkError, UsageError, unknown
 if TYPE_CHECKING:
     from .base import Method, Widths
 
+KINDS = ("none", "individual", "relational", "posthoc")  # that a method may declare
+FEATURES = ("embedding", "pooled", "maps", "labels")  # that it may read
+RESERVED = ("all", "individual", "relational", "posthoc", "none", "teacher")  # words of the command line
+GIVEN = ("self", "student", "teacher", "classes")  # arguments of every method; the others are hyper-parameters
 Kind = Literal["none", "individual", "relational", "mixed", "posthoc"]
 
 
@@ -58,11 +63,13 @@ def catalogue() -> dict[str, Entry]:
             tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
         except SyntaxError as error:
             raise BenchmarkError(f"{path}, line {error.lineno}: {error.msg}") from error
+        except UnicodeDecodeError as error:
+            raise BenchmarkError(f"{path} is not UTF-8: {error.reason}") from error
         for node in tree.body:
             try:
                 found = _entry(node, path.stem) if isinstance(node, ast.ClassDef) else None
-            except ValueError as error:  # literal_eval
-                raise BenchmarkError(f"{path}, line {node.lineno}: what a method declares must be literals") from error
+            except ValueError as error:
+                raise BenchmarkError(f"{path}, line {node.lineno}: {error}") from error
             if found is not None:
                 if found.name in entries:
                     files = f"{entries[found.name].module}.py and {path.name}"
@@ -136,21 +143,26 @@ def _combined(name: str) -> Entry:
 
 
 def _entry(node: ast.ClassDef, module: str) -> Entry | None:
-    """What a class declares by literal attributes; None where it does not name itself (a base or a helper)."""
+    """What a class declares by literal attributes; None where it does not name itself (a base or a helper).
+
+    Raises:
+        ValueError: it declares something that no method can be.
+    """
     declared: dict[str, Any] = {}
-    defaults: dict[str, Any] = {}
+    init: ast.FunctionDef | None = None
     for item in node.body:
         if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
             declared[item.targets[0].id] = item.value
         elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
             declared[item.target.id] = item.value
         elif isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
-            defaults = {argument.arg: ast.literal_eval(value) for argument, value in pairs if value is not None}
+            init = item
     if "name" not in declared:
         return None
+    defaults = {} if init is None else _hyper_parameters(node.name, init.args)
     names = {field.name for field in fields(Entry)} - {"summary", "defaults", "module", "cls", "parts"}
-    literal = {key: ast.literal_eval(declared[key]) for key in names if key in declared}
+    literal = {key: _literal(node.name, key, declared[key]) for key in names if key in declared}
+    _check(node.name, literal, defaults)
     return Entry(
         name=literal["name"],
         kind=literal["kind"],
@@ -170,3 +182,43 @@ def _entry(node: ast.ClassDef, module: str) -> Entry | None:
         module=module,
         cls=node.name,
     )
+
+
+def _hyper_parameters(cls: str, arguments: ast.arguments) -> dict[str, Any]:
+    """Keyword-only arguments with their defaults."""
+    odd = [one.arg for one in (*arguments.posonlyargs, *arguments.args) if one.arg not in GIVEN]
+    pairs = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+    odd += [argument.arg for argument, value in pairs if value is None]
+    if odd:
+        raise ValueError(f"{cls}: a hyper-parameter is keyword-only (after *) and has a default: {', '.join(odd)}")
+    return {argument.arg: _literal(cls, argument.arg, value) for argument, value in pairs if value is not None}
+
+
+def _literal(cls: str, name: str, value: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except ValueError as error:
+        raise ValueError(f"{cls}: {name} must be a literal, since it is read without running the file") from error
+
+
+def _check(cls: str, declared: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """That what a class declares can be: the catalogue is read by commands that never run it."""
+    name = declared["name"]
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or name in RESERVED:
+        raise ValueError(
+            f"{cls}: name {name!r} must be of small letters, digits and single hyphens, and none of {', '.join(RESERVED)}"
+        )
+    for field in ("kind", "reference"):
+        if field not in declared:
+            raise ValueError(f"{cls} declares no {field}")
+    if declared["kind"] not in KINDS:
+        raise ValueError(f"{cls}: kind {declared['kind']!r} is none of {', '.join(KINDS)}")
+    for field in ("needs", "optional"):
+        words = declared.get(field, ())
+        odd = [words] if isinstance(words, str) else [word for word in words if word not in FEATURES]
+        if odd:
+            raise ValueError(f"{cls}: {field} is a tuple of {', '.join(FEATURES)}; not {odd[0]!r}")
+    for field in ("search", "later"):
+        odd = [key for key in declared.get(field, ()) if key not in defaults]
+        if odd:
+            raise ValueError(f"{cls}: {field} names {odd[0]!r}, which is no hyper-parameter")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ..spec import ENSEMBLE
+from ..spec import ENSEMBLE, Stream
 from ..store import Record
 from .stats import Summary, holm, p_value, paired, summarise
 
@@ -51,13 +51,21 @@ class Row(NamedTuple):
     role: str
     method: str
     backbone: str
+    hidden: int
     l2: bool
     steps: int
     settings: str  # what else sets it apart from a row of the same name, such as "lr=0.001"; mostly empty
 
     @property
     def order(self) -> tuple[Any, ...]:
-        return list(ROLES).index(self.role), self.method, self.backbone, not self.l2, self.steps, self.settings
+        return (
+            list(ROLES).index(self.role), self.method, self.backbone, self.hidden, not self.l2, self.steps, self.settings,
+        )  # fmt: skip
+
+    @property
+    def network(self) -> str:
+        """Trunk, and what its head has beside a linear layer."""
+        return f"{self.backbone}, hidden {self.hidden}" if self.hidden else self.backbone
 
     @property
     def distance(self) -> str:
@@ -183,8 +191,11 @@ class Comparison:
 
     @cached_property
     def candidates(self) -> list[Cell]:
-        """Those that may be the best of a column."""
-        return [cell for cell in self.trained if not cell.own_size]
+        """Those that may be the best of a column: students of the usual images, at a dimension that is a choice."""
+        return [cell for cell in self.trained if not cell.own_size and not self._foreign(cell)]
+
+    def _foreign(self, cell: Cell) -> bool:
+        return any(record.data != self.usual_data for record in cell.records)
 
     @property
     def agreement(self) -> bool:
@@ -203,22 +214,25 @@ class Comparison:
         return sorted(names, key=lambda name: int(name.removeprefix("recall@")))
 
     def baseline_of(self, cell: Cell) -> Cell | None:
-        """The baseline's student of the same images, backbone, dimension and steps; of several, the one most alike."""
-        if cell.row.method == self.baseline or cell.row.role == "teacher":
+        """The baseline's student of the same batches, trunk and dimension; of several, the one most alike.
+
+        Heads may differ where each method's was tuned: the network is in the table.
+        """
+        if cell.row.method == self.baseline or cell.row.role in OF_ANY_DIM:
             return None
         same = [
             other
             for other in self.cells
             if other.row.method == self.baseline
             and other.row.trained
-            and (other.row.backbone, other.dim, other.row.steps) == (cell.row.backbone, cell.dim, cell.row.steps)
-            and other.records[0].data == cell.records[0].data
+            and other.dim == cell.dim
+            and batches(other) == batches(cell)
         ]
         ours = settings(cell.records[0]).items()
 
         def unlike(other: Cell) -> tuple[Any, ...]:
             theirs = settings(other.records[0]).items()
-            return other.row.l2 != cell.row.l2, len(ours ^ theirs), other.row.order
+            return other.row.hidden != cell.row.hidden, other.row.l2 != cell.row.l2, len(ours ^ theirs), other.row.order
 
         return min(same, key=unlike, default=None)
 
@@ -253,7 +267,7 @@ class Comparison:
         if cell not in self.candidates or cell is self.best[cell.dim]:
             return False
         difference = paired(self.best[cell.dim].recall, cell.recall)
-        return difference is not None and difference.zero is True
+        return difference is None or difference.zero is not False  # one seed separates nothing
 
     @cached_property
     def usual_data(self) -> str:
@@ -262,12 +276,16 @@ class Comparison:
 
     def flags(self, cell: Cell) -> str:
         """Of `FLAGS`, those that hold for a cell; not what holds for all, which is no difference."""
-        teacher = self._usual_teachers.get(cell.records[0].spec.teacher.id) if cell.records[0].spec.teacher else None
         held = {
             "†": self._mixed and any(is_dirty(record) for record in cell.records),
             "‡": cell.row.trained and cell.row.steps in self._odd_steps.get(cell.dim, ()),
-            "§": any(record.data != self.usual_data for record in cell.records),
-            "¶": any(record.teacher not in (teacher, None) for record in cell.records),
+            "§": self._foreign(cell),
+            "¶": any(
+                record.spec.teacher is not None
+                and record.teacher not in (self._usual_teachers[record.spec.teacher.id], None)
+                for record in cell.records
+                if record.teacher
+            ),
         }
         return "".join(flag for flag, holds in held.items() if holds)
 
@@ -296,12 +314,40 @@ class Comparison:
                 weights[record.spec.teacher.id].append(record.teacher)
         return {id: _usual(found) for id, found in weights.items()}
 
+    @cached_property
+    def usual_steps(self) -> int:
+        """Of the main comparison: what most rows were trained for, of several the largest."""
+        steps = [cell.row.steps for cell in self.candidates]
+        return max(steps, key=lambda one: (steps.count(one), one), default=0)
+
+    def name(self, row: Row) -> str:
+        """The row's label, with its network and l2 where others of that label have other ones."""
+        same = {(other.network, other.l2) for other in self.rows if other.label == row.label}
+        network = [row.network] if len({network for network, _ in same}) > 1 else []
+        raw = ["raw" if not row.l2 else "l2"] if len({l2 for _, l2 in same}) > 1 else []
+        return ", ".join([row.label, *network, *raw])
+
+    def teacher_of(self, cell: Cell) -> Cell | None:
+        """The cell of the network that taught it; of what had no teacher the folder's, where there is only one."""
+        teachers = [other for other in self.cells if other.row.role == "teacher"]
+        taught = {record.spec.teacher.id for record in cell.records if record.spec.teacher is not None}
+        own = [other for other in teachers if taught & {record.id for record in other.records}]
+        found = own if taught else teachers
+        return found[0] if len(found) == 1 else None
+
     def why_missing(self, row: Row, dim: int) -> str:
         """Why the table has a dash there."""
         cells = [cell for cell in self.cells if cell.row == row]
         if all(cell.own_size for cell in cells):
             return f"it has a dimension of its own, {cells[0].dim}"
         return f"not run at d = {dim}"
+
+
+def batches(cell: Cell) -> tuple[Any, ...]:
+    """What runs have in common that see the same batches through the same trunk at each seed, and so make pairs."""
+    spec = cell.records[0].spec
+    fields = (getattr(spec, name) for name in Stream.model_fields if name != "seed")
+    return *fields, spec.backbone, spec.precision, cell.records[0].data
 
 
 def is_dirty(record: Record) -> bool:
@@ -347,7 +393,7 @@ def _cells(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
     named: dict[Row, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         spec = record.spec
-        row = Row(roles[record.id], spec.name, spec.backbone, spec.normalize, spec.steps, "")
+        row = Row(roles[record.id], spec.name, spec.backbone, spec.hidden, spec.normalize, spec.steps, "")
         named[row][spec.dim].append(record)
     cells: dict[tuple[Row, int], list[Record]] = defaultdict(list)
     for row, by_dim in named.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import UsageError
-from .cells import Cell, Comparison, Row
+from .cells import Cell, Comparison, Row, batches
 from .stats import Summary, holm, p_value, paired
 from .table import Column, Line, Table, Value, dash, difference, mean, text
 from .tables import p_text
@@ -30,17 +30,16 @@ def contrast_methods(compared: Comparison, first: str, second: str) -> Table:
         return exact or [cell for cell in compared.cells if cell.row.method == name]
 
     pairs = [
-        (one.row.label if one.row.label == other.row.label else f"{other.row.label} − {one.row.label}", one, other)
+        (f"{compared.name(other.row)} − {compared.name(one.row)}", one, other)
         for one in of(first)
         for other in of(second)
-        if (one.dim, one.row.backbone, one.row.steps) == (other.dim, other.row.backbone, other.row.steps)
-        and one is not other
+        if one.dim == other.dim and batches(one) == batches(other) and one is not other
     ]
     return _table(pairs, first, second)
 
 
 def contrast_folders(ours: Comparison, theirs: Comparison, first: str, second: str) -> Table:
-    """Second minus first, of all methods and dimensions that both folders have, paired by seed.
+    """Second minus first, of all methods, networks, dimensions and steps that both folders have on the same images, paired by seed.
 
     Raises:
         UsageError: they share nothing.
@@ -62,7 +61,8 @@ def contrast_folders(ours: Comparison, theirs: Comparison, first: str, second: s
         if name in right
         for one in left[name]
         for other in right[name]
-        if len(left[name]) == len(right[name]) == 1 or one.row.settings == other.row.settings
+        if (len(left[name]) == len(right[name]) == 1 or one.row.settings == other.row.settings)
+        and one.records[0].data == other.records[0].data
     ]
     return _table(pairs, first, second)
 
@@ -71,7 +71,7 @@ def _table(pairs: Sequence[Pair], first: str, second: str) -> Table:
     found = [(name, one, other, _differences(one, other)) for name, one, other in pairs]
     found = [entry for entry in found if entry[3]["recall@1"] is not None]
     if not found:
-        raise UsageError(f"{first} and {second} have no network, dimension, number of steps and seed in common")
+        raise UsageError(f"{first} and {second} have no images, network, dimension, number of steps and seed in common")
     values = [p_value(entry[3]["recall@1"]) for entry in found if entry[3]["recall@1"] is not None]
     corrected = iter(holm([value for value in values if value is not None]))
     lines = []
@@ -82,7 +82,7 @@ def _table(pairs: Sequence[Pair], first: str, second: str) -> Table:
             Line(
                 (
                     text(name),
-                    text(f"{other.row.backbone}-{other.dim}"),
+                    text(f"{other.row.network}-{other.dim}"),
                     Value(str(other.row.steps)),
                     Value(str(off.n)),
                     mean(one.summary("recall@1")),
@@ -101,8 +101,8 @@ def _table(pairs: Sequence[Pair], first: str, second: str) -> Table:
         "network",
         "steps",
         "seeds",
-        "R@1, first",
-        "R@1, second",
+        f"R@1, {first}",
+        f"R@1, {second}",
         "difference, ± 95 %",
         "p (Holm)",
         "MAP@R difference",

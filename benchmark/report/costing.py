@@ -16,7 +16,7 @@ NOT_MEASURED = "not measured: benchmark costs"
 class Price(NamedTuple):
     """Of one image, and of the whole gallery."""
 
-    parameters: int
+    parameters: int | None
     multiply_adds: int | None
     latency: float | None  # seconds
     throughput: float | None  # images a second
@@ -34,7 +34,12 @@ def price(cell: Cell, costs: Costs | None) -> Price:
     stored = FLOAT * cell.dim  # of pq as well: its codes take what d float32 numbers would
     search = costs.search(cell.dim, record.evaluation.gallery) if costs is not None else None
     return Price(
-        parameters=sum(one.parameters for one in known) if measured else record.parameters,
+        # Of a head on features, the record counts the head alone.
+        parameters=sum(one.parameters for one in known)
+        if measured
+        else None
+        if record.spec.views
+        else record.parameters,
         multiply_adds=sum(one.multiply_adds for one in known) if measured else None,
         latency=sum(one.latency for one in known) if measured else None,
         throughput=1 / sum(1 / one.throughput for one in known) if measured else None,
@@ -48,21 +53,21 @@ def cost_table(compared: Comparison, costs: Costs | None) -> Table | None:
     """A line each different price, with the methods that pay it; None where there is nothing but own vectors."""
     if any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in compared.records):
         return None
-    teacher = next((cell for cell in compared.cells if cell.row.role == "teacher"), None)
-    reference = price(teacher, costs) if teacher is not None else None
-    paying: dict[tuple[str, str, int, Price], list[str]] = {}
+    paying: dict[tuple[str, str, int, Price, Price | None], list[str]] = {}
     for cell in compared.cells:
         kind = "teacher" if cell.row.role == "teacher" else "post hoc" if cell.row.role == "posthoc" else "student"
         spec = paid(cell.records[0].spec)[0]
         hidden = f", hidden {spec.hidden}" if spec.hidden else ""
         smaller = f" to {cell.dim}" if kind == "post hoc" else ""
-        key = (kind, f"{spec.backbone}-{spec.dim}{hidden}{smaller}", cell.dim, price(cell, costs))
+        teacher = cell if kind == "teacher" else compared.teacher_of(cell)
+        reference = None if teacher is None else price(teacher, costs)
+        key = (kind, f"{spec.backbone}-{spec.dim}{hidden}{smaller}", cell.dim, price(cell, costs), reference)
         names = paying.setdefault(key, [])
         if cell.row.method not in names:
             names.append(cell.row.method)
     lines = [
         Line((text(kind), text(network), text(", ".join(names)), *_values(found, reference)), dim=dim)
-        for (kind, network, dim, found), names in paying.items()
+        for (kind, network, dim, found, reference), names in paying.items()
     ]
     return Table(
         "cost",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,18 +31,29 @@ class Document:
     notes: tuple[str, ...]
 
 
-def document(compared: Comparison, preset: str, costs: Costs | None = None) -> Document:
-    """Of a comparison, everything but its figures."""
+def document(
+    compared: Comparison,
+    preset: str,
+    costs: Costs | None = None,
+    dataset: str = "",
+    tuned: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Document:
+    """Of a comparison, everything but its figures.
+
+    Args:
+        dataset: its name among results, where that is not the data set's.
+        tuned: by method, the settings that `tune` chose for this preset.
+    """
     families = Families(compared)
     details = (detail_table(compared, families, dim) for dim in compared.dims)
     extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
     return Document(
-        dataset=compared.records[0].spec.dataset,
+        dataset=dataset or compared.records[0].spec.dataset,
         preset=preset,
         answer=families.answer(),
         facts=tuple(_facts(compared, preset)),
         tables=(recall_table(compared, families), *details, *(table for table in extra if table is not None)),
-        notes=tuple(_notes(compared, families, costs)),
+        notes=tuple(_notes(compared, families, costs, tuned or {})),
     )
 
 
@@ -90,19 +101,32 @@ def _facts(compared: Comparison, preset: str) -> list[str]:
     ]
 
 
-def _notes(compared: Comparison, families: Families, costs: Costs | None) -> list[str]:
+def _notes(
+    compared: Comparison, families: Families, costs: Costs | None, tuned: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     baseline = compared.baseline
     notes = [
         "± 95 %: half the width of the Student-t interval over seeds. "
-        f"R@1 − {baseline}: mean difference to the {baseline} student of the same network, dimension and steps, "
+        f"R@1 − {baseline}: mean difference to the {baseline} student of the same batches, trunk and dimension, "
         "in points, paired by seed. train: seconds a student. All students of a teacher share that one network: "
         "intervals hold for it, not for teachers at large."
     ]
     if families.pools:
         notes.append(
-            "Mean of n methods: each method of a family with the same weight, seed by seed; methods that lack a seed or a "
-            "dimension which most have, and generations of networks of one size, are left out. Its interval is over seeds: it says "
-            f"nothing about methods that were not run. {_members(families)}."
+            "Mean of n methods: each method of a family with the same weight, seed by seed; of a method's rows the one of most "
+            "runs, of those the first; methods that lack a seed or a dimension which most have, and generations, are left out. "
+            f"Its interval is over seeds: it says nothing about methods that were not run. {_members(families)}."
+        )
+    notes += _tuned(compared, tuned)
+    heads: dict[str, set[str]] = {}
+    for cell in compared.candidates:
+        heads.setdefault(f"hidden layer of {cell.row.hidden}" if cell.row.hidden else "linear", set()).add(
+            cell.row.method
+        )
+    if len(heads) > 1:
+        named = "; ".join(f"{head}: {', '.join(sorted(names))}" for head, names in sorted(heads.items()))
+        notes.append(
+            f"Heads differ between methods, as tuned or set: {named}. A difference of two such rows is of both."
         )
     if compared.agreement:
         notes.append(
@@ -152,11 +176,33 @@ def _notes(compared: Comparison, families: Families, costs: Costs | None) -> lis
     return notes
 
 
+def _tuned(compared: Comparison, tuned: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which rows have the settings that were chosen on held-out training classes: others beside them are no fair comparison."""
+
+    def has(record: Record, name: str, value: Any) -> bool:
+        known = {**record.spec.params, **dict(record.spec)}
+        return known.get(name) == value
+
+    rows: dict[bool, set[str]] = {True: set(), False: set()}
+    for cell in compared.trained:
+        chosen = tuned.get(cell.row.method)
+        met = chosen is not None and all(has(one, *item) for one in cell.records for item in chosen.items())
+        rows[met].add(cell.row.label)
+    if not rows[True]:
+        return ["No row has settings that were tuned on held-out training classes."] if compared.trained else []
+    if not rows[False]:
+        return ["All students have the settings that were tuned for their method on held-out training classes."]
+    return [
+        "Not tuned, while the others have the settings chosen for their method on held-out training classes: "
+        f"{', '.join(sorted(rows[False]))}."
+    ]
+
+
 def _members(families: Families) -> str:
     """Which methods each family's mean is of."""
     named: dict[str, str] = {}
     for pool in families.pools:
-        named.setdefault(f"{FAMILIES[pool.role]}: {', '.join(pool.methods)}", "")
+        named.setdefault(f"{FAMILIES[pool.role]}: {', '.join(row.label for row in pool.rows)}", "")
     return "; ".join(named)
 
 

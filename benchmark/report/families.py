@@ -6,35 +6,46 @@ from collections import Counter, defaultdict
 from functools import cached_property
 from typing import NamedTuple
 
-from .cells import Cell, Comparison, fixed
-from .stats import Summary, paired, summarise
+from .cells import Cell, Comparison, Row, batches, fixed
+from .stats import FEW_SEEDS, Summary, paired, summarise
 
 FAMILIES = {"individual": "individual (IKD)", "relational": "relational (RKD)"}
 
 
 class Pool(NamedTuple):
-    """All methods of one family that were trained alike, each with the same weight."""
+    """The methods of one family that saw the same batches, each with the same weight."""
 
     role: str
-    backbone: str
-    steps: int
-    methods: tuple[str, ...]
+    cells: tuple[Cell, ...]  # of each method one row
     recall: dict[int, dict[int, float]]  # Recall@1 in percent by dimension and seed, the mean over methods
+
+    @property
+    def rows(self) -> list[Row]:
+        """One a method."""
+        return sorted({cell.row for cell in self.cells}, key=lambda row: row.order)
+
+    @property
+    def backbone(self) -> str:
+        return self.cells[0].row.backbone
+
+    @property
+    def steps(self) -> int:
+        return self.cells[0].row.steps
+
+    @property
+    def label(self) -> str:
+        return f"mean of {len(self.rows)} method{'s' * (len(self.rows) != 1)}"
 
     def at(self, dim: int) -> Summary | None:
         seeds = self.recall.get(dim)
         return summarise(list(seeds.values())) if seeds else None
 
-    @property
-    def label(self) -> str:
-        return f"mean of {len(self.methods)} method{'s' * (len(self.methods) != 1)}"
-
 
 class Families:
     """The pools of a comparison, and the difference between its two families.
 
-    Left out are generations of networks of the teacher's size, what has other images than the rest (§), and a method that lacks a
-    dimension or a seed which others of its pool have: a pool is the same methods in all of its columns.
+    A pool has one row of each method (of several the one of most runs, of those the first of the table) and the same methods in all
+    of its columns: left out is what lacks a dimension or a seed that most have; and generations of networks of the teacher's size.
     """
 
     def __init__(self, compared: Comparison) -> None:
@@ -42,32 +53,30 @@ class Families:
 
     @cached_property
     def pools(self) -> list[Pool]:
-        """Sorted by steps, individual before relational."""
-        found: dict[tuple[str, int, str], list[Cell]] = defaultdict(list)
+        """By backbone and steps, individual before relational."""
+        found: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
         for cell in self.compared.candidates:
-            if cell.row.role in FAMILIES and "§" not in self.compared.flags(cell):
-                found[cell.row.backbone, cell.row.steps, cell.row.role].append(cell)
-        pools = [_pool(*key, cells) for key, cells in sorted(found.items(), key=lambda item: item[0])]
-        return [pool for pool in pools if pool.methods]
-
-    def of(self, role: str, backbone: str, steps: int) -> Pool | None:
-        return next((pool for pool in self.pools if pool[:3] == (role, backbone, steps)), None)
+            if cell.row.role in FAMILIES:
+                found[cell.row.role, *batches(cell)].append(cell)
+        pools = [_pool(str(key[0]), cells) for key, cells in found.items()]
+        return sorted(pools, key=lambda pool: (pool.backbone, pool.steps, pool.role))
 
     @cached_property
     def pairs(self) -> list[tuple[Pool, Pool]]:
-        """Individual and relational pools of the same backbone and steps."""
-        relational = {pool[1:3]: pool for pool in self.pools if pool.role == "relational"}
+        """Individual and relational pools of the same batches."""
+        relational = {batches(pool.cells[0]): pool for pool in self.pools if pool.role == "relational"}
         return [
-            (pool, relational[pool[1:3]])
+            (pool, relational[key])
             for pool in self.pools
-            if pool.role == "individual" and pool[1:3] in relational
+            if pool.role == "individual" and (key := batches(pool.cells[0])) in relational
         ]
 
     @property
     def main(self) -> tuple[Pool, Pool] | None:
-        """The pair that answers: of the backbone with most methods, and of its longest training."""
+        """The pair that answers: of the usual number of steps, else of most methods."""
+        usual = self.compared.usual_steps
         return max(
-            self.pairs, key=lambda pair: (len(pair[0].methods) + len(pair[1].methods), pair[0].steps), default=None
+            self.pairs, key=lambda pair: (pair[0].steps == usual, sum(len(pool.rows) for pool in pair)), default=None
         )
 
     def answer(self) -> str:
@@ -82,56 +91,70 @@ class Families:
         if over_dims is None:
             return "No answer yet: the two families share no seed at any dimension."
         of = "agreement" if self.compared.agreement else "Recall@1"
-        them = f"the {len(relational.methods)} relational method{'s' * (len(relational.methods) != 1)}"
-        others = f"the {len(individual.methods)} individual one{'s' * (len(individual.methods) != 1)}"
+        them = f"the {len(relational.rows)} relational method{'s' * (len(relational.rows) != 1)}"
+        others = f"the {len(individual.rows)} individual one{'s' * (len(individual.rows) != 1)}"
         seeds = f"{over_dims.n} seed{'s' * (over_dims.n != 1)}"
         span = f"d = {dims[0]}" if len(dims) == 1 else f"d = {dims[0]} to {dims[-1]}"
         trend = ""
         if len(dims) > 1:
             shown = [(dim, summary) for dim, summary in by_dim.items() if summary is not None]
             trend = f": {signed(shown[0][1])} at d = {shown[0][0]}, {signed(shown[-1][1])} at d = {shown[-1][0]}"
-        number = f"{signed(over_dims)} points of {of}, {'at' if len(dims) == 1 else 'mean over'} {span}{trend}"
-        number += f"; the best of each are {self._best(relational, dims)} and {self._best(individual, dims)}"
+        after = f", after {individual.steps:,} steps of {individual.backbone}" if len(self.pairs) > 1 else ""
+        number = f"{signed(over_dims)} points of {of}, {'at' if len(dims) == 1 else 'mean over'} {span}{trend}{after}"
+        number += f"; the best of each are {_best(relational, dims)} and {_best(individual, dims)}"
         if over_dims.half is None:
             return f"Not resolved with one seed: {them} minus {others} is {number}."
         if over_dims.zero:
             return f"Not resolved with {seeds}: {them} minus {others} is {number}."
-        verdict = "Relations pay here" if over_dims.mean > 0 else "Relations do not pay here"
-        return f"{verdict}: {them} minus {others} is {number}; 95 % intervals over {seeds}, one teacher."
+        few = over_dims.n < FEW_SEEDS
+        pay = ("seem to pay" if few else "pay") if over_dims.mean > 0 else ("seem not to pay" if few else "do not pay")
+        verdict = f"Relations {pay} here"
+        return f"{verdict}: {them} minus {others} is {number}; 95 % intervals over {seeds}, {self._teachers()}."
 
-    def _best(self, pool: Pool, dims: list[int]) -> str:
-        """The method of a pool with the highest mean over some dimensions, with that mean."""
-        scores: dict[str, list[float]] = defaultdict(list)
-        for cell in self.compared.candidates:
-            row = cell.row
-            if (row.role, row.backbone, row.steps) == pool[:3] and row.method in pool.methods and cell.dim in dims:
-                scores[row.method].append(summarise(list(cell.recall.values())).mean)
-        score, name = max((summarise(values).mean, name) for name, values in scores.items())
-        return f"{name} ({fixed(score, 2)})"
+    def _teachers(self) -> str:
+        """How many networks taught the main pair."""
+        assert self.main is not None
+        taught = {
+            (record.spec.teacher.id, record.teacher)
+            for pool in self.main
+            for cell in pool.cells
+            for record in cell.records
+            if record.spec.teacher is not None
+        }
+        return "one teacher" if len(taught) == 1 else f"{len(taught)} teachers"
 
 
-def _pool(backbone: str, steps: int, role: str, cells: list[Cell]) -> Pool:
+def _best(pool: Pool, dims: list[int]) -> str:
+    """The method of a pool with the highest mean over some dimensions, with that mean."""
+    scores = {
+        row.label: summarise(
+            [summarise([*c.recall.values()]).mean for c in pool.cells if c.row == row and c.dim in dims]
+        ).mean
+        for row in pool.rows
+    }
+    name = max(scores, key=lambda name: (scores[name], name))
+    return f"{name} ({fixed(scores[name], 2)})"
+
+
+def _pool(role: str, cells: list[Cell]) -> Pool:
     """Of those methods that have all the dimensions and seeds that most have."""
-    by_method: dict[str, dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    by_row: dict[Row, list[Cell]] = defaultdict(list)
     for cell in cells:
-        by_method[cell.row.method][cell.dim].append(cell)
+        by_row[cell.row].append(cell)
 
-    def grid(method: str) -> frozenset[tuple[int, int]]:
-        return frozenset(
-            (dim, seed) for dim, found in by_method[method].items() for cell in found for seed in cell.recall
-        )
+    def grid(row: Row) -> frozenset[tuple[int, int]]:
+        return frozenset((cell.dim, seed) for cell in by_row[row] for seed in cell.recall)
 
-    grids = Counter(grid(method) for method in by_method)
+    chosen: dict[str, Row] = {}
+    for row in sorted(by_row, key=lambda row: (-len(grid(row)), row.order)):
+        chosen.setdefault(row.method, row)
+    grids = Counter(grid(row) for row in chosen.values())
     usual = max(grids, key=lambda one: (grids[one], len(one), sorted(one)))
-    methods = tuple(sorted(method for method in by_method if grid(method) >= usual))
+    kept = tuple(cell for row in chosen.values() if grid(row) >= usual for cell in by_row[row])
     recall: dict[int, dict[int, float]] = defaultdict(dict)
     for dim, seed in sorted(usual):
-        values = [
-            summarise([cell.recall[seed] for cell in by_method[method][dim] if seed in cell.recall]).mean
-            for method in methods
-        ]
-        recall[dim][seed] = summarise(values).mean
-    return Pool(role, backbone, steps, methods, dict(recall))
+        recall[dim][seed] = summarise([cell.recall[seed] for cell in kept if cell.dim == dim]).mean
+    return Pool(role, kept, dict(recall))
 
 
 def _over_dims(pair: tuple[Pool, Pool], dims: list[int]) -> Summary | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEWEST = 3  # numbers of steps that make a curve
+LETTERS = 34  # a line of a label
 MOST = 7  # lines that a reader can tell apart
 # Okabe and Ito's colours, which people who see colours differently tell apart; a line's style says its family as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -76,7 +78,7 @@ def dimension_figure(compared: Comparison) -> str | None:
     As many methods of each kind as can be told apart, the best first; the table has all. Bars: 95 % interval; dots: seeds, of fewer
     than six.
     """
-    students = [cell for cell in compared.candidates if cell.row.steps == _longest(compared)]
+    students = [cell for cell in compared.candidates if cell.row.steps == compared.usual_steps]
     rows = [row for row in compared.rows if sum(cell.row == row for cell in students) > 1]
     chosen = _legible(rows, lambda row: [cell for cell in students if cell.row == row])
     if not chosen:
@@ -94,7 +96,7 @@ def dimension_figure(compared: Comparison) -> str | None:
                 [cell.dim * shift for cell in cells],
                 [one.mean for one in summaries],
                 yerr=[one.half if one.half is not None and one.n >= FEW_SEEDS else 0.0 for one in summaries],
-                label=row.label,
+                label=plain(compared.name(row)),
                 color=colour,
                 linestyle=STYLES[row.role],
                 marker=MARKERS[number % len(MARKERS)],
@@ -111,7 +113,7 @@ def dimension_figure(compared: Comparison) -> str | None:
         axes.set_xticks(dims, [str(dim) for dim in dims])
         axes.minorticks_off()
         axes.set_xlabel("embedding dimension d")
-        axes.set_ylabel("Recall@1 [%]")
+        axes.set_ylabel(_recall(compared))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
     return done()
@@ -122,13 +124,14 @@ def differences_figure(compared: Comparison) -> str | None:
     cells = [
         cell
         for cell in compared.trained
-        if compared.difference(cell) is not None and cell.row.steps == _longest(compared)
+        if compared.difference(cell) is not None and cell.row.steps == compared.usual_steps
     ]
     if not cells:
         return None
     dims = sorted({cell.dim for cell in cells})
     rows = sorted({cell.row for cell in cells}, key=lambda row: row.order)
-    with _figure(1.9 + 1.9 * len(dims), 0.9 + 0.2 * len(rows)) as (figure, done):
+    lines = sum(plain(compared.name(row)).count("\n") + 1 for row in rows)
+    with _figure(1.9 + 1.9 * len(dims), 0.9 + 0.2 * lines) as (figure, done):
         panels: Sequence[Axes] = figure.subplots(1, len(dims), sharey=True, squeeze=False)[0]
         for axes, dim in zip(panels, dims, strict=True):
             for height, row in enumerate(rows):
@@ -151,9 +154,9 @@ def differences_figure(compared: Comparison) -> str | None:
                     _seeds(axes, points, [height] * len(points), colour)
             axes.axvline(0, color="0.3", linewidth=0.8)
             axes.set_title(f"d = {dim}", fontsize=9)
-        panels[0].set_yticks(range(len(rows)), [row.label for row in rows])
+        panels[0].set_yticks(range(len(rows)), [plain(compared.name(row)) for row in rows])
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
-        figure.supxlabel(f"Recall@1 − {compared.baseline} [points]", fontsize=9)
+        figure.supxlabel(plain(f"{_recall(compared).removesuffix(' [%]')} − {compared.baseline} [points]"), fontsize=9)
         _family_legend(figure, rows)
     return done()
 
@@ -165,7 +168,7 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
         for cell in compared.cells
         if cell.row.role == "teacher"
         or cell.row.role == "posthoc"
-        or (cell.row.trained and cell.row.steps == _longest(compared))
+        or (cell.row.trained and cell.row.steps == compared.usual_steps)
     ]
     if len({cell.dim for cell in cells}) < 2:
         return None
@@ -179,7 +182,7 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
         panels[0].set_xticks(sizes, [str(size) for size in sizes], rotation=30)
         panels[0].minorticks_off()
         panels[0].set_xlabel("bytes of an embedding")
-        panels[0].set_ylabel("Recall@1 [%]")
+        panels[0].set_ylabel(_recall(compared))
         if measured:
             _front(panels[1], {cell: 1e3 * (prices[cell].latency or 0.0) for cell in cells})
             panels[1].set_xlabel("latency of one image [ms]")
@@ -195,10 +198,10 @@ def steps_figure(compared: Comparison) -> str | None:
     Bars: standard deviation over seeds; dots: seeds, of fewer than six.
     """
     lines: dict[int, dict[tuple[str, str], dict[int, list[float]]]] = {}
-    for cell in compared.cells:
+    for cell in compared.candidates:
         row = cell.row
-        if row.role in STYLES and row.steps:
-            points = lines.setdefault(cell.dim, {}).setdefault((row.role, row.label), {})
+        if row.steps:
+            points = lines.setdefault(cell.dim, {}).setdefault((row.role, plain(compared.name(row))), {})
             points.setdefault(row.steps, []).extend(cell.recall.values())
     lines = {
         dim: kept
@@ -228,7 +231,7 @@ def steps_figure(compared: Comparison) -> str | None:
             axes.minorticks_off()
             axes.set_title(f"d = {dim}", fontsize=9)
             axes.set_xlabel("training steps")
-        panels[0].set_ylabel("Recall@1 [%]")
+        panels[0].set_ylabel(_recall(compared))
         handles, labels = panels[-1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
     return done()
@@ -260,7 +263,7 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
             axes.plot(
                 sorted(points),
                 [100 * points[step] for step in sorted(points)],
-                label=f"{name}-{record.spec.dim}",
+                label=plain(f"{name}-{record.spec.dim}"),
                 color=COLOURS[number],
                 marker=MARKERS[number],
                 markersize=4,
@@ -285,7 +288,7 @@ def families_figure(found: Sequence[tuple[str, Summary, Sequence[float]]]) -> st
             axes.plot([summary.mean], [height], "o", color=COLOURS[0], markersize=4.5)
             _seeds(axes, seeds, [height] * len(seeds), COLOURS[0])
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set_yticks(range(len(found)), [label for label, _, _ in found])
+        axes.set_yticks(range(len(found)), [plain(label) for label, _, _ in found])
         axes.set_ylim(len(found) - 0.5, -0.5)
         axes.set_xlabel("relational − individual, Recall@1 [points]")
     return done()
@@ -309,12 +312,6 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], 
         drawn.append("\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n")
 
 
-def _longest(compared: Comparison) -> int:
-    """The number of steps of the main comparison: the most usual one, of several the largest."""
-    steps = [cell.row.steps for cell in compared.candidates]
-    return max(steps, key=lambda one: (steps.count(one), one), default=0)
-
-
 def _legible(rows: Sequence[Row], cells_of: Callable[[Row], Sequence[Cell]]) -> list[Row]:
     """As many rows as can be told apart: the best of each kind in turn, by mean Recall@1; in the order of the table."""
 
@@ -328,6 +325,15 @@ def _legible(rows: Sequence[Row], cells_of: Callable[[Row], Sequence[Cell]]) -> 
             if by_role[role] and len(chosen) < MOST:
                 chosen.append(by_role[role].pop(0))
     return sorted(chosen, key=lambda row: row.order)
+
+
+def _recall(compared: Comparison) -> str:
+    return "agreement with the teacher [%]" if compared.agreement else "Recall@1 [%]"
+
+
+def plain(label: str) -> str:
+    """As it is, in lines that leave room for the figure: a dollar sign would begin a formula."""
+    return "\n".join(textwrap.wrap(label, LETTERS)).replace("$", r"\$")
 
 
 def _line(axes: Axes, number: int, name: tuple[str, str], x: Sequence[float], found: Sequence[Summary]) -> None:
@@ -380,7 +386,7 @@ def _front(axes: Axes, x: dict[Cell, float]) -> None:
     )
     for cell in front:
         axes.annotate(
-            cell.row.method if cell.row.role != "teacher" else "teacher",
+            plain(cell.row.method) if cell.row.role != "teacher" else "teacher",
             (x[cell], y[cell]),
             textcoords="offset points",
             xytext=(5, -9),

@@ -26,7 +26,7 @@ def frame(compared: Comparison) -> pd.DataFrame:
 
     def order(record: Record) -> tuple[Any, ...]:
         spec = record.spec
-        row = Row(roles[record.id], spec.name, spec.backbone, spec.normalize, spec.steps, "")
+        row = Row(roles[record.id], spec.name, spec.backbone, spec.hidden, spec.normalize, spec.steps, "")
         return *row.order, spec.dim, spec.seed, record.id
 
     def asymmetric(record: Record) -> float | None:
@@ -109,6 +109,7 @@ def _cell(cell: Cell, compared: Comparison) -> dict[str, Any]:
         "method": row.method,
         "settings": row.settings,
         "backbone": row.backbone,
+        "hidden": row.hidden,
         "dim": cell.dim,
         "l2": plain(row.l2),
         "distance": row.distance,
@@ -135,7 +136,7 @@ def _pool(pool: Pool, dim: int) -> dict[str, Any]:
     return {
         "role": f"{pool.role} family",
         "method": pool.label,
-        "settings": " ".join(pool.methods),
+        "settings": "; ".join(row.label for row in pool.rows),
         "backbone": pool.backbone,
         "dim": dim,
         "steps": pool.steps,
@@ -143,6 +144,7 @@ def _pool(pool: Pool, dim: int) -> dict[str, Any]:
         "recall@1 mean [%]": found.mean,
         "recall@1 sd [points]": found.sd,
         "recall@1 95% half-width [points]": found.half,
+        "difference seeds": 0,
     }
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import quote
 
-from .cells import Cell, Comparison, fixed
+from .cells import Cell, Comparison, batches, fixed
 from .document import Document, several
 from .families import Families
 from .figures import families_figure
 from .stats import paired, summarise
 from .table import Column, Line, Table, Value, dash, difference, markdown, mean, text
 
-Entry = tuple[Document, Comparison]
+
+class Entry(NamedTuple):
+    """A folder, and where it is from the folder of all results."""
+
+    made: Document
+    compared: Comparison
+    link: str
 
 
 def overview_table(entries: Sequence[Entry]) -> Table:
     """A line a folder and dimension."""
-    lines = [line for made, compared in entries for line in _lines(made, compared)]
+    lines = [line for entry in entries for line in _lines(entry.made, entry.compared)]
     columns = (
         "data set",
         "preset",
@@ -32,8 +40,9 @@ def overview_table(entries: Sequence[Entry]) -> Table:
     return Table(
         "overview",
         "Across data sets and presets",
-        "Recall@1 in percent. Best IKD, best RKD: the individual and the relational method of the highest mean, chosen by these very "
-        "numbers. RKD − IKD: the mean of all relational methods minus that of all individual ones, in points, paired by seed.",
+        "Recall@1 in percent; of vectors without labels, agreement with the teacher's neighbours. Best IKD, best RKD: the individual "
+        "and the relational method of the highest mean, chosen by these very numbers. RKD − IKD: the mean of all relational methods "
+        "minus that of all individual ones, in points, paired by seed.",
         tuple(Column(name, number > 1) for number, name in enumerate(columns)),
         tuple(lines),
     )
@@ -41,17 +50,23 @@ def overview_table(entries: Sequence[Entry]) -> Table:
 
 def _lines(made: Document, compared: Comparison) -> list[Line]:
     main = Families(compared).main
-    steps = main[0].steps if main else max((cell.row.steps for cell in compared.candidates), default=0)
-    teacher = next((cell for cell in compared.cells if cell.row.role == "teacher"), None)
+    alike = batches(main[0].cells[0]) if main else None
+    steps = main[0].steps if main else compared.usual_steps
     lines = []
     for dim in compared.dims:
-        cells = [cell for cell in compared.candidates if cell.dim == dim and cell.row.steps == steps]
+        cells = [
+            cell
+            for cell in compared.candidates
+            if cell.dim == dim and (batches(cell) == alike if alike else cell.row.steps == steps)
+        ]
         if not cells:
             continue
         off = None if main is None else paired(main[1].recall.get(dim, {}), main[0].recall.get(dim, {}))
         baseline = [cell for cell in cells if cell.row.method == compared.baseline]
+        taught = next((cell for cell in cells if cell.records[0].spec.teacher is not None), cells[0])
+        teacher = compared.teacher_of(taught)
         values = (
-            text(made.dataset),
+            text(f"{made.dataset} (agreement)" if compared.agreement else made.dataset),
             text(made.preset),
             Value(str(dim)),
             Value(str(steps)),
@@ -79,8 +94,7 @@ def overview_markdown(entries: Sequence[Entry], figure: str | None) -> str:
     table = overview_table(entries)
     parts = ["# Overview\n"]
     parts += [
-        f"- [{made.dataset}, {made.preset}]({made.dataset}/{made.preset}/comparison.md): {made.answer}"
-        for made, _ in entries
+        f"- [{made.dataset}, {made.preset}]({quote(link)}/comparison.md): {made.answer}" for made, _, link in entries
     ]
     parts += ["", f"## {table.title}\n", f"{table.caption}\n", markdown(table)]
     if figure is not None:
@@ -91,7 +105,7 @@ def overview_markdown(entries: Sequence[Entry], figure: str | None) -> str:
 def overview_figure(entries: Sequence[Entry]) -> str | None:
     """RKD - IKD of all folders in one forest plot; None where none has both families."""
     found = []
-    for made, compared in entries:
+    for made, compared, _ in entries:
         main = Families(compared).main
         if main is None:
             continue

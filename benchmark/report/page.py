@@ -11,8 +11,8 @@ from importlib import resources
 from typing import NamedTuple
 
 from ..store import Record
-from .cells import DASH, FLAGS, ROLES, Comparison, Row, code, fixed, plain
-from .commands import command
+from .cells import DASH, FLAGS, ROLES, Comparison, code, fixed, plain
+from .commands import Recipes
 from .document import Document
 from .table import Column, Line, Table, Value, dash, text
 
@@ -83,15 +83,15 @@ class Part(NamedTuple):
     figures: tuple[FigureShown, ...]
 
 
-def part(compared: Comparison, document: Document, drawn: Mapping[str, str]) -> Part:
+def part(compared: Comparison, document: Document, drawn: Mapping[str, str], recipes: Recipes) -> Part:
     """What the page shows of a folder: its tables with the commands that reproduce them, all runs, its figures."""
     name = f"{document.dataset}, {document.preset}"
-    tables = [_shown(table, compared, document.preset) for table in document.tables]
+    tables = [_shown(table, compared, recipes) for table in document.tables]
     return Part(
         name,
         f"{_slug(document.dataset)}--{_slug(document.preset)}",
         document,
-        (*tables, _runs(compared, document.preset)),
+        (*tables, _runs(compared, recipes)),
         tuple(_figure(key, figure, name) for key, figure in drawn.items()),
     )
 
@@ -130,7 +130,7 @@ def page(title: str, parts: Sequence[Part]) -> str:
     )
 
 
-def _shown(table: Table, compared: Comparison, preset: str) -> Shown:
+def _shown(table: Table, compared: Comparison, recipes: Recipes) -> Shown:
     cells = {(cell.row, cell.dim): cell for cell in compared.cells}
 
     def how(line: Line) -> How | None:
@@ -143,7 +143,7 @@ def _shown(table: Table, compared: Comparison, preset: str) -> Shown:
             for record in cell.records
         ]
         specs = [record.spec for record in records]
-        return How(command(specs, preset, teacher=line.row.role in PARENTS, apart=_apart(line.row)))
+        return How(recipes.command(specs, parent=line.row.role in PARENTS))
 
     lines = tuple(HowLine(line, how(line)) for line in table.lines)
     dim = next((dim for dim in compared.dims if table.key == f"d-{dim}"), None)
@@ -155,13 +155,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[\W_]+", "-", name.lower())
 
 
-def _apart(row: Row) -> dict[str, str]:
-    """What sets a row apart from others of its name, of what can be set: `"lr=0.1, weight=2"` as a dict."""
-    pairs = (pair.split("=", 1) for pair in row.settings.split(", ") if "=" in pair)
-    return {name: value for name, value in pairs if value != DASH and name not in ("fingerprint", "data", "dim")}
-
-
-def _runs(compared: Comparison, preset: str) -> Shown:
+def _runs(compared: Comparison, recipes: Recipes) -> Shown:
     """A line a run, with all that its record says of how it came about."""
     columns = (
         "group",
@@ -208,7 +202,7 @@ def _runs(compared: Comparison, preset: str) -> Shown:
             "seconds": record.seconds,
             "environment": record.environment,
         }
-        how = How(command([spec], preset, teacher=role in PARENTS), json.dumps(facts, indent=1, ensure_ascii=False))
+        how = How(recipes.command([spec], parent=role in PARENTS), json.dumps(facts, indent=1, ensure_ascii=False))
         return HowLine(Line(values, role=role, dim=spec.dim), how)
 
     return Shown(

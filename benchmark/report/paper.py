@@ -9,9 +9,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from ..spec import Spec
-from ..store import Record
 from .cells import Comparison
-from .stats import summarise
 from .table import Column, Line, Table, Value, dash, difference, text
 
 
@@ -34,7 +32,7 @@ def data() -> Mapping[str, Any]:
 
 
 def published(dataset: str) -> Iterator[Published]:
-    """Of a data set, the numbers of Tables 1 and 2."""
+    """Of a data set, the numbers of Tables 1 and 2, and the authors' own of Table 3."""
     found, protocol = data(), data()["protocol"]
     student, teacher = protocol["student"]["backbone"], protocol["teacher"]
     one = found["table1"].get(dataset)
@@ -49,6 +47,10 @@ def published(dataset: str) -> Iterator[Published]:
             yield Published("2", "rkd-da", teacher["backbone"], found["table2"]["dim"], False, generation, recall)
         elif one is None:
             yield Published("2", teacher["method"], teacher["backbone"], teacher["dim"], True, 0, recall)
+    for network, recalls in found["table3"].items():
+        if dataset in recalls:
+            backbone, _, dim = network.rpartition("-")
+            yield Published("3", "rkd-da", backbone, int(dim), False, 0, recalls[dataset])
 
 
 def of_protocol(spec: Spec) -> bool:
@@ -56,6 +58,8 @@ def of_protocol(spec: Spec) -> bool:
     protocol = data()["protocol"]
     shared = {key: value for key, value in protocol.items() if not isinstance(value, dict)}
     if any(getattr(spec, key) != value for key, value in shared.items()) or spec.views or spec.trunk:
+        return False
+    if spec.hidden:
         return False
     teachers = protocol["teacher"]
     if spec.teacher is None and spec.backbone == teachers["backbone"]:
@@ -73,34 +77,42 @@ def paper_table(compared: Comparison) -> Table | None:
     numbers = [] if first.data or first.subset else list(published(first.dataset))
     if not numbers:
         return None
-    ours = [record for record in compared.records if of_protocol(record.spec)]
+    ours = [cell for cell in compared.cells if all(of_protocol(record.spec) for record in cell.records)]
     source = data()["source"]
     columns = [Column("Table", False), Column("method", False), Column("network", False), Column("l2", False)]
     if not ours:
         return Table(
             "paper",
             "Published, under another protocol",
-            f"Recall@1 in percent, {source}, Tables 1 and 2: ResNet50-512 to ResNet18 at 224 px, thousands of steps of 128 images. "
+            f"Recall@1 in percent, {source}, Tables 1 to 3: ResNet50-512 to ResNet18 at 224 px, thousands of steps of 128 images. "
             "No run here was made like that, so no difference is given.",
             (*columns, Column("published")),
             tuple(Line((*_names(one), _number(one.recall)), dim=one.dim) for one in numbers),
         )
 
-    def line(one: Published) -> Line:
-        same = [record for record in ours if _is(record, one)]
+    def lines(one: Published) -> Iterator[Line]:
+        same = [cell for cell in ours if _is(cell.records[0].spec, one)]
         if not same:
-            return Line((*_names(one), _number(one.recall), dash("not run"), dash("not run")), dim=one.dim)
-        found = summarise([100 * record.metrics["recall@1"] for record in same])
-        off = found._replace(mean=found.mean - one.recall)
-        return Line((*_names(one), _number(one.recall), _number(found.mean), difference(off)), dim=one.dim)
+            yield Line((*_names(one), _number(one.recall), dash("not run"), dash("not run")), dim=one.dim)
+        for cell in same:
+            found = cell.summary("recall@1")
+            assert found is not None
+            table, method, *rest = _names(one)
+            names = (
+                table,
+                method._replace(text=f"{method.text} ({cell.row.settings})") if cell.row.settings else method,
+                *rest,
+            )
+            off = found._replace(mean=found.mean - one.recall)
+            yield Line((*names, _number(one.recall), _number(found.mean), difference(off)), dim=one.dim)
 
     return Table(
         "paper",
         "The paper against ours",
-        f"Recall@1 in percent, {source}, Tables 1 and 2, beside runs of the same protocol. The paper has one run of each; "
+        f"Recall@1 in percent, {source}, Tables 1 to 3, beside runs of the same protocol. The paper has one run of each; "
         "the interval is of our seeds alone.",
         (*columns, Column("published"), Column("ours"), Column("ours − published, ± 95 %")),
-        tuple(line(one) for one in numbers),
+        tuple(line for one in numbers for line in lines(one)),
     )
 
 
@@ -113,8 +125,7 @@ def _number(value: float) -> Value:
     return Value(f"{value:.2f}", number=value)
 
 
-def _is(record: Record, one: Published) -> bool:
-    spec = record.spec
+def _is(spec: Spec, one: Published) -> bool:
     return (spec.method, spec.backbone, spec.dim, spec.normalize, spec.generation) == (
         one.method, one.backbone, one.dim, one.l2, one.generation,
     )  # fmt: skip

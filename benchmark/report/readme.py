@@ -14,7 +14,8 @@ from .table import markdown
 if TYPE_CHECKING:
     from .write import Folder
 
-_PART = re.compile(r"(<!-- generated: (\S+)/(\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# Not over the next beginning: what stands between would be lost where an end is missing.
+_PART = re.compile(r"(<!-- generated: (\S+)/(\S+) -->\n)(?:(?!<!-- generated:).)*?(<!-- end -->)", re.DOTALL)
 
 
 def update(path: Path, folders: Sequence[Folder]) -> None:
@@ -34,6 +35,8 @@ def update(path: Path, folders: Sequence[Folder]) -> None:
         return f"{match[1]}\n**{made.answer}**\n\n{markdown(made.tables[0])}\n{match[4]}"
 
     after, parts = _PART.subn(make, before)
+    if parts < before.count("<!-- generated:"):
+        raise UsageError(f"{path}: a generated part has no <!-- end -->, or no DATASET/PRESET")
     if not parts:
         raise UsageError(f"{path} has no part that is generated: <!-- generated: DATASET/PRESET --> ... <!-- end -->")
     write_atomically(path, after)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 LEVEL = 0.95  # of all intervals
 FEW_SEEDS = 6  # with fewer, no p-value is printed: a t test of so few pairs rests on the shape of a distribution that nobody saw
 
+NOISE = 1e-9  # of a difference of two floats that are equal
+
 
 class Summary(NamedTuple):
     """What a few seeds say about a number. Of one seed there is no spread and no interval."""
@@ -48,7 +50,7 @@ def p_value(difference: Summary) -> float | None:
 
     Student: The probable error of a mean, Biometrika 6, 1908.
     """
-    if difference.n < FEW_SEEDS or not difference.sd:
+    if difference.n < FEW_SEEDS or difference.sd is None or difference.sd < NOISE:
         return None
     from scipy.special import stdtr
 

@@ -80,7 +80,8 @@ def markdown(table: Table) -> str:
     """A pipe table, aligned in the source as well. Bold: best; ≈: not separated from it."""
 
     def shown(value: Value) -> str:
-        found = f"**{value.text}**" if value.best else value.text
+        content = value.text.replace("|", "\\|")
+        found = f"**{content}**" if value.best else content
         return found + (" ≈" if value.near else "") + (f" {value.flags}" if value.flags else "")
 
     head = [column.name for column in table.columns]
@@ -162,7 +163,7 @@ def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: 
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    result = RichTable(title=title)
+    result = RichTable(title=Text(title))
     columns = [number for number in range(len(table.columns)) if keep(number)]
     for number in columns:
         result.add_column(table.columns[number].name, justify="right" if table.columns[number].numeric else "left")

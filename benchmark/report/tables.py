@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..store import Geometry, Record
+from ..store import Record
 from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Comparison, Row, fixed, plain
 from .families import FAMILIES, Families, Pool
 from .stats import Summary, paired
@@ -34,7 +34,7 @@ def recall_table(compared: Comparison, families: Families) -> Table:
     lines = []
     for number, row in enumerate(compared.rows):
         values = [by_dim[dim][number] for dim in compared.dims]
-        lines.append(Line((*_row_names(row, row.backbone), *values, _own(row, compared)), role=row.role, row=row))
+        lines.append(Line((*_row_names(row, row.network), *values, _own(row, compared)), role=row.role, row=row))
     why = "needs feature maps, which features of frozen trunks are not"
     dashes = [dash(why)] * (len(COLUMNS) - 1 + len(compared.dims))
     lines += [
@@ -94,7 +94,6 @@ def _details(
     pools: Sequence[Pool] = (),
     dim: int | None = None,
 ) -> Table:
-    none = f"no {compared.baseline} student of this network and these steps"
     differences = [compared.difference(cell) for cell in cells]
     p = [None if found is None else found.p for found in differences]
     columns: dict[str, list[Value]] = {
@@ -107,7 +106,8 @@ def _details(
         },
         "MAP@R": _column(cells, compared, _metric("map@r"), mean, marks=False),
         f"R@1 − {compared.baseline}, ± 95 %": [
-            difference(None if found is None else found.summary, none) for found in differences
+            difference(None if found is None else found.summary, _why(cell, compared))
+            for found, cell in zip(differences, cells, strict=True)
         ],
     }
     if any(value is not None for value in p):
@@ -120,7 +120,7 @@ def _details(
     ]
     lines = [
         Line(
-            (*_row_names(cell.row, f"{cell.row.backbone}-{cell.dim}"), *(column[i] for column in columns.values())),
+            (*_row_names(cell.row, _network(cell)), *(column[i] for column in columns.values())),
             role=cell.row.role,
             dim=cell.dim,
             row=cell.row,
@@ -134,29 +134,30 @@ def _details(
 
 def likeness_table(compared: Comparison) -> Table | None:
     """How an embedding lies in its space, and how alike its neighbourhoods are to the teacher's; None where nothing was measured."""
-    cells = [cell for cell in compared.cells if all(record.geometry is not None for record in cell.records)]
-    if not cells:
+    if not any(record.geometry for record in compared.records):
         return None
 
     def of(name: str) -> Callable[[Record], float | None]:
-        return lambda record: getattr(record.geometry, name)
+        return lambda record: None if record.geometry is None else getattr(record.geometry, name)
 
-    assert {"overlap", "rank_correlation", "effective_dimension", "spectral_decay"} == {*Geometry.model_fields}
-    no_teacher = "no teacher taught it"
+    none, no_teacher = (
+        "not measured when it was run: benchmark measure",
+        "no teacher taught it, or not measured when it was run",
+    )
     lines = [
         Line(
             (
-                *_row_names(cell.row, f"{cell.row.backbone}-{cell.dim}"),
+                *_row_names(cell.row, _network(cell)),
                 mean(cell.over_seeds(lambda record: _times(100, of("overlap")(record))), why=no_teacher),
                 mean(cell.over_seeds(of("rank_correlation")), 3, why=no_teacher),
-                mean(cell.over_seeds(of("effective_dimension")), 1),
-                mean(cell.over_seeds(of("spectral_decay")), 3),
+                mean(cell.over_seeds(of("effective_dimension")), 1, why=none),
+                mean(cell.over_seeds(of("spectral_decay")), 3, why=none),
             ),
             role=cell.row.role,
             dim=cell.dim,
             row=cell.row,
         )
-        for cell in cells
+        for cell in compared.cells
     ]
     return Table(
         "likeness",
@@ -184,8 +185,17 @@ def half(summary: Summary | None) -> Value:
 
 def p_text(value: float | None) -> Value:
     if value is None:
-        return dash("fewer than six pairs, or nothing to compare with")
+        return dash("no test: fewer than six pairs, equal differences, or nothing to compare with")
     return Value("< 0.0001" if value < 1e-4 else fixed(value, 4), number=value)
+
+
+def _why(cell: Cell, compared: Comparison) -> str:
+    """Why a cell has no difference to the baseline."""
+    if cell.row.method == compared.baseline and cell.row.trained:
+        return "it is the baseline"
+    if not cell.row.trained:
+        return "it is no student that was trained on the same batches"
+    return f"no {compared.baseline} student of the same batches, trunk and dimension"
 
 
 def _own(row: Row, compared: Comparison) -> Value:
@@ -196,6 +206,11 @@ def _own(row: Row, compared: Comparison) -> Value:
     found = [(with_sd(cell.summary("recall@1")), cell.dim) for cell in cells]
     flags = "".join(sorted({flag for cell in cells for flag in compared.flags(cell)}))
     return Value(", ".join(f"{value.text} ({dim})" for value, dim in found), number=found[0][0].number, flags=flags)
+
+
+def _network(cell: Cell) -> str:
+    hidden = f", hidden {cell.row.hidden}" if cell.row.hidden else ""
+    return f"{cell.row.backbone}-{cell.dim}{hidden}"
 
 
 def _row_names(row: Row, network: str) -> tuple[Value, ...]:
@@ -210,15 +225,7 @@ def _pool_names(pool: Pool) -> tuple[Value, ...]:
 def _pool_line(pool: Pool, dim: int, columns: Sequence[str], compared: Comparison) -> Line:
     """A family in the table of one dimension: Recall@1 and its difference to the baseline."""
     found = pool.at(dim)
-    baseline = next(
-        (
-            cell
-            for cell in compared.trained
-            if (cell.row.method, cell.row.backbone, cell.row.steps, cell.dim)
-            == (compared.baseline, pool.backbone, pool.steps, dim)
-        ),
-        None,
-    )
+    baseline = compared.baseline_of(next(cell for cell in pool.cells if cell.dim == dim))
     off = None if baseline is None else paired(pool.recall[dim], baseline.recall)
     values = {
         "seeds": Value(str(len(pool.recall[dim]))),

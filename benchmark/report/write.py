@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..costs import read_costs
-from ..errors import UsageError
+from ..errors import BenchmarkError, UsageError
 from ..store import Record, Store, write_atomically
 from .cells import AGREEMENT, BASELINE, Comparison
+from .commands import Recipes
 from .document import Document, as_markdown, document
 from .figures import figures
 from .frames import comparison, csv, frame, tuning
-from .overview import overview_figure, overview_markdown
-from .page import Part, page, part
+from .overview import Entry, overview_figure, overview_markdown
+from .page import CAPTIONS, Part, page, part
 from .table import latex, rich
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class Folder:
         runs, tuned = list(Store(path)), list(Store(path, "tuning"))
         if not runs and not tuned:
             raise UsageError(f"no results in {path}: neither runs/ nor tuning/ holds a record")
-        assert len({record.spec.dataset for record in (*runs, *tuned)}) == 1, f"{path} mixes data sets"
+        names = sorted({record.spec.dataset for record in (*runs, *tuned)})
+        if len(names) > 1:
+            raise BenchmarkError(f"{path} mixes the data sets {', '.join(names)}; keep each in a folder of its own")
         return cls(path, runs, tuned, kinds, baseline)
 
     @cached_property
@@ -77,7 +80,14 @@ class Folder:
 
     @cached_property
     def document(self) -> Document:
-        return document(self.compared, self.path.resolve().name, read_costs(self.path))
+        tuned = {} if self.kinds is not None else _tuned(self.path, self.runs[0].spec.dataset)
+        return document(self.compared, self.path.resolve().name, read_costs(self.path), self.name, tuned)
+
+    @property
+    def name(self) -> str:
+        """The data set's among results: with the fingerprint of own data and the subset, as `run` names its folder."""
+        name, parent = self.runs[0].spec.dataset, self.path.resolve().parent.name
+        return parent if parent.startswith(f"{name}-") else name
 
     @cached_property
     def figures(self) -> dict[str, str]:
@@ -85,7 +95,8 @@ class Folder:
 
     @cached_property
     def part(self) -> Part:
-        return part(self.compared, self.document, self.figures)
+        recipes = Recipes(self.document.preset, known=self.kinds is None)
+        return part(self.compared, self.document, self.figures, recipes)
 
     def files(self) -> dict[str, str]:
         """All that is generated, by the name in the folder."""
@@ -100,6 +111,19 @@ class Folder:
         if self.tuned:
             found["tuning.csv"] = csv(tuning(self.tuned))
         return found
+
+
+def _tuned(path: Path, dataset: str) -> Mapping[str, Mapping[str, Any]]:
+    """By method, what `tune` chose for a folder's preset; nothing where the preset is none of the suite's."""
+    from .. import cards, presets
+
+    own = path / "tuned.toml"
+    if own.exists():
+        return presets.read_tuned(own)
+    name = path.resolve().name
+    if name not in presets.names() or dataset not in cards.names():
+        return {}
+    return presets.read_tuned(presets.tuned_path(presets.load(name), cards.load(dataset, Path())))
 
 
 def write_report(folder: Path, kinds: Mapping[str, str] | None = None, baseline: str = BASELINE) -> list[Path]:
@@ -121,13 +145,18 @@ def write_files(path: Path, files: Mapping[str, str]) -> list[Path]:
 
 
 def stale_figures(path: Path, files: Mapping[str, str]) -> list[Path]:
-    """Figures that are there and are generated no more."""
-    return [one for one in sorted((path / "figures").glob("*.svg")) if f"figures/{one.name}" not in files]
+    """Figures of ours that are there and are generated no more."""
+    names = (f"figures/{name}.svg" for name in CAPTIONS)
+    return [path / name for name in names if name not in files and (path / name).exists()]
 
 
-def overview_files(folders: Sequence[Folder]) -> dict[str, str]:
+def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
     """What is generated across folders, by the name in the folder of all results."""
-    entries = [(folder.document, folder.compared) for folder in folders if folder.runs]
+    entries = [
+        Entry(folder.document, folder.compared, folder.path.relative_to(results).as_posix())
+        for folder in folders
+        if folder.runs
+    ]
     if len(entries) < 2:
         return {}
     figure = overview_figure(entries)
