@@ -86,14 +86,36 @@ def test_what_is_searched_lies_around_the_published_value(name: str) -> None:
         assert 0 < low <= entry.defaults[key] <= high and low < high, key
 
 
-def test_a_method_file_whose_range_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The catalogue reads the source without running it, and says so in one line."""
-    source = 'class A:\n    name = "a"\n    kind = "none"\n    reference = "-"\n    search = {"weight": (1.0, 10**2)}\n'
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"search": '{"weight": (1.0, 10**2)}'}, "search must be a literal"),
+        ({"kind": '"relation"'}, "kind 'relation' is none of none, individual, relational, posthoc"),
+        ({"kind": None}, "declares no kind"),
+        ({"reference": None}, "declares no reference"),
+        ({"name": '"My Method"'}, "name 'My Method' must be of small letters"),
+        ({"name": '"all"'}, "name 'all' must be of small letters"),
+        ({"needs": '("embedding", "map")'}, "needs is a tuple of embedding, pooled, maps, labels; not 'map'"),
+        ({"needs": '("maps")'}, "needs is a tuple of embedding, pooled, maps, labels; not 'maps'"),
+        ({"search": '{"wait": (0.1, 1.0)}'}, "search names 'wait', which is no hyper-parameter"),
+        ({"arguments": "weight=1.0"}, "a hyper-parameter is keyword-only .* and has a default: weight"),
+        ({"arguments": "*, weight"}, "a hyper-parameter is keyword-only .* and has a default: weight"),
+        ({"arguments": "*, weight=2 * 3"}, "weight must be a literal"),
+    ],
+)
+def test_a_declaration_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str | None], says: str
+) -> None:
+    """The catalogue reads the source without running it, and says what is wrong in one line."""
+    fields = {"name": '"a"', "kind": '"none"', "reference": '"-"', "arguments": "*, weight=1.0", **change}
+    arguments = fields.pop("arguments")
+    body = "".join(f"    {name} = {value}\n" for name, value in fields.items() if value is not None)
+    source = f"class A:\n{body}    def __init__(self, student, teacher, classes, {arguments}): pass\n"
     (tmp_path / "a.py").write_text(source)
     monkeypatch.setattr(methods, "__file__", str(tmp_path / "__init__.py"))
     methods.catalogue.cache_clear()
     try:
-        with pytest.raises(BenchmarkError, match=r"a\.py, line 1: .* literals"):
+        with pytest.raises(BenchmarkError, match=rf"a\.py, line 1: A.*{says}"):
             methods.catalogue()
     finally:
         methods.catalogue.cache_clear()
