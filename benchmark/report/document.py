@@ -106,7 +106,8 @@ def _notes(
 ) -> list[str]:
     baseline = compared.baseline
     notes = [
-        "± 95 %: half the width of the Student-t interval over seeds. "
+        "± 95 %: half the width of the Student-t interval over seeds. l2: whether embeddings are l2-normalised, as each method is "
+        "published. own d: Recall@1 of what has a dimension of its own, with that dimension. "
         f"R@1 − {baseline}: mean difference to the {baseline} student of the same batches, trunk and dimension, "
         "in points, paired by seed. train: seconds a student. All students of a teacher share that one network: "
         "intervals hold for it, not for teachers at large."

@@ -99,12 +99,7 @@ def _details(
     columns: dict[str, list[Value]] = {
         "seeds": [Value(str(len(cell.recall))) for cell in cells],
         "R@1": _column(cells, compared, lambda cell: cell.summary("recall@1"), mean),
-        "± 95 %": [half(cell.summary("recall@1")) for cell in cells],
-        **{
-            name.replace("recall", "R"): _column(cells, compared, _metric(name), mean, marks=False)
-            for name in compared.recalls[1:]
-        },
-        "MAP@R": _column(cells, compared, _metric("map@r"), mean, marks=False),
+        "R@1 ± 95 %": [half(cell.summary("recall@1")) for cell in cells],
         f"R@1 − {compared.baseline}, ± 95 %": [
             difference(None if found is None else found.summary, _why(cell, compared))
             for found, cell in zip(differences, cells, strict=True)
@@ -112,6 +107,11 @@ def _details(
     }
     if any(value is not None for value in p):
         columns["p"] = [p_text(value) for value in p]
+    columns |= {
+        name.replace("recall", "R"): _column(cells, compared, _metric(name), mean, marks=False)
+        for name in compared.recalls[1:]
+    }
+    columns["MAP@R"] = _column(cells, compared, _metric("map@r"), mean, marks=False)
     if compared.asymmetric:
         columns["asym. R@1"] = [mean(cell.asymmetric, why="the method aligns no coordinates") for cell in cells]
     columns["train, s"] = [
@@ -230,7 +230,7 @@ def _pool_line(pool: Pool, dim: int, columns: Sequence[str], compared: Compariso
     values = {
         "seeds": Value(str(len(pool.recall[dim]))),
         "R@1": mean(found),
-        "± 95 %": half(found),
+        "R@1 ± 95 %": half(found),
         f"R@1 − {compared.baseline}, ± 95 %": difference(off),
     }
     names = list(_pool_names(pool))
