@@ -26,7 +26,7 @@ from benchmark.errors import BenchmarkError, DataError, UsageError
 from benchmark.evaluate import neighbours
 from benchmark.gallery import write_gallery
 from benchmark.gallery.cases import pick
-from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, sample
+from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, look_of, sample
 from benchmark.gallery.networks import choose
 from benchmark.report import Folder
 from benchmark.run import Search, make_student
@@ -236,10 +236,8 @@ def test_the_map_is_of_so_many_images_and_classes() -> None:
     assert sample(np.array([3, 3, 8])).tolist() == [0, 1, 2]
 
 
-def test_the_map_tells_classes_apart_without_colour(networks: Ran) -> None:
-    from benchmark.gallery import _look
-
-    looks = [_look(number) for number in range(MAP_CLASSES)]
+def test_the_map_tells_classes_apart_without_colour() -> None:
+    looks = [look_of(number) for number in range(MAP_CLASSES)]
     assert len({(look["marker"], look["markerfacecolor"] == "none") for look in looks}) == MAP_CLASSES
 
 

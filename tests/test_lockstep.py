@@ -173,7 +173,7 @@ def test_an_interrupted_evaluation_loses_no_training(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.run.Search.both", stop)
+        patch.setattr("benchmark.run.Search.measure", stop)
         with pytest.raises(KeyboardInterrupt):
             train([spec], space)
     steps: list[int] = []

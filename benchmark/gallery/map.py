@@ -80,7 +80,7 @@ def _svg(panels: Sequence[tuple[Shown, Floats]], labels: Labels, names: Mapping[
         longest = max(len(name) for name in names.values())
         columns = max(2, min(7, 140 // (min(longest, LEGIBLE) + 6)))
         figure = Figure(figsize=(10, 5.2 + 0.2 * -(-len(names) // columns)), layout="constrained")
-        looks = {label: _look(number) for number, label in enumerate(names)}
+        looks = {label: look_of(number) for number, label in enumerate(names)}
         for axes, (one, points) in zip(figure.subplots(1, len(panels)), panels, strict=True):
             for label, look in looks.items():
                 axes.plot(*points[labels == label].T, linestyle="", markersize=5, **look)
@@ -101,7 +101,7 @@ def _svg(panels: Sequence[tuple[Shown, Floats]], labels: Labels, names: Mapping[
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def _look(number: int) -> dict[str, Any]:
+def look_of(number: int) -> dict[str, Any]:
     """Shape and filling tell the classes of the map apart; colours repeat."""
     colour = COLOURS[number % len(COLOURS)]
     filled = number < len(MARKERS)
