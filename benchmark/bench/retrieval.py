@@ -1,0 +1,120 @@
+"""Retrieval at the size of Stanford Online Products: faiss's bare search, ours with all its metrics, and what people use instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+
+from ..evaluate import evaluate
+from .measure import Cost, cost
+
+ROWS, WIDTH, AT = 60_502, 512, (1, 10, 100, 1000)  # SOP's test images, the teacher's dimension, the K of its card
+PLAIN_ROWS = 10_000  # beyond them the plain way's table of all distances needs more memory than machines have
+CLASS = 5  # images
+SMALL = 1_200  # rows of a first call, which is not measured
+MANY, MANY_WIDTH, QUERIES, LISTS, PROBES = 200_000, 128, 2_000, 1024, 32  # of the search in a large gallery
+MILLION = 1_000_000
+
+
+def rows(n: int, width: int) -> np.ndarray:
+    """Unit vectors [n, width] in classes of `CLASS`, which lie together."""
+    draw = np.random.default_rng(0)
+    centres = draw.normal(size=(-(-n // CLASS), width)).repeat(CLASS, axis=0)[:n]
+    found = centres + draw.normal(size=(n, width))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def form(name: str, n: int, width: int) -> Callable[[], object]:
+    """One way to search n embeddings among themselves."""
+    embeddings, labels = rows(n, width), np.arange(n) // CLASS
+    k = min(max(AT), n - 2)
+
+    def bare() -> object:
+        index = faiss.IndexFlatL2(width)
+        index.add(embeddings)
+        return index.search(embeddings, k + 1)
+
+    def ours() -> object:
+        return evaluate(embeddings, labels, at=[one for one in AT if one <= k])
+
+    def calculator() -> object:
+        from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+        metrics = ("precision_at_1", "mean_average_precision_at_r", "r_precision")
+        found = AccuracyCalculator(include=metrics, k=k, device=torch.device("cpu"))
+        tensors = torch.from_numpy(embeddings), torch.from_numpy(labels)
+        return found.get_accuracy(*tensors)
+
+    def plain() -> object:
+        """All distances at once, as published code has it, and Recall@K by the nearest of each row."""
+        x, y = torch.from_numpy(embeddings), torch.from_numpy(labels)
+        distances = torch.cdist(x, x)
+        distances.fill_diagonal_(torch.inf)
+        nearest = distances.topk(k, largest=False).indices
+        hits = y[nearest] == y[:, None]
+        return [hits[:, :one].any(1).float().mean().item() for one in AT if one <= k]
+
+    return {"faiss, bare search": bare, "ours": ours, "AccuracyCalculator": calculator, "plain": plain}[name]
+
+
+def table() -> list[dict[str, Any]]:
+    """A row a way and size: seconds and memory above the process with its embeddings, and ratios to faiss's bare search."""
+    result = []
+    for n, names in (
+        (ROWS, ("faiss, bare search", "ours", "AccuracyCalculator")),
+        (PLAIN_ROWS, ("faiss, bare search", "ours", "AccuracyCalculator", "plain")),
+    ):
+        found: dict[str, Cost] = {name: cost(form, (name, n, WIDTH), (name, SMALL, WIDTH)) for name in names}
+        bare = found["faiss, bare search"].seconds
+        result += [
+            {
+                "rows": n,
+                "way": name,
+                "seconds": one.seconds,
+                "spread": one.spread,
+                "times the bare search": one.seconds / bare,
+                "times ours": one.seconds / found["ours"].seconds,
+                "memory [MB]": one.peak / 1e6,
+            }
+            for name, one in found.items()
+        ]
+    return [*result, *large()]
+
+
+def large() -> list[dict[str, Any]]:
+    """The 10 nearest of some queries in a large gallery, exact and by faiss's inverted lists; what a million in a million would take."""
+    exact, listed = (cost(search, (name, MANY, QUERIES, LISTS), (name, SMALL, 10, 8)) for name in ("exact", "IVF"))
+    wanted, found = (search(name, MANY, QUERIES, LISTS)() for name in ("exact", "IVF"))
+    hit = float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in zip(wanted, found, strict=True)]))
+    growth = MILLION / QUERIES, MILLION / MANY
+    return [
+        {
+            "rows": MANY,
+            "way": f"{name} search, {QUERIES} queries",
+            "seconds": one.seconds,
+            "spread": one.spread,
+            "memory [MB]": one.peak / 1e6,
+            "neighbours found": share,
+            # Time grows with the queries, and of a query with the gallery: lists of a fixed number get longer.
+            "a million in a million [h]": one.seconds * growth[0] * growth[1] / 3600,
+        }
+        for name, one, share in (("exact", exact, 1.0), ("IVF", listed, hit))
+    ]
+
+
+def search(name: str, n: int, queries: int, lists: int) -> Callable[[], np.ndarray]:
+    """The indices [queries, 10] of the nearest of the first rows; the index is built before."""
+    embeddings = rows(n, MANY_WIDTH)
+    flat = faiss.IndexFlatL2(MANY_WIDTH)
+    index: faiss.Index = flat
+    if name == "IVF":
+        index = faiss.IndexIVFFlat(flat, MANY_WIDTH, lists)
+        index.train(embeddings[: 50 * lists])
+        faiss.ParameterSpace().set_index_parameter(index, "nprobe", PROBES)
+    index.add(embeddings)
+    query = embeddings[:queries]
+    return lambda: index.search(query, 10)[1]
