@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import Result
 
-from benchmark.bench import loss, retrieval
+from benchmark.bench import loss, report, retrieval
 from benchmark.methods.base import distances
 from benchmark.methods.rkd import angle_loss
 
@@ -48,3 +48,13 @@ def test_all_ways_find_the_same() -> None:
     assert ours.cosine["recall@1"] == pytest.approx(plain[0], abs=1e-6)  # type: ignore[attr-defined, index]
     assert ours.cosine["recall@1"] == pytest.approx(calculator["precision_at_1"], abs=1e-6)  # type: ignore[attr-defined, index]
     assert ours.cosine["map@r"] == pytest.approx(calculator["mean_average_precision_at_r"], abs=1e-6)  # type: ignore[attr-defined, index]
+
+
+def test_report(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "REPEATS", 1)
+    monkeypatch.setattr(report, "RECORDS", 30)
+    rows = {row["command"]: row for row in json.loads(cli("bench", "report", "--json").out)}
+    made = rows["benchmark report, 30 records"]
+    assert made["times python"] == pytest.approx(made["seconds"] / rows["python"]["seconds"])
+    assert rows["benchmark list methods"]["memory [MB]"] < rows["python, import torch"]["memory [MB]"]
+    assert len({one.id for one in report.records(1000)}) == 1000
