@@ -186,7 +186,7 @@ def _tuned(compared: Comparison, tuned: Mapping[str, Mapping[str, Any]]) -> list
 
     rows: dict[bool, set[str]] = {True: set(), False: set()}
     for cell in compared.trained:
-        chosen = tuned.get(cell.row.method)
+        chosen = tuned.get(cell.records[0].spec.method)
         met = chosen is not None and all(has(one, *item) for one in cell.records for item in chosen.items())
         rows[met].add(cell.row.label)
     if not rows[True]:
