@@ -1,6 +1,6 @@
 r"""comparison.tex as pdflatex reads it: no error, and every character of names and settings is printed.
 
-Needs `apt-get install texlive-latex-base texlive-latex-recommended`; to read the print as well `lmodern poppler-utils`.
+Needs `apt-get install texlive-latex-base texlive-latex-recommended lmodern poppler-utils`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,17 @@ SPECIAL = r"&%$#_{}~^\±−–≈†‡§¶×µ<>|"
 ALPHABET = SPECIAL + "abfilxzAZ0159.,=+*/:;()[]!?-"
 MANY = 300
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("pdflatex") is None, reason="no pdflatex: apt-get install texlive-latex-base texlive-latex-recommended"
-)
+PACKAGES = "texlive-latex-base texlive-latex-recommended lmodern poppler-utils"
+
+
+def installed() -> bool:
+    """Whether there is a TeX, with fonts whose glyphs have names, and a program that reads the print back."""
+    if not all(map(shutil.which, ("pdflatex", "kpsewhich", "pdftotext"))):
+        return False
+    return bool(subprocess.run(["kpsewhich", "lmodern.sty"], capture_output=True).stdout)
+
+
+pytestmark = pytest.mark.skipif(not installed(), reason=f"no LaTeX: apt-get install {PACKAGES}")
 
 
 def compiled(folder: Path, body: str, preamble: str = r"\usepackage{booktabs}") -> Path:
@@ -86,8 +94,7 @@ def test_comparison_tex_compiles(tmp_path, odd):
     assert tables >= 5 and escaped(odd) in tex
     assert len(set(re.findall(r"\\label\{.*?\}", tex))) == tables
     pdf = compiled(tmp_path, tex)
-    if shutil.which("pdftotext") is not None:
-        assert printed(pdf).count("attention") >= 4
+    assert printed(pdf).count("attention") >= 4
 
 
 @pytest.mark.parametrize("bold", [False, True], ids=["plain", "bold"])
@@ -104,10 +111,6 @@ def test_letters_of_other_scripts_are_numbers(tmp_path):
 
 def test_every_character_is_printed(tmp_path):
     """In fonts whose glyphs have names, so that they can be read back."""
-    if shutil.which("pdftotext") is None:
-        pytest.skip("no pdftotext: apt-get install poppler-utils")
-    if not subprocess.run(["kpsewhich", "lmodern.sty"], capture_output=True).stdout:
-        pytest.skip("no Latin Modern: apt-get install lmodern")
     expected = texts()
     fonts = r"\usepackage[T1]{fontenc}\usepackage{lmodern}"
     preamble = fonts + r"\input{glyphtounicode}\pdfgentounicode=1\pagestyle{empty}"
