@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,11 @@ def device_of(name: str | None) -> torch.device:
     from .machine import prepare
 
     return prepare(name)
+
+
+def say_written(paths: Iterable[Path]) -> None:
+    for path in paths:
+        out.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from . import cards
-from .console import RESULTS, app, device_of, out
+from .console import RESULTS, app, device_of, out, say_written
 from .driver import Driver
 from .plan import Plan
 from .spec import Spec, waves
@@ -223,8 +223,7 @@ def tune(
         for line in write_choice(plan.tuned_path, choice, command):
             out.print(line, markup=False, soft_wrap=True)
         written.append(plan.tuned_path)
-    for path in written:
-        out.print(f"wrote {path}", soft_wrap=True)
+    say_written(written)
     return 1 if failures else 0
 
 
@@ -260,5 +259,4 @@ def _finish(path: Path) -> None:
     written = write(folder)
     out.print(terminal_table(folder))
     out.print(folder.document.answer, style="bold", markup=False)
-    for file in written:
-        out.print(f"wrote {file}", soft_wrap=True)
+    say_written(written)

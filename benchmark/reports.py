@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .console import RESULTS, app, device_of, out
+from .console import RESULTS, app, device_of, out, say_written
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def report(
         written.append(readme)
     if gallery is not None:
         written += _gallery(folders, gallery, baseline, data, device)
-    for path in written:
-        out.print(f"wrote {path}", markup=False, soft_wrap=True)
+    say_written(written)
     return 0
 
 
@@ -208,8 +207,7 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
                 f"wrote {write_costs(folder.path, measure_costs(folder.runs, where))}", markup=False, soft_wrap=True
             )
     for folder in _folders(results):
-        for path in write(folder):
-            out.print(f"wrote {path}", markup=False, soft_wrap=True)
+        say_written(write(folder))
     return 0
 
 
@@ -285,6 +283,5 @@ def measure(
             else:
                 plan.store.save(outcome)
     out.print(f"{len(records) - failures} of {len(records)} runs measured again, with the metrics of their records")
-    for path in write_report(plan.folder):
-        out.print(f"wrote {path}", markup=False, soft_wrap=True)
+    say_written(write_report(plan.folder))
     return 1 if failures else 0

@@ -12,7 +12,7 @@ import numpy as np
 from ..data import DataSet
 from ..evaluate import Floats, Ints, Labels
 from ..geometry import Space
-from ..report.figures import COLOURS, STYLE
+from ..report.drawing import COLOURS, STYLE
 from .networks import Shown
 
 MAP_CLASSES = 20

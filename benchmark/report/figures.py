@@ -2,62 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..costs import Costs
 from ..store import Record
-from .cells import OF_ANY_DIM, ROLES, Cell, Comparison, Row
+from .cells import OF_ANY_DIM, ROLES, Comparison
 from .costing import price
+from .drawing import (
+    COLOURS,
+    FAMILY_COLOURS,
+    FAMILY_MARKERS,
+    MARKERS,
+    MOST,
+    REFERENCE_STYLES,
+    STYLES,
+    across,
+    canvas,
+    curve,
+    family_legend,
+    legible,
+    pareto,
+    plain,
+    recall_label,
+    seed_dots,
+)
 from .stats import FEW_SEEDS, Summary, summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 FEWEST = 3  # numbers of steps that make a curve
-LETTERS = 34  # a line of a label
-MOST = 7  # lines that a reader can tell apart
-# Okabe and Ito's colours, which people who see colours differently tell apart; a line's style says its family as well.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES: dict[str, Any] = {
-    "baseline": ":",
-    "individual": "--",
-    "relational": "-",
-    "mixed": (0, (5, 1, 1, 1)),
-    "other": ":",
-}
-FAMILY_COLOURS = {
-    "baseline": "#000000",
-    "individual": "#D55E00",
-    "relational": "#0072B2",
-    "mixed": "#009E73",
-    "other": "#000000",
-}
-FAMILY_MARKERS = {
-    "baseline": "s",
-    "individual": "D",
-    "relational": "o",
-    "mixed": "P",
-    "posthoc": "X",
-    "teacher": "*",
-    "other": "v",
-}
-REFERENCE_STYLES = {"teacher": "-", "features": "-.", "untrained": (0, (1, 3))}
-MARKERS = "osD^vPX"
-STYLE: dict[str, Any] = {
-    "svg.hashsalt": "embedding-distillation-benchmark",
-    "svg.fonttype": "none",  # text stays text
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-}
 
 
 def figures(compared: Comparison, tuned: Sequence[Record] = (), costs: Costs | None = None) -> dict[str, str]:
@@ -80,11 +55,11 @@ def dimension_figure(compared: Comparison) -> str | None:
     """
     students = [cell for cell in compared.candidates if cell.row.steps == compared.usual_steps]
     rows = [row for row in compared.rows if sum(cell.row == row for cell in students) > 1]
-    chosen = _legible(rows, lambda row: [cell for cell in students if cell.row == row])
+    chosen = legible(rows, lambda row: [cell for cell in students if cell.row == row])
     if not chosen:
         return None
     dims = sorted({cell.dim for cell in students if cell.row in chosen})
-    with _figure(5.8, 3.8) as (figure, done):
+    with canvas(5.8, 3.8) as (figure, done):
         axes = figure.subplots()
         for number, row in enumerate(chosen):
             cells = [cell for cell in students if cell.row == row]
@@ -105,15 +80,15 @@ def dimension_figure(compared: Comparison) -> str | None:
                 elinewidth=0.8,
             )
             for cell in cells:
-                _seeds(axes, [cell.dim * shift] * len(cell.recall), list(cell.recall.values()), colour)
+                seed_dots(axes, [cell.dim * shift] * len(cell.recall), list(cell.recall.values()), colour)
         for cell in compared.cells:
             if cell.row.role in REFERENCE_STYLES and cell.row.role in OF_ANY_DIM:
-                _across(axes, cell, f"{ROLES[cell.row.role]}, d = {cell.dim}")
+                across(axes, cell, f"{ROLES[cell.row.role]}, d = {cell.dim}")
         axes.set_xscale("log", base=2)
         axes.set_xticks(dims, [str(dim) for dim in dims])
         axes.minorticks_off()
         axes.set_xlabel("embedding dimension d")
-        axes.set_ylabel(_recall(compared))
+        axes.set_ylabel(recall_label(compared))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
     return done()
@@ -131,7 +106,7 @@ def differences_figure(compared: Comparison) -> str | None:
     dims = sorted({cell.dim for cell in cells})
     rows = sorted({cell.row for cell in cells}, key=lambda row: row.order)
     lines = sum(plain(compared.name(row)).count("\n") + 1 for row in rows)
-    with _figure(1.9 + 1.9 * len(dims), 0.9 + 0.2 * lines) as (figure, done):
+    with canvas(1.9 + 1.9 * len(dims), 0.9 + 0.2 * lines) as (figure, done):
         panels: Sequence[Axes] = figure.subplots(1, len(dims), sharey=True, squeeze=False)[0]
         for axes, dim in zip(panels, dims, strict=True):
             for height, row in enumerate(rows):
@@ -151,13 +126,15 @@ def differences_figure(compared: Comparison) -> str | None:
                 if other is not None:
                     common = sorted(cell.recall.keys() & other.recall.keys())
                     points = [cell.recall[seed] - other.recall[seed] for seed in common]
-                    _seeds(axes, points, [height] * len(points), colour)
+                    seed_dots(axes, points, [height] * len(points), colour)
             axes.axvline(0, color="0.3", linewidth=0.8)
             axes.set_title(f"d = {dim}", fontsize=9)
         panels[0].set_yticks(range(len(rows)), [plain(compared.name(row)) for row in rows])
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
-        figure.supxlabel(plain(f"{_recall(compared).removesuffix(' [%]')} − {compared.baseline} [points]"), fontsize=9)
-        _family_legend(figure, rows)
+        figure.supxlabel(
+            plain(f"{recall_label(compared).removesuffix(' [%]')} − {compared.baseline} [points]"), fontsize=9
+        )
+        family_legend(figure, rows)
     return done()
 
 
@@ -174,20 +151,20 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
         return None
     prices = {cell: price(cell, costs) for cell in cells}
     measured = all(found.latency is not None for found in prices.values())
-    with _figure(8.2 if measured else 4.8, 3.6) as (figure, done):
+    with canvas(8.2 if measured else 4.8, 3.6) as (figure, done):
         panels: Sequence[Axes] = figure.subplots(1, 1 + measured, sharey=True, squeeze=False)[0]
-        _front(panels[0], {cell: float(prices[cell].embedding) for cell in cells})
+        pareto(panels[0], {cell: float(prices[cell].embedding) for cell in cells})
         panels[0].set_xscale("log", base=2)
         sizes = sorted({prices[cell].embedding for cell in cells})
         panels[0].set_xticks(sizes, [str(size) for size in sizes], rotation=30)
         panels[0].minorticks_off()
         panels[0].set_xlabel("bytes of an embedding")
-        panels[0].set_ylabel(_recall(compared))
+        panels[0].set_ylabel(recall_label(compared))
         if measured:
-            _front(panels[1], {cell: 1e3 * (prices[cell].latency or 0.0) for cell in cells})
+            pareto(panels[1], {cell: 1e3 * (prices[cell].latency or 0.0) for cell in cells})
             panels[1].set_xlabel("latency of one image [ms]")
             panels[1].set_xlim(left=0)
-        _family_legend(figure, [cell.row for cell in cells])
+        family_legend(figure, [cell.row for cell in cells])
     return done()
 
 
@@ -210,7 +187,7 @@ def steps_figure(compared: Comparison) -> str | None:
     }
     if not lines:
         return None
-    with _figure(1.6 + 4.2 * len(lines), 3.6) as (figure, done):
+    with canvas(1.6 + 4.2 * len(lines), 3.6) as (figure, done):
         panels: Sequence[Axes] = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
         names = sorted({name for found in lines.values() for name in found})
         for axes, (dim, found) in zip(panels, lines.items(), strict=True):
@@ -219,19 +196,19 @@ def steps_figure(compared: Comparison) -> str | None:
                     continue
                 steps = sorted(found[name])
                 summaries = [summarise(found[name][step]) for step in steps]
-                _line(axes, number, name, steps, summaries)
+                curve(axes, number, name, steps, summaries)
                 for step in steps:
-                    _seeds(axes, [step] * len(found[name][step]), found[name][step], COLOURS[number % len(COLOURS)])
+                    seed_dots(axes, [step] * len(found[name][step]), found[name][step], COLOURS[number % len(COLOURS)])
             for cell in compared.cells:
                 if cell.row.role in REFERENCE_STYLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
-                    _across(axes, cell, ROLES[cell.row.role])
+                    across(axes, cell, ROLES[cell.row.role])
             ticks = sorted({step for points in found.values() for step in points})
             axes.set_xscale("log", base=2)
             axes.set_xticks(ticks, [f"{step:,}" for step in ticks], rotation=30)
             axes.minorticks_off()
             axes.set_title(f"d = {dim}", fontsize=9)
             axes.set_xlabel("training steps")
-        panels[0].set_ylabel(_recall(compared))
+        panels[0].set_ylabel(recall_label(compared))
         handles, labels = panels[-1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
     return done()
@@ -252,7 +229,7 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
     chosen = sorted(best, key=lambda name: -best[name].metrics["map@r"])[:MOST]
     if not chosen:
         return None
-    with _figure(5.8, 3.6) as (figure, done):
+    with canvas(5.8, 3.6) as (figure, done):
         axes = figure.subplots()
         for number, name in enumerate(chosen):
             record = best[name]
@@ -278,7 +255,7 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
 
 def families_figure(found: Sequence[tuple[str, Summary, Sequence[float]]]) -> str:
     """A forest plot of relational minus individual methods: label, difference with its interval, and its seeds."""
-    with _figure(5.8, 0.9 + 0.22 * len(found)) as (figure, done):
+    with canvas(5.8, 0.9 + 0.22 * len(found)) as (figure, done):
         axes = figure.subplots()
         for height, (_, summary, seeds) in enumerate(found):
             if summary.half is not None:
@@ -286,122 +263,9 @@ def families_figure(found: Sequence[tuple[str, Summary, Sequence[float]]]) -> st
                     [summary.mean - summary.half, summary.mean + summary.half], [height, height], color=COLOURS[0]
                 )
             axes.plot([summary.mean], [height], "o", color=COLOURS[0], markersize=4.5)
-            _seeds(axes, seeds, [height] * len(seeds), COLOURS[0])
+            seed_dots(axes, seeds, [height] * len(seeds), COLOURS[0])
         axes.axvline(0, color="0.3", linewidth=0.8)
         axes.set_yticks(range(len(found)), [plain(label) for label, _, _ in found])
         axes.set_ylim(len(found) - 0.5, -0.5)
         axes.set_xlabel("relational − individual, Recall@1 [points]")
     return done()
-
-
-@contextlib.contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], str]]]:
-    """A figure of the suite's style, and the function that gives its SVG once it is drawn."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's own settings are
-        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(width, height), layout="constrained")
-        drawn: list[str] = []
-        yield figure, lambda: drawn[0]
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-        drawn.append("\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n")
-
-
-def _legible(rows: Sequence[Row], cells_of: Callable[[Row], Sequence[Cell]]) -> list[Row]:
-    """As many rows as can be told apart: the best of each kind in turn, by mean Recall@1; in the order of the table."""
-
-    def score(row: Row) -> float:
-        return -summarise([value for cell in cells_of(row) for value in cell.recall.values()]).mean
-
-    by_role = {role: sorted((row for row in rows if row.role == role), key=score) for role in STYLES}
-    chosen: list[Row] = []
-    while len(chosen) < MOST and any(by_role.values()):
-        for role in STYLES:
-            if by_role[role] and len(chosen) < MOST:
-                chosen.append(by_role[role].pop(0))
-    return sorted(chosen, key=lambda row: row.order)
-
-
-def _recall(compared: Comparison) -> str:
-    return "agreement with the teacher [%]" if compared.agreement else "Recall@1 [%]"
-
-
-def plain(label: str) -> str:
-    """As it is, in lines that leave room for the figure: a dollar sign would begin a formula."""
-    return "\n".join(textwrap.wrap(label, LETTERS)).replace("$", r"\$")
-
-
-def _line(axes: Axes, number: int, name: tuple[str, str], x: Sequence[float], found: Sequence[Summary]) -> None:
-    axes.errorbar(
-        x,
-        [one.mean for one in found],
-        yerr=[one.sd or 0.0 for one in found],
-        label=name[1],
-        color=COLOURS[number % len(COLOURS)],
-        linestyle=STYLES[name[0]],
-        marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
-        markersize=4,
-        linewidth=1.4,
-        elinewidth=0.8,
-    )
-
-
-def _seeds(axes: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:
-    """The seeds themselves, where they are too few for their mean to stand for them."""
-    if len(y) < FEW_SEEDS and len(x) < FEW_SEEDS:
-        axes.plot(x, y, ".", color=colour, markersize=3, alpha=0.55, zorder=1)
-
-
-def _across(axes: Axes, cell: Cell, label: str) -> None:
-    """What is not trained here, as a line: the teacher, the frozen features, the student at step 0."""
-    mean = summarise(list(cell.recall.values())).mean
-    axes.axhline(mean, color="0.45", linewidth=1, linestyle=REFERENCE_STYLES[cell.row.role], label=label)
-
-
-def _front(axes: Axes, x: dict[Cell, float]) -> None:
-    """Cells as points, and as a step line those that nothing beats at their price."""
-    y = {cell: summarise(list(cell.recall.values())).mean for cell in x}
-    for cell in x:
-        role = cell.row.role
-        axes.plot(
-            [x[cell]],
-            [y[cell]],
-            FAMILY_MARKERS[role],
-            color=FAMILY_COLOURS.get(role, "0.35"),
-            markersize=9 if role == "teacher" else 4.5,
-            alpha=0.8,
-            markeredgewidth=0,
-        )
-    front: list[Cell] = []
-    for cell in sorted(x, key=lambda cell: (x[cell], -y[cell], cell.row.order)):
-        if not front or y[cell] > y[front[-1]]:
-            front.append(cell)
-    axes.step(
-        [x[cell] for cell in front], [y[cell] for cell in front], where="post", color="0.3", linewidth=0.9, zorder=1
-    )
-    for cell in front:
-        axes.annotate(
-            plain(cell.row.method) if cell.row.role != "teacher" else "teacher",
-            (x[cell], y[cell]),
-            textcoords="offset points",
-            xytext=(5, -9),
-            fontsize=7,
-        )
-
-
-def _family_legend(figure: Figure, rows: Sequence[Row]) -> None:
-    from matplotlib.lines import Line2D
-
-    roles = [role for role in FAMILY_MARKERS if any(row.role == role for row in rows)]
-    handles = [
-        Line2D(
-            [], [], color=FAMILY_COLOURS.get(role, "0.35"), marker=FAMILY_MARKERS[role], linestyle="", label=ROLES[role]
-        )
-        for role in roles
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=8)
