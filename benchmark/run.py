@@ -93,6 +93,8 @@ def run(
         yield _failure(student.spec, error) if error is not None else _finish(student, search)
         # Only now: whoever asks for the next outcome has saved this one.
         (checkpoints / f"{student.spec.id}.pt").unlink(missing_ok=True)
+        for partial in checkpoints.glob(f"{student.spec.id}.*.partial"):  # of a process that was killed while it wrote
+            partial.unlink(missing_ok=True)
 
 
 def _failure(spec: Spec, error: Exception) -> Failure:
