@@ -31,11 +31,15 @@ class Trunk(nn.Module, ABC):
     std: tuple[float, ...]
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.stages(self.normalised(images))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 [n, h, w, 3] to float32 [n, 3, h, w], channels last."""
         mean, std = (
             255 * images.new_tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in (self.mean, self.std)
         )
         x = images.permute(0, 3, 1, 2).float()  # this memory is channels_last
-        return self.stages(((x - mean) / std).contiguous(memory_format=torch.channels_last))
+        return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
     @abstractmethod
     def stages(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:

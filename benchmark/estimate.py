@@ -104,6 +104,16 @@ def _pass(spec: Spec, device: torch.device) -> tuple[float, float]:
         raise UsageError(f"{spec.backbone} cannot be trained on images of {spec.image} px: {reason}") from error
 
 
+def training_seconds(spec: Spec, device: torch.device) -> float:
+    """Of a forward and backward pass, an image.
+
+    Raises:
+        UsageError: the network cannot read images of that size.
+    """
+    with seeded(0):
+        return _pass(spec, device)[0]
+
+
 def check_size(spec: Spec, device: torch.device) -> None:
     """Raise a UsageError where a network cannot read images of the size that a spec asks for."""
     with seeded(0):

@@ -11,7 +11,7 @@ from . import cards, presets, zoo
 from .cards import Card, Vectors
 from .errors import UsageError, unknown
 from .methods import entry
-from .spec import ENSEMBLE, Spec
+from .spec import AUTO, ENSEMBLE, Spec
 from .store import Store
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Plan:
     ) -> None:
         self.data_dir = data or cards.default_data_dir()
         self.mirror = mirror
+        self.device = device
         self.subset = subset
         self.results = results
         if (dataset is None) == (vectors is None):
@@ -160,7 +161,7 @@ class Plan:
             values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
         elif "features" in chosen:
             values |= {"features.dim": zoo.pooled(self._student("backbone", values))}
-        return presets.grid(
+        found = presets.grid(
             self.preset,
             self.card,
             chosen=chosen,
@@ -172,6 +173,15 @@ class Plan:
             variants=variants,
             generations=generations,
         )
+        return self._settled(found) if any(_open(spec) for spec in found) else found
+
+    def _settled(self, specs: Sequence[Spec]) -> list[Spec]:
+        """With a precision for `auto`: measured here, or when it was asked for the first time."""
+        from .data import cache_dir
+        from .machine import prepare
+        from .precision import settled
+
+        return settled(specs, prepare(self.device), cache_dir(self.data_dir))
 
     def _student(self, field: str, values: Mapping[str, Any]) -> Any:
         """What a field of the students is, by the preset and what is set."""
@@ -206,6 +216,11 @@ class Plan:
         if len(self.left_out) == len(chosen):
             raise UsageError("; ".join(self.left_out))
         return [name for name in chosen if not reasons[name]]
+
+
+def _open(spec: Spec) -> bool:
+    """Whether a run, or one that it builds on, has no precision yet."""
+    return spec.precision == AUTO or any(map(_open, spec.parents))
 
 
 def _source(card: Card, vectors: Vectors | None) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 ENSEMBLE = "ensemble"  # the method that is made of generations
+AUTO = "auto"  # precision: the faster one on this machine
 Scalar = bool | int | float | str
 Positive = Annotated[int, Field(ge=1)]
 
@@ -86,7 +87,9 @@ class Spec(Stream):
         (), description="schedule 'step': fractions of the run at which the rate is multiplied by decay"
     )
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="of a trunk's passes; auto stands in presets and options alone, runs have what it came to"
+    )
 
     @model_validator(mode="after")
     def _frozen_trunk(self) -> Spec:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from . import cards, listing
-from .console import RESULTS, app, device_of, out, print_json
+from .console import RESULTS, app, device_of, out, print_json, say_written
 from .errors import UsageError
 from .plan import integers
 from .store import Store
@@ -180,38 +180,66 @@ def extract_(
 
 
 @app.command
-def bench(what: Literal["loss", "retrieval", "report"], /, *, json: bool = False) -> int:
-    """Measure what things cost on this machine, beside the plain way, in one run.
+def bench(
+    what: Literal["all", "training", "formats", "data", "loss", "retrieval", "report", "growth"] = "all",
+    /,
+    *,
+    json: bool = False,
+    to: Annotated[Path | None, Parameter(name="--to")] = None,
+) -> int:
+    """Measure what things cost on this machine, beside the plain way, in one run; all of it takes half an hour.
 
     Parameters
     ----------
     what
-        loss: forward and backward of RKD's angle loss; retrieval: metrics of 60,502 embeddings; report: the start of commands, and
-        the report of 1,000 runs
+        training: a grid of students beside the plain loop; formats: memory format, precision, threads, compiler; data: batches, and
+        files decoded; loss: forward and backward of RKD's angle loss; retrieval: metrics of 60,502 embeddings; report: the start of
+        commands, and the report of 1,000 runs; growth: time and memory against size
     json
         print JSON
+    to
+        a folder for performance.json, performance.md and figures/growth.svg; of what is not measured now, earlier rows stay there
     """
     import torch
 
-    from .bench import loss, report, retrieval
+    from .bench import data, formats, growth, loss, performance, report, retrieval, training
+    from .workspace import environment
 
-    rows = {"loss": loss.rows, "retrieval": retrieval.table, "report": report.table}[what]()
+    tables = {
+        "training": training.table,
+        "formats": formats.table,
+        "data": data.table,
+        "loss": loss.rows,
+        "retrieval": retrieval.table,
+        "report": report.table,
+        "growth": growth.table,
+    }
+    if to is not None:
+        performance.read(to / performance.FILE)  # a damaged one is met before anything is measured
+    where = environment(torch.device("cpu"))
+    found = {}
+    for name in tables if what == "all" else (what,):
+        rows = tables[name]()
+        found[name] = performance.Section(environment=where, rows=rows)
+        if not json:
+            out.print(_measured(performance.TITLES[name], rows, where))
+        if to is not None:  # at once: the next one may be stopped
+            written = performance.write(to, found)
     if json:
-        print_json(rows)
-        return 0
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(
-        *columns, title=f"{what}: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    )
-    for row in rows:
-        table.add_row(
-            *(
-                row[name] if isinstance(row.get(name), str) else f"{row[name]:.3g}" if name in row else ""
-                for name in columns
-            )
-        )
-    out.print(table)
+        print_json([row for section in found.values() for row in section.rows])
+    elif to is not None:
+        say_written(written)
     return 0
+
+
+def _measured(title: str, rows: list[dict[str, Any]], where: dict[str, str]) -> Table:
+    from .bench.performance import shown
+
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(*columns, title=f"{title}: {where['threads']} threads, {where['device']}")
+    for row in rows:
+        table.add_row(*(shown(row[name]) if name in row else "" for name in columns))
+    return table
 
 
 @app.command(name="list")

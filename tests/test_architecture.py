@@ -25,6 +25,7 @@ LAYERS = [
         "plan",
         "progress",
         "estimate",
+        "precision",
         "tuning",
         "executors",
         "report",

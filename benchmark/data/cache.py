@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable
@@ -36,14 +37,15 @@ def cache_dir(data_dir: Path) -> Path:
 def decoded(split: Split, size: int, folder: Path, progress: Progress | None = None) -> np.ndarray:
     """All images of a split as uint8 [n, size, size, 3], read-only.
 
-    Files are decoded by the first call and mapped into memory by later ones. Rendered images stay in memory.
+    Files are decoded by the first call and mapped into memory by later ones; what a stopped call has decoded is kept. Rendered
+    images stay in memory.
 
     Args:
         size: pixels a side; the aspect ratio is not kept, as published.
         folder: for the decoded file, `n * size * size * 3` bytes.
 
     Raises:
-        DataError: an image cannot be decoded, or there is no room or no permission in `folder`. Nothing is left behind.
+        DataError: an image cannot be decoded, or there is no room or no permission in `folder`. Nothing is left behind then.
     """
     assert not isinstance(split.images, VectorRows), "vectors are not decoded"
     if isinstance(split.images, np.ndarray):
@@ -96,28 +98,42 @@ def _build(images: tuple[Path, ...], shape: tuple[int, ...], file: Path, progres
             f"decoded images need {needed / 1e9:,.2f} GB in {file.parent}, {free / 1e9:,.2f} GB are free; "
             "make room, or set BENCHMARK_CACHE to another folder"
         )
-    partial = file.with_suffix(".partial")  # left over from a process that was killed: overwritten
+    partial = file.with_suffix(".partial")
+    header, row = _header(shape), int(np.prod(shape[1:]))
+    behind = partial.stat().st_size - len(header) if partial.exists() else 0
+    done = max(0, behind) // row  # what a stopped call has decoded
     pool = ThreadPoolExecutor(os.cpu_count())
+    damaged: list[str] = []
     try:
         # Written in order rather than through a writable map: there, a full disk kills the process.
-        with partial.open("wb") as output:
-            np.lib.format.write_array_header_1_0(output, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            damaged = []
-            for done, image in enumerate(pool.map(lambda path: _decoded(path, shape[1]), images), 1):
+        with partial.open("r+b" if done else "wb") as output:
+            output.write(header)
+            output.seek(done * row, os.SEEK_CUR)
+            output.truncate()
+            decoding = pool.map(lambda path: _decoded(path, shape[1]), images[done:])
+            for number, image in enumerate(decoding, done + 1):
                 if isinstance(image, DataError):
                     damaged.append(str(image))
-                else:
+                elif not damaged:  # after a gap rows would stand in the wrong places
                     output.write(image.data)
                 if progress:
-                    progress(done, len(images))
+                    progress(number, len(images))
             if damaged:
                 raise DataError(_several(damaged))
             output.flush()
             os.fsync(output.fileno())
         partial.replace(file)
+    except Exception:  # not an interruption: what is decoded by then is for the next call
+        partial.unlink(missing_ok=True)
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
-        partial.unlink(missing_ok=True)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
 
 
 def _several(messages: list[str], shown: int = 3) -> str:

@@ -130,12 +130,36 @@ def test_a_missing_image_is_named(split: Split, tmp_path: Path) -> None:
         decoded(split, 16, tmp_path / "cache")
 
 
-def test_an_interrupted_build_leaves_nothing(split: Split, tmp_path: Path) -> None:
+def test_an_interrupted_build_goes_on(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.array(decoded(split, 16, tmp_path / "whole"))
+
     def interrupt(done: int, total: int) -> None:
-        raise KeyboardInterrupt
+        if done == 2:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         decoded(split, 16, tmp_path / "cache", interrupt)
+    again: list[Path] = []
+    decode = cache._decoded
+    monkeypatch.setattr(cache, "_decoded", lambda path, size: again.append(path) or decode(path, size))  # type: ignore[func-returns-value]
+    assert np.array_equal(decoded(split, 16, tmp_path / "cache"), whole)
+    assert sorted(again) == sorted(split.images[2:])
+    assert all(name.endswith(".npy") for name in files(tmp_path / "cache"))
+
+
+def test_a_build_stopped_behind_a_corrupt_image_meets_it_again(split: Split, tmp_path: Path) -> None:
+    content = split.images[1].read_bytes()
+    split.images[1].write_bytes(b"x" * len(content))
+    os.utime(split.images[1], ns=(1, 1))
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decoded(split, 16, tmp_path / "cache", interrupt)
+    with pytest.raises(DataError, match=f"{split.images[1]} cannot be decoded"):
+        decoded(split, 16, tmp_path / "cache")
     assert files(tmp_path / "cache") == []
 
 

@@ -1,0 +1,79 @@
+"""`precision = "auto"` is a measured choice, one for a backbone and machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_spec
+
+from benchmark import estimate
+from benchmark.plan import Plan
+from benchmark.precision import settled
+from benchmark.spec import AUTO, Spec
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
+    """Of a made-up machine where residual networks gain by bfloat16 and no others do; what was measured."""
+    asked: list[Spec] = []
+
+    def seconds(spec: Spec, device: torch.device) -> float:
+        asked.append(spec)
+        return 1.0 if spec.precision == "fp32" else 0.5 if spec.backbone.startswith("resnet") else 0.9
+
+    monkeypatch.setattr(estimate, "training_seconds", seconds)
+    return asked
+
+
+def auto(backbone: str, teacher: str) -> Spec:
+    spec = tiny_spec("rkd-d", backbone=backbone, precision=AUTO)
+    assert spec.teacher is not None
+    return spec.replace(teacher=spec.teacher.replace(backbone=teacher, precision=AUTO))
+
+
+def test_each_backbone_has_what_is_faster(tmp_path: Path, measured: list[Spec]) -> None:
+    spec, other = settled([auto("conv4-8", "resnet18"), auto("resnet18", "conv4-8")], CPU, tmp_path)
+    assert spec.teacher is not None and other.teacher is not None
+    assert (spec.precision, spec.teacher.precision) == ("fp32", "bf16")
+    assert (other.precision, other.teacher.precision) == ("bf16", "fp32")
+    assert len(measured) == 4  # two backbones, each once a precision
+
+
+def test_the_choice_is_kept(tmp_path: Path, measured: list[Spec]) -> None:
+    first = settled([auto("conv4-8", "resnet18")], CPU, tmp_path)
+    measured.clear()
+    assert settled([auto("conv4-8", "resnet18")], CPU, tmp_path) == first and not measured
+    (tmp_path / "precision.json").write_text("no json")
+    assert settled([auto("conv4-8", "resnet18")], CPU, tmp_path) == first and measured
+
+
+def test_what_is_said_stays(tmp_path: Path, measured: list[Spec]) -> None:
+    spec = tiny_spec("rkd-d", precision="bf16")
+    assert settled([spec], CPU, tmp_path) == [spec]
+    assert not measured and not list(tmp_path.iterdir())
+
+
+def test_a_gpu_keeps_the_published_precision(tmp_path: Path, measured: list[Spec]) -> None:
+    (spec,) = settled([auto("resnet18", "resnet18")], torch.device("cuda"), tmp_path)
+    assert spec.precision == "fp32" and not measured
+
+
+def test_plans_have_no_open_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured for real, on networks that take milliseconds."""
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path))
+    plan = Plan("tiny", "smoke", data=tmp_path, mirror=None, results=tmp_path, device="cpu", dry=True)
+    specs = plan.specs(
+        methods=None,
+        dims=None,
+        seeds=None,
+        steps=None,
+        backbone=None,
+        teacher=None,
+        assignments=["precision=auto", "teacher.precision=auto"],
+    )
+    assert {spec.precision for spec in specs} <= {"fp32", "bf16"} and (tmp_path / "precision.json").exists()
+    assert len({spec.precision for spec in specs if spec.teacher is not None}) == 1
