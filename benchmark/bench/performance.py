@@ -100,8 +100,9 @@ GAINS = (
     Gain(
         "JPEG files decoded at reduced size by a thread a core",
         "at the speed of decoding alone",
-        "data", {"what": "the suite"}, "times decoding alone", "{:.2f} times decoding alone: the rest is Pillow's resizing; torchvision.io's is faster, but gives other pixels than those of all"
-        " committed results, for something that is paid once",
+        "data", {"what": "the suite"}, "times decoding alone",
+        "{:.2f} times decoding alone: the rest is Pillow's resizing; torchvision.io's is faster, but gives other pixels than those of"
+        " all committed results, for something that is paid once",
     ),
     Gain(
         "Angles by the law of cosines, a block of anchors at a time, gradients in the same pass",
