@@ -120,7 +120,7 @@ class Plan:
         variants: presets.Variants | None = None,
         generations: int = 0,
     ) -> list[Spec]:
-        """The runs; with `variants`, on held-out training classes, one student a variant.
+        """The runs, which may leave their precision open; with `variants`, on held-out training classes, one student a variant.
 
         Raises:
             UsageError: a name is unknown, or a value impossible.
@@ -161,7 +161,7 @@ class Plan:
             values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
         elif "features" in chosen:
             values |= {"features.dim": zoo.pooled(self._student("backbone", values))}
-        found = presets.grid(
+        return presets.grid(
             self.preset,
             self.card,
             chosen=chosen,
@@ -173,10 +173,11 @@ class Plan:
             variants=variants,
             generations=generations,
         )
-        return self._settled(found) if any(_open(spec) for spec in found) else found
 
-    def _settled(self, specs: Sequence[Spec]) -> list[Spec]:
-        """With a precision for `auto`: measured here, or when it was asked for the first time."""
+    def settled(self, specs: Sequence[Spec]) -> list[Spec]:
+        """As they can run here: with a precision for `auto`, measured now, or when it was asked for the first time."""
+        if not any(map(_open, specs)):
+            return list(specs)
         from .data import cache_dir
         from .machine import prepare
         from .precision import settled

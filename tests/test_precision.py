@@ -11,6 +11,7 @@ from conftest import tiny_spec
 from benchmark import estimate
 from benchmark.plan import Plan
 from benchmark.precision import settled
+from benchmark.report.commands import Recipes
 from benchmark.spec import AUTO, Spec
 
 CPU = torch.device("cpu")
@@ -66,14 +67,30 @@ def test_plans_have_no_open_precision(tmp_path: Path, monkeypatch: pytest.Monkey
     """Measured for real, on networks that take milliseconds."""
     monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path))
     plan = Plan("tiny", "smoke", data=tmp_path, mirror=None, results=tmp_path, device="cpu", dry=True)
-    specs = plan.specs(
-        methods=None,
-        dims=None,
-        seeds=None,
+    words = ["precision=auto", "teacher.precision=auto"]
+    planned = plan.specs(
+        methods=None, dims=None, seeds=None, steps=None, backbone=None, teacher=None, assignments=words
+    )
+    assert not (tmp_path / "precision.json").exists()  # what only names runs, such as a report, measures nothing
+    specs = plan.settled(planned)
+    assert {spec.precision for spec in specs} <= {"fp32", "bf16"} and (tmp_path / "precision.json").exists()
+    assert len({spec.precision for spec in specs if spec.teacher is not None}) == 1
+
+
+def test_a_report_names_the_precision_and_measures_nothing(measured: list[Spec]) -> None:
+    """The command that makes a run again must not depend on the machine that writes it."""
+    plan = Plan("cub", "paper", data=Path("x"), mirror=None, results=Path("x"), device="cpu", dry=True)
+    planned = plan.specs(
+        methods="rkd-d",
+        dims="64",
+        seeds="0",
         steps=None,
         backbone=None,
         teacher=None,
-        assignments=["precision=auto", "teacher.precision=auto"],
+        assignments=["rkd-d.normalize=false"],
     )
-    assert {spec.precision for spec in specs} <= {"fp32", "bf16"} and (tmp_path / "precision.json").exists()
-    assert len({spec.precision for spec in specs if spec.teacher is not None}) == 1
+    (spec,) = (one for one in planned if one.method == "rkd-d")
+    assert spec.precision == AUTO and spec.teacher is not None
+    spec = spec.replace(precision="fp32", teacher=spec.teacher.replace(precision="bf16"))
+    command = Recipes("paper").command([spec])
+    assert "--set rkd-d.precision=fp32" in command and "--set teacher.precision=bf16" in command and not measured

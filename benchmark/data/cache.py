@@ -92,16 +92,16 @@ def _opened(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _build(images: tuple[Path, ...], shape: tuple[int, ...], file: Path, progress: Progress | None) -> None:
-    needed, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
+    partial = file.with_suffix(".partial")
+    header, row = _header(shape), int(np.prod(shape[1:]))
+    behind = partial.stat().st_size - len(header) if partial.exists() else 0
+    done = max(0, behind) // row  # what a stopped call has decoded
+    needed, free = (shape[0] - done) * row, shutil.disk_usage(file.parent).free
     if free < needed * 1.02:
         raise DataError(
             f"decoded images need {needed / 1e9:,.2f} GB in {file.parent}, {free / 1e9:,.2f} GB are free; "
             "make room, or set BENCHMARK_CACHE to another folder"
         )
-    partial = file.with_suffix(".partial")
-    header, row = _header(shape), int(np.prod(shape[1:]))
-    behind = partial.stat().st_size - len(header) if partial.exists() else 0
-    done = max(0, behind) // row  # what a stopped call has decoded
     pool = ThreadPoolExecutor(os.cpu_count())
     damaged: list[str] = []
     try:
