@@ -22,6 +22,7 @@ Ints = NDArray[np.int64]
 Labels = NDArray[Any]
 
 NEAREST = 10  # neighbours by the teacher that a query is to find where there are no classes
+NEAR = 100  # neighbours of the first search: up to here faiss's time hardly grows with them
 _CELLS = 2**22  # queries x neighbours held at once: about 100 MB with all that is computed from them
 _UNIT = 1e-6  # how far float32 rounding takes a normalised row from length 1: a few times 2^-23
 
@@ -43,11 +44,12 @@ def neighbours(query: Floats, gallery: Floats | None, k: int, metric: Metric, *,
         [n, min(k, m)]; among themselves [n, min(k, n - 1)].
     """
     own = np.arange(len(query)) if gallery is None or same else None
-    return np.concatenate(list(_search(query, query if gallery is None else gallery, k, metric, own)))
+    query, index = _prepared(query, query if gallery is None else gallery, metric)
+    return np.concatenate([found for _, found in _search(query, index, k, own)])
 
 
-def _search(query: Floats, gallery: Floats, k: int, metric: Metric, own: Ints | None) -> Iterator[Ints]:
-    """`neighbours`, block after block; `own` [n] is each query's own place in the gallery, to be left out."""
+def _prepared(query: Floats, gallery: Floats, metric: Metric) -> tuple[Floats, faiss.Index]:
+    """Queries and an index of the gallery whose Euclidean distances have the order of `metric`."""
     if metric == "cosine":
         # Between unit rows the order by distance is the order by angle. Not IndexFlatIP: of equals it takes the last.
         query, gallery = _directions(query), _directions(gallery)
@@ -61,17 +63,23 @@ def _search(query: Floats, gallery: Floats, k: int, metric: Metric, own: Ints | 
 
     index = faiss.IndexFlatL2(gallery.shape[1])
     index.add(gallery)
-    k = min(k, len(gallery) - (own is not None))
+    return query, index
+
+
+def _search(query: Floats, index: faiss.Index, k: int, own: Ints | None) -> Iterator[tuple[slice, Ints]]:
+    """The k nearest of the rows of a block of queries, block after block; `own` [n] is each query's own place in the gallery, to be
+    left out."""
+    k = min(k, index.ntotal - (own is not None))
     block = max(64, _CELLS // (k + 1))
     for start in range(0, len(query), block):
         rows = slice(start, start + block)
         if own is None:
-            yield index.search(query[rows], k)[1]
+            yield rows, index.search(query[rows], k)[1]
         else:
             found = index.search(query[rows], k + 1)[1]
             drop = found == own[rows, None]
             drop[~drop.any(axis=1), -1] = True  # more than k copies of the query: it is not among those found
-            yield found[~drop].reshape(len(found), k)
+            yield rows, found[~drop].reshape(len(found), k)
 
 
 def _lengths(rows: Floats) -> NDArray[np.float64]:
@@ -162,7 +170,7 @@ def evaluate(
         raise DataError(f"none of the {len(query)} queries has another item of its class to be found")
     query_classes = query_classes[kept]
 
-    def matches(rows: slice, found: Ints) -> NDArray[np.bool_]:
+    def matches(rows: slice | Ints, found: Ints) -> NDArray[np.bool_]:
         return gallery_classes[found] == query_classes[rows, None]
 
     l2, cosine = _scores(query[kept], gallery, kept if same else None, partners[kept], matches, at)
@@ -187,7 +195,7 @@ def agreement(
     _check_at(at)
     query, _ = _checked("query", query, np.arange(len(query)))
 
-    def matches(rows: slice, found: Ints) -> NDArray[np.bool_]:
+    def matches(rows: slice | Ints, found: Ints) -> NDArray[np.bool_]:
         result = np.zeros(found.shape, bool)
         for column in targets[rows].T:  # one at a time: [n, found, R] would be ten times the memory
             result |= found == column[:, None]
@@ -209,31 +217,40 @@ def _scores(
     gallery: Floats,
     own: Ints | None,
     relevant: Ints,
-    matches: Callable[[slice, Ints], NDArray[np.bool_]],
+    matches: Callable[[slice | Ints, Ints], NDArray[np.bool_]],
     at: Sequence[int],
 ) -> tuple[Metrics, Metrics]:
     """All metrics, as means over queries, by raw Euclidean distance and by cosine.
 
+    Recall@K of a K beyond `NEAR` is 1 where there is a match among fewer: only queries that have found none search so far.
+
     Args:
         own: as for `_search`.
         relevant: [n] items that a query is to find.
-        matches: (block of queries, their neighbours [block, k]) -> whether each neighbour is one of these.
+        matches: (some queries, their neighbours [queries, k]) -> whether each neighbour is one of these.
     """
-    furthest = max(*at, int(relevant.max()))
+    needed = int(relevant.max())
+    near = max(NEAR, needed)
 
     def score(metric: Metric) -> Metrics:
-        done = 0
-        parts: dict[str, list[NDArray[Any]]] = {}
-        for found in _search(query, gallery, furthest, metric, own):
-            rows = slice(done, done := done + len(found))
+        prepared, index = _prepared(query, gallery, metric)
+        recall = {k: np.empty(len(query), bool) for k in at}
+        precision, average = np.empty(len(query)), np.empty(len(query))
+        for rows, found in _search(prepared, index, max(needed, *(min(k, near) for k in at)), own):
             hits = matches(rows, found)
-            for name, values in {
-                **{f"recall@{k}": recall_at_k(hits, k) for k in at},
-                "map@r": map_at_r(hits, relevant[rows]),
-                "r_precision": r_precision(hits, relevant[rows]),
-            }.items():
-                parts.setdefault(name, []).append(values)
-        return {name: float(np.concatenate(values).mean()) for name, values in parts.items()}
+            precision[rows], average[rows] = r_precision(hits, relevant[rows]), map_at_r(hits, relevant[rows])
+            for k, values in recall.items():
+                values[rows] = recall_at_k(hits, k)
+        further = {k: values for k, values in recall.items() if k > near}
+        if further:
+            missing = np.flatnonzero(~next(iter(further.values())))
+            for rows, found in _search(prepared[missing], index, max(further), None if own is None else own[missing]):
+                hits = matches(missing[rows], found)
+                for k, values in further.items():
+                    values[missing[rows]] = recall_at_k(hits, k)
+        means = {f"recall@{k}": values for k, values in recall.items()}
+        means |= {"map@r": average, "r_precision": precision}
+        return {name: float(values.mean()) for name, values in means.items()}
 
     l2 = score("l2")
     # Rows of length 1 are their own directions: the second search would be the first one again.

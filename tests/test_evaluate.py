@@ -177,6 +177,36 @@ def test_unit_rows_are_searched_once_with_the_result_of_two(monkeypatch):
     assert evaluate(rows * np.float32(1.1), labels) == once
 
 
+@pytest.mark.parametrize("with_gallery", [False, True])
+@pytest.mark.parametrize("near", [1, 4])
+def test_searching_further_only_where_nothing_was_found_changes_nothing(monkeypatch, near, with_gallery):
+    random = np.random.default_rng(3)
+    sets = random.normal(size=(2, 500, 6)).astype(np.float32), random.integers(250, size=(2, 500))
+    arguments = [each[side] for side in range(2 if with_gallery else 1) for each in sets]
+    at = (1, 2, 9, 30, 1000)
+    searched = []
+    search = module._search
+
+    def spy(query, index, k, own):
+        searched.append((len(query), k))
+        return search(query, index, k, own)
+
+    monkeypatch.setattr(module, "_search", spy)
+    plain = evaluate(*arguments, at=at)
+    assert [k for _, k in searched] == [100, 1000] * 2  # l2 and cosine
+    assert searched[1][0] < searched[0][0]
+    monkeypatch.setattr(module, "NEAR", 10**6)
+    assert evaluate(*arguments, at=at) == plain
+    monkeypatch.setattr(module, "NEAR", near)
+    searched.clear()
+    assert evaluate(*arguments, at=at) == plain
+    assert searched[0][1] < 30 and 0 < searched[1][0] < searched[0][0]
+    targets = neighbours(sets[0][0], None, 3, "l2")
+    found = agreement(sets[0][1], targets, at=at)
+    monkeypatch.setattr(module, "NEAR", 10**6)
+    assert agreement(sets[0][1], targets, at=at) == found
+
+
 def test_agreement_by_hand():
     """On a line at 0 1 3 7; the teacher's two nearest of each are given."""
     rows = np.array([[0.0], [1], [3], [7]])
