@@ -174,15 +174,15 @@ class Plan:
             generations=generations,
         )
 
-    def settled(self, specs: Sequence[Spec]) -> list[Spec]:
-        """As they can run here: with a precision for `auto`, measured now, or when it was asked for the first time."""
+    def settled(self, specs: Sequence[Spec], say: Callable[[str], None]) -> list[Spec]:
+        """As they can run here: with a precision for `auto`, measured now, which is said, or when it was asked for first."""
         if not any(map(_open, specs)):
             return list(specs)
         from .data import cache_dir
         from .machine import prepare
         from .precision import settled
 
-        return settled(specs, prepare(self.device), cache_dir(self.data_dir))
+        return settled(specs, prepare(self.device), cache_dir(self.data_dir), say)
 
     def _student(self, field: str, values: Mapping[str, Any]) -> Any:
         """What a field of the students is, by the preset and what is set."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +18,14 @@ MARGIN = 1.2  # times faster than float32 that bfloat16 must be: less may be noi
 Precision = Literal["fp32", "bf16"]
 
 
-def settled(specs: Sequence[Spec], device: torch.device, folder: Path) -> list[Spec]:
+def settled(specs: Sequence[Spec], device: torch.device, folder: Path, say: Callable[[str], None]) -> list[Spec]:
     """With a precision in the place of `auto`, in specs and the runs they build on.
 
     A backbone has one choice on a machine, so that it is the same for all methods of a table, and for the same command given again.
 
     Args:
         folder: for `precision.json`, which keeps the choices.
+        say: hears of a measurement, which takes a while, and of what came of it.
     """
     file = folder / "precision.json"
     known = _read(file)
@@ -35,10 +36,10 @@ def settled(specs: Sequence[Spec], device: torch.device, folder: Path) -> list[S
             return "fp32"
         key = f"{spec.backbone}, {spec.image} px, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
         if key not in chosen:
-            seconds = {
-                kind: estimate.training_seconds(spec.replace(precision=kind), device) for kind in ("fp32", "bf16")
-            }
-            chosen[key] = "bf16" if seconds["fp32"] > MARGIN * seconds["bf16"] else "fp32"
+            say(f"measuring whether {spec.backbone} at {spec.image} px trains faster in bfloat16, once on this machine")
+            fp32, bf16 = (estimate.training_seconds(spec.replace(precision=kind), device) for kind in ("fp32", "bf16"))
+            chosen[key] = "bf16" if fp32 > MARGIN * bf16 else "fp32"
+            say(f"{spec.backbone}: {chosen[key]}, since bf16 takes {bf16 / fp32:.2f} times as long as fp32")
         return chosen[key]
 
     def one(spec: Spec) -> Spec:

@@ -30,6 +30,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
     return asked
 
 
+def say(message: str) -> None:
+    pass
+
+
 def auto(backbone: str, teacher: str) -> Spec:
     spec = tiny_spec("rkd-d", backbone=backbone, precision=AUTO)
     assert spec.teacher is not None
@@ -37,29 +41,41 @@ def auto(backbone: str, teacher: str) -> Spec:
 
 
 def test_each_backbone_has_what_is_faster(tmp_path: Path, measured: list[Spec]) -> None:
-    spec, other = settled([auto("conv4-8", "resnet18"), auto("resnet18", "conv4-8")], CPU, tmp_path)
+    spec, other = settled([auto("conv4-8", "resnet18"), auto("resnet18", "conv4-8")], CPU, tmp_path, say)
     assert spec.teacher is not None and other.teacher is not None
     assert (spec.precision, spec.teacher.precision) == ("fp32", "bf16")
     assert (other.precision, other.teacher.precision) == ("bf16", "fp32")
     assert len(measured) == 4  # two backbones, each once a precision
 
 
+def test_what_is_measured_and_chosen_is_said(tmp_path: Path, measured: list[Spec]) -> None:
+    said: list[str] = []
+    settled([auto("conv4-8", "resnet18")], CPU, tmp_path, said.append)
+    assert len(said) == 4 and "resnet18" in said[0]
+    assert said[1:4:2] == [
+        "resnet18: bf16, since bf16 takes 0.50 times as long as fp32",
+        "conv4-8: fp32, since bf16 takes 0.90 times as long as fp32",
+    ]
+    settled([auto("conv4-8", "resnet18")], CPU, tmp_path, said.append)
+    assert len(said) == 4
+
+
 def test_the_choice_is_kept(tmp_path: Path, measured: list[Spec]) -> None:
-    first = settled([auto("conv4-8", "resnet18")], CPU, tmp_path)
+    first = settled([auto("conv4-8", "resnet18")], CPU, tmp_path, say)
     measured.clear()
-    assert settled([auto("conv4-8", "resnet18")], CPU, tmp_path) == first and not measured
+    assert settled([auto("conv4-8", "resnet18")], CPU, tmp_path, say) == first and not measured
     (tmp_path / "precision.json").write_text("no json")
-    assert settled([auto("conv4-8", "resnet18")], CPU, tmp_path) == first and measured
+    assert settled([auto("conv4-8", "resnet18")], CPU, tmp_path, say) == first and measured
 
 
 def test_what_is_said_stays(tmp_path: Path, measured: list[Spec]) -> None:
     spec = tiny_spec("rkd-d", precision="bf16")
-    assert settled([spec], CPU, tmp_path) == [spec]
+    assert settled([spec], CPU, tmp_path, say) == [spec]
     assert not measured and not list(tmp_path.iterdir())
 
 
 def test_a_gpu_keeps_the_published_precision(tmp_path: Path, measured: list[Spec]) -> None:
-    (spec,) = settled([auto("resnet18", "resnet18")], torch.device("cuda"), tmp_path)
+    (spec,) = settled([auto("resnet18", "resnet18")], torch.device("cuda"), tmp_path, say)
     assert spec.precision == "fp32" and not measured
 
 
@@ -72,7 +88,7 @@ def test_plans_have_no_open_precision(tmp_path: Path, monkeypatch: pytest.Monkey
         methods=None, dims=None, seeds=None, steps=None, backbone=None, teacher=None, assignments=words
     )
     assert not (tmp_path / "precision.json").exists()  # what only names runs, such as a report, measures nothing
-    specs = plan.settled(planned)
+    specs = plan.settled(planned, say)
     assert {spec.precision for spec in specs} <= {"fp32", "bf16"} and (tmp_path / "precision.json").exists()
     assert len({spec.precision for spec in specs if spec.teacher is not None}) == 1
 
