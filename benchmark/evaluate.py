@@ -6,7 +6,6 @@ Exact search with faiss, in blocks: memory grows with queries x neighbours of on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import faiss
@@ -275,36 +274,3 @@ def _checked(what: str, rows: Floats, labels: Labels) -> tuple[Floats, Labels]:
     if len(bad):
         raise DataError(f"{len(bad)} of {len(rows)} {what} embeddings hold NaN or infinity, first row {bad[0]}")
     return rows, labels
-
-
-def evaluate_files(
-    embeddings: Path,
-    labels: Path,
-    gallery_embeddings: Path | None = None,
-    gallery_labels: Path | None = None,
-    at: Sequence[int] = (1, 2, 4, 8),
-) -> Evaluation:
-    """`evaluate` on arrays saved with `numpy.save`.
-
-    Raises:
-        DataError: a file is missing or not a plain array; and as `evaluate`.
-        UsageError: as `evaluate`.
-    """
-    return evaluate(
-        _load(embeddings),
-        _load(labels),
-        None if gallery_embeddings is None else _load(gallery_embeddings),
-        None if gallery_labels is None else _load(gallery_labels),
-        at,
-    )
-
-
-def _load(path: Path) -> NDArray[Any]:
-    try:
-        with path.open("rb") as file:
-            # Not numpy.load: that takes what is not an array for a pickle, and says so instead of what is wrong.
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not an array that numpy.save wrote: {str(error).splitlines()[0]}") from None

@@ -43,8 +43,8 @@ def fetch(*, dataset: str, data: Path | None = None, mirror: Path | None = None)
     return 0
 
 
-@app.command
-def evaluate(
+@app.command(name="evaluate")
+def evaluate_(
     *,
     embeddings: Path,
     labels: Path,
@@ -59,13 +59,13 @@ def evaluate(
     Parameters
     ----------
     embeddings
-        .npy, [n, d]
+        .npy, or .npz with an array of that name or one array alone, [n, d]
     labels
-        .npy, [n] integers
+        the same, [n] integers or strings
     gallery_embeddings
-        .npy, [m, d]; without it, queries are searched among themselves, each without itself
+        the same, named embeddings, [m, d]; without it, queries are searched among themselves, each without itself
     gallery_labels
-        .npy, [m] integers
+        the same, named labels, [m]
     metric
         l2 or cosine; both without it
     at
@@ -73,9 +73,15 @@ def evaluate(
     json
         print JSON
     """
-    from .evaluate import evaluate_files
+    from .data.vectors import open_array
+    from .evaluate import evaluate
 
-    result = evaluate_files(embeddings, labels, gallery_embeddings, gallery_labels, at=tuple(integers("--at", at)))
+    query = open_array(embeddings, "embeddings"), open_array(labels, "labels")
+    gallery = (
+        None if gallery_embeddings is None else open_array(gallery_embeddings, "embeddings"),
+        None if gallery_labels is None else open_array(gallery_labels, "labels"),
+    )
+    result = evaluate(*query, *gallery, at=tuple(integers("--at", at)))
     shown = {name: getattr(result, name) for name in ([metric] if metric else ["l2", "cosine"])}
     if json:
         print_json({**shown, "queries": result.queries, "dropped": result.dropped, "gallery": result.gallery})

@@ -24,6 +24,15 @@ class Result(NamedTuple):
     err: str
 
 
+def assert_one_line(result: Result, code: int, *words: str) -> None:
+    assert result.code == code, result
+    lines = [line for line in result.err.splitlines() if line]
+    assert len(lines) == 1 and lines[0].startswith("benchmark: "), result.err
+    assert "Traceback" not in result.err + result.out
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder that holds the tiny glyphs."""

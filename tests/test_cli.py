@@ -15,22 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Result
+from conftest import Result, assert_one_line
 from PIL import Image
 
 from benchmark import methods
 from benchmark.store import Store
 
 Cli = Callable[..., Result]
-
-
-def assert_one_line(result: Result, code: int, *words: str) -> None:
-    assert result.code == code, result
-    lines = [line for line in result.err.splitlines() if line]
-    assert len(lines) == 1 and lines[0].startswith("benchmark: "), result.err
-    assert "Traceback" not in result.err + result.out
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 def pictures(folder: Path, classes: int = 12, each: int = 6, size: int = 40, first: int = 0) -> Path:

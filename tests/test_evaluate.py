@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import assert_one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark import evaluate as module
 from benchmark.errors import DataError, UsageError
-from benchmark.evaluate import agreement, evaluate, evaluate_files, map_at_r, neighbours, r_precision, recall_at_k
+from benchmark.evaluate import agreement, evaluate, map_at_r, neighbours, r_precision, recall_at_k
 
 REFERENCE = Path(__file__).parent / "reference" / "recall.npz"
 
@@ -256,7 +258,7 @@ def test_the_authors_numbers():
 @pytest.mark.parametrize("with_gallery", [False, True])
 def test_accuracy_calculator(with_gallery):
     """pytorch-metric-learning, run here, on classes of unequal sizes; by default it searches by raw l2."""
-    torch = pytest.importorskip("torch")
+    import torch
     from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
     random = np.random.default_rng(3)
@@ -309,21 +311,44 @@ def test_a_gallery_needs_its_labels():
         evaluate(ROWS, LABELS, ROWS)
 
 
-def test_files(tmp_path):
+def test_files(tmp_path, cli):
+    """From the command line: arrays alone, or together in archives."""
+
     def save(name, array):
         np.save(tmp_path / name, array)
         return tmp_path / name
 
-    rows, labels = save("x.npy", ROWS), save("y.npy", LABELS.astype(str))
-    assert evaluate_files(rows, labels) == evaluate(ROWS, LABELS)
-    gallery = save("g.npy", ROWS[:3]), save("gl.npy", LABELS[:3].astype(str))
-    assert evaluate_files(rows, labels, *gallery, at=(2,)) == evaluate(ROWS, LABELS, ROWS[:3], LABELS[:3], at=(2,))
+    def measured(*words):
+        found = json.loads(cli("evaluate", *words, "--at", "1,2", "--json").out)
+        return {name: found[name] for name in ("l2", "cosine")}
 
-    (tmp_path / "cut.npy").write_bytes(rows.read_bytes()[:-8])
+    def expected(*arrays):
+        found = evaluate(*arrays, at=(1, 2))
+        return {"l2": found.l2, "cosine": found.cosine}
+
+    labels = LABELS.astype(str)
+    query = "--embeddings", save("x.npy", ROWS), "--labels", save("y.npy", labels)
+    assert measured(*query) == expected(ROWS, LABELS)
+    among = "--gallery-embeddings", save("g.npy", ROWS[:3]), "--gallery-labels", save("gl.npy", labels[:3])
+    assert measured(*query, *among) == expected(ROWS, LABELS, ROWS[:3], LABELS[:3])
+
+    def archive(name, *words, rows, labels):
+        np.savez(tmp_path / name, embeddings=rows, labels=labels)
+        return [part for word in words for part in (word, tmp_path / name)]
+
+    query = archive("q.npz", "--embeddings", "--labels", rows=ROWS, labels=labels)
+    assert measured(*query) == expected(ROWS, LABELS)
+    among = archive("g.npz", "--gallery-embeddings", "--gallery-labels", rows=ROWS[:3], labels=labels[:3])
+    assert measured(*query, *among) == expected(ROWS, LABELS, ROWS[:3], LABELS[:3])
+
+
+def test_bad_files(tmp_path, cli):
+    np.save(tmp_path / "x.npy", ROWS)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-8])
     (tmp_path / "text.npy").write_text("1 2 3\n")
     (tmp_path / "empty.npy").touch()
-    save("objects.npy", np.array([{}, []], dtype=object))
-    for name in ("missing.npy", ".", "cut.npy", "text.npy", "empty.npy", "objects.npy"):
-        with pytest.raises(DataError, match=re.escape(str(tmp_path / name))) as caught:
-            evaluate_files(tmp_path / name, labels)
-        assert "\n" not in str(caught.value)
+    np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object))
+    np.savez(tmp_path / "other.npz", a=ROWS, b=ROWS)
+    for name in ("missing.npy", ".", "cut.npy", "text.npy", "empty.npy", "objects.npy", "other.npz"):
+        found = cli("evaluate", "--embeddings", tmp_path / name, "--labels", tmp_path / "x.npy")
+        assert_one_line(found, 1, str(tmp_path / name))

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Result, tiny_spec
+from conftest import Result, assert_one_line, tiny_spec
 from data.test_vector_files import guard
 from safetensors.torch import load_file
-from test_cli import assert_one_line
 
 from benchmark import executors
 from benchmark.cards import Vectors
