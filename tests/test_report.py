@@ -13,8 +13,8 @@ from test_tables import KINDS, TEACHER, golden_costs, golden_records, record, sa
 from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.report import Folder, find, overview_files, update, verify, write, write_files
-from benchmark.report.cells import FLAGS, Comparison
 from benchmark.report.commands import Recipes
+from benchmark.report.comparison import FLAGS, Comparison
 from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.costing import price
 from benchmark.report.document import document

@@ -20,7 +20,8 @@ import pytest
 from benchmark.costs import Costs, NetworkCost, SearchCost, write_costs
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.report import Folder, find, terminal_table, write_report
-from benchmark.report.cells import BASELINE, DASH, Comparison, fixed
+from benchmark.report.cells import DASH, fixed
+from benchmark.report.comparison import BASELINE, Comparison
 from benchmark.report.document import as_markdown, document
 from benchmark.report.figures import steps_figure
 from benchmark.report.frames import comparison, frame

@@ -16,7 +16,7 @@ from PIL import Image
 from ..backbones import trunk
 from ..data.batches import Batches
 from ..data.cache import decoded
-from ..data.layouts import Split
+from ..data.splits import Split
 from ..machine import keep_memory
 from ..spec import Spec
 from ..train import autocast, seeded

@@ -2,6 +2,7 @@
 
 from .cache import cache_dir, decoded
 from .fetch import fetch
-from .layouts import DataSet, Split, holdout, load
+from .layouts import load
+from .splits import DataSet, Split, holdout
 
 __all__ = ["DataSet", "Split", "cache_dir", "decoded", "fetch", "holdout", "load"]

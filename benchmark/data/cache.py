@@ -16,7 +16,7 @@ from PIL import Image
 
 from .. import cards
 from ..errors import DataError
-from .layouts import Split
+from .splits import Split
 from .vectors import VectorRows
 
 # Part of the key: whoever changes how an image is decoded changes this, and no old file is taken for a new one.

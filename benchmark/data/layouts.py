@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -14,69 +12,13 @@ import numpy as np
 
 from .. import cards
 from ..cards import Card
-from ..errors import DataError, UsageError
+from ..errors import DataError
 from ..spec import derive
 from . import glyphs
+from .splits import DataSet, Row, Split, Splits, cut, first_of, grouped, halves, natural, take, three
 from .vectors import VectorFile, VectorRows, read_labels
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"))
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images with labels. `names[label]` is the class; query and gallery of one data set share their `names`.
-
-    Without labels, which own vectors may be, there are no names, and each image is a class of its own.
-    """
-
-    images: tuple[Path, ...] | np.ndarray | VectorRows  # files; uint8 [n, h, w] where they are rendered; or own vectors
-    labels: np.ndarray  # int64 [n], sorted
-    names: tuple[str, ...]
-    whole: Split | None = (
-        None  # what a held-out part was cut from, at row `first`: what is cached of the whole serves its parts
-    )
-    first: int = 0
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def classes(self) -> int:
-        return len(self.names) or len(self)
-
-    def described(self, kind: str) -> str:
-        """Its size for people: `192 training images of 16 classes`."""
-        what = "vectors" if isinstance(self.images, VectorRows) else "images"
-        return f"{len(self)} {kind} {what}" + (f" of {len(self.names)} classes" if self.names else " without labels")
-
-    def of_whole(self, compute: Callable[[Split], np.ndarray]) -> np.ndarray:
-        """This split's rows of what `compute` gives for the whole."""
-        return compute(self) if self.whole is None else compute(self.whole)[self.first : self.first + len(self)]
-
-
-@dataclass(frozen=True, eq=False)
-class DataSet:
-    """Training classes, and others to search in: `query` in `gallery`, or among themselves where that is None."""
-
-    card: Card
-    train: Split
-    query: Split
-    gallery: Split | None
-    fingerprint: (
-        str  # 16 hex digits: relative names, sizes and labels of the files; of rendered sets and vectors the content
-    )
-
-    @property
-    def labelled(self) -> bool:
-        return bool(self.train.names)
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        return tuple(split for split in (self.train, self.query, self.gallery) if split is not None)
-
-
-Row = tuple[str, Path]  # class name, image
-Splits = dict[str, Split]  # train and test; or train, query and gallery
 
 
 def load(card: Card, data_dir: Path, subset: str = "") -> DataSet:
@@ -98,7 +40,7 @@ def load(card: Card, data_dir: Path, subset: str = "") -> DataSet:
         _check(card, root, splits)
         if subset:
             classes, images = map(int, subset.split("x"))
-            splits = _subset(splits, classes, images)
+            splits = first_of(splits, classes, images)
         fingerprint = _fingerprint(root, splits)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(card, data_dir, error.filename) from None
@@ -106,24 +48,6 @@ def load(card: Card, data_dir: Path, subset: str = "") -> DataSet:
         raise DataError(f"{card.name}: {error.filename} cannot be read: {error.strerror}") from None
     query = splits["test"] if "test" in splits else splits["query"]
     return DataSet(card, splits["train"], query, splits.get("gallery"), fingerprint)
-
-
-def holdout(dataset: DataSet) -> DataSet:
-    """The validation protocol: train on the first 80 % of the training classes, search among the rest; no test image.
-
-    Raises:
-        UsageError: fewer than the four training classes that give two on either side.
-    """
-    train = dataset.train
-    classes = train.classes
-    first = min(classes * 4 // 5, classes - 2)
-    if first < 2:
-        raise UsageError(
-            f"{dataset.card.name}: {classes} training classes are too few to hold some out for validation; at least 4"
-        )
-    cut = int(np.searchsorted(train.labels, first))  # labels are sorted
-    kept, held = _take(train, range(first)), _take(train, range(first, classes))
-    return replace(dataset, train=replace(kept, whole=train), query=replace(held, whole=train, first=cut), gallery=None)
 
 
 # --- readers: one a layout, each (card, root) -> splits with classes in their official order ---
@@ -138,7 +62,7 @@ def _cub(card: Card, root: Path) -> Splits:
         rows.append((labels[image], root / "images" / name))
     rows.sort(key=lambda row: row[0])
     names = {label: path.parent.name for label, path in reversed(rows)}
-    return _halves([(names[label], path) for label, path in rows])
+    return halves([(names[label], path) for label, path in rows])
 
 
 def _cars(card: Card, root: Path) -> Splits:
@@ -153,12 +77,12 @@ def _cars(card: Card, root: Path) -> Splits:
             )
             for label, name in _annotations(root / file, "fname")
         ]
-    return _halves([(str(label), path) for label, path in sorted(rows, key=lambda row: row[0])])
+    return halves([(str(label), path) for label, path in sorted(rows, key=lambda row: row[0])])
 
 
 def _sop(card: Card, root: Path) -> Splits:
     return {
-        split: _split(
+        split: grouped(
             (name, root / path)
             for _, name, _, path in _table(root / f"Ebay_{split}.txt", "image_id class_id super_class_id path", skip=1)
         )
@@ -173,18 +97,18 @@ def _inshop(card: Card, root: Path) -> Splits:
         if split not in rows:
             raise DataError(f"{file}: {image} is in {split!r}; expected train, query or gallery")
         rows[split].append((item, root / image))
-    return _three(rows)
+    return three(rows)
 
 
 def _folder(card: Card, root: Path) -> Splits:
     inside = {path.name for path in _listed(root)}
     if {"train", "query", "gallery"} <= inside:
-        return _three({split: _classes_in(root / split) for split in ("train", "query", "gallery")})
+        return three({split: _classes_in(root / split) for split in ("train", "query", "gallery")})
     if {"train", "test"} <= inside:
-        return {split: _split(_classes_in(root / split)) for split in ("train", "test")}
+        return {split: grouped(_classes_in(root / split)) for split in ("train", "test")}
     if "train" in inside:
         raise DataError(f"{root} has train/, but neither test/ nor query/ and gallery/")
-    return _halves(_classes_in(root))
+    return halves(_classes_in(root))
 
 
 def _glyphs(card: Card, root: Path) -> Splits:
@@ -197,7 +121,7 @@ def _glyphs(card: Card, root: Path) -> Splits:
     glyphs.verify(card, pixels, str(file))
     classes, faces = pixels.shape[:2]
     labels = np.repeat(np.arange(classes), faces)
-    return _cut(Split(pixels.reshape(-1, *pixels.shape[2:]), labels, names))
+    return cut(Split(pixels.reshape(-1, *pixels.shape[2:]), labels, names))
 
 
 def _vectors(card: Card, root: Path) -> Splits:
@@ -207,12 +131,12 @@ def _vectors(card: Card, root: Path) -> Splits:
     if files.test_features is None:
         if not train.names:
             fifth = len(train) - len(train) // 5
-            return {"train": _take(train, range(fifth)), "test": _take(train, range(fifth, len(train)))}
+            return {"train": take(train, range(fifth)), "test": take(train, range(fifth, len(train)))}
         if train.classes < 4:
             raise DataError(
                 f"{files.labels} has {train.classes} classes; without test files at least 4 are needed: half of them trains"
             )
-        return _cut(train)
+        return cut(train)
     test = _rows(files.test_features, files.test_teacher_features, files.test_labels, "test_", 1)
     for role in ("student", "teacher"):
         trained, searched = getattr(train.images, role), getattr(test.images, role)
@@ -250,7 +174,7 @@ def _rows(features: Path, teacher_features: Path | None, labels: Path | None, te
     classes, found = np.unique(names, return_inverse=True)
     texts = [str(name) for name in classes.tolist()]
     if names.dtype.kind == "U":  # as names of folders: 2 before 10
-        by_name = sorted(range(len(texts)), key=lambda i: _natural(texts[i]))
+        by_name = sorted(range(len(texts)), key=lambda i: natural(texts[i]))
         texts, found = [texts[i] for i in by_name], np.argsort(by_name)[found]
     order = np.argsort(found, kind="stable")
     return Split(VectorRows(student, teacher, order), found[order].astype(np.int64), tuple(texts))
@@ -320,13 +244,8 @@ def _annotations(file: Path, name: str) -> list[tuple[int, str]]:
 def _listed(folder: Path) -> list[Path]:
     """What is in a folder, hidden files left out, in natural order: 2 before 10."""
     return sorted(
-        (path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: _natural(path.name)
+        (path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: natural(path.name)
     )
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
 
 
 def _classes_in(folder: Path) -> list[Row]:
@@ -338,67 +257,6 @@ def _classes_in(folder: Path) -> list[Row]:
         for path in _listed(directory)
         if path.suffix.lower() in SUFFIXES
     ]
-
-
-def _split(rows: Iterable[Row], names: Sequence[str] = ()) -> Split:
-    """Rows grouped by class: in the order of `names`, by default that of first appearance; images keep theirs."""
-    rows = list(rows)
-    index = {name: label for label, name in enumerate(names or dict.fromkeys(name for name, _ in rows))}
-    labels = np.array([index[name] for name, _ in rows], np.int64)
-    order = np.argsort(labels, kind="stable")
-    return Split(tuple(rows[i][1] for i in order), labels[order], tuple(index))
-
-
-def _three(rows: dict[str, list[Row]]) -> Splits:
-    """Train, query and gallery, the latter two with labels in common."""
-    both = [name for name, _ in chain(rows["query"], rows["gallery"])]
-    names = sorted(set(both), key=_natural)
-    return {"train": _split(rows["train"]), **{split: _split(rows[split], names) for split in ("query", "gallery")}}
-
-
-def _halves(rows: Iterable[Row]) -> Splits:
-    return _cut(_split(rows))
-
-
-def _cut(split: Split) -> Splits:
-    """The zero-shot rule of the literature: the first half of the classes trains, the second half tests."""
-    classes = len(split.names)
-    return {"train": _take(split, range(classes // 2)), "test": _take(split, range(classes // 2, classes))}
-
-
-def _take(split: Split, classes: Sequence[int], images: int | None = None) -> Split:
-    """Some classes (ascending), numbered anew, with the first so many images of each."""
-    place = np.full(split.classes, -1)
-    place[np.asarray(classes, np.intp)] = np.arange(len(classes))
-    labels = place[split.labels]
-    keep = labels >= 0
-    if images is not None:
-        starts = np.searchsorted(split.labels, split.labels)  # labels are sorted
-        keep &= np.arange(len(labels)) - starts < images
-    chosen = np.flatnonzero(keep)
-    kept = tuple(split.images[i] for i in chosen) if isinstance(split.images, tuple) else split.images[chosen]
-    return Split(kept, labels[chosen], tuple(split.names[c] for c in classes) if split.names else ())
-
-
-def _subset(splits: Splits, classes: int, images: int) -> Splits:
-    if images < 2:
-        raise UsageError(f"the subset {classes}x{images} leaves one image a class; two are needed to learn from")
-    if not splits["train"].names:
-        raise UsageError(f"the subset {classes}x{images} is of classes, and there are no labels")
-    result = {}
-    # Query and gallery keep the same classes.
-    for group in (["train"], [name for name in splits if name != "train"]):
-        sizes = np.min([np.bincount(splits[name].labels, minlength=len(splits[name].names)) for name in group], axis=0)
-        enough = np.flatnonzero(sizes >= images)
-        if len(enough) < classes:
-            where = " and ".join(group)
-            raise UsageError(
-                f"the subset {classes}x{images} is more than there is: {len(enough)} classes of {where} have "
-                f"{images} images ({len(sizes)} classes, the largest has {max(sizes, default=0)})"
-            )
-        for name in group:
-            result[name] = _take(splits[name], enough[:classes].tolist(), images)
-    return result
 
 
 def _check(card: Card, root: Path, splits: Splits) -> None:

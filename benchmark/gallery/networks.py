@@ -16,7 +16,8 @@ from ..errors import BenchmarkError, DataError, UsageError
 from ..evaluate import Ints
 from ..geometry import Space
 from ..remeasure import TOLERANCE
-from ..report.cells import ROLES, Cell, Comparison
+from ..report.cells import ROLES, Cell
+from ..report.comparison import Comparison
 from ..report.stats import summarise
 from ..run import Search
 from ..spec import Spec, waves

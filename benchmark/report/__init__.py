@@ -1,6 +1,6 @@
 """From records alone to tables, figures and a page; imports no torch, so a laptop regenerates them in seconds."""
 
-from .cells import BASELINE
+from .comparison import BASELINE
 from .contrast import contrast_folders, contrast_methods
 from .readme import update
 from .table import rich

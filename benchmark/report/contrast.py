@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import UsageError
-from .cells import Cell, Comparison, Row, batches
+from .cells import Cell, Row, batches
+from .comparison import Comparison
 from .stats import Summary, holm, p_value, paired
 from .table import Column, Line, Table, Value, dash, difference, mean, text
 from .tables import p_text

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ..costs import Costs, paid
 from ..zoo import TEACHER_VECTORS, VECTORS
-from .cells import Cell, Comparison, fixed
+from .cells import Cell, fixed
+from .comparison import Comparison
 from .table import Column, Line, Table, Value, dash, text
 
 FLOAT = 4  # bytes

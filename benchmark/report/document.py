@@ -10,7 +10,8 @@ from typing import Any
 from ..costs import Costs
 from ..store import Record
 from ..zoo import TEACHER_VECTORS, VECTORS
-from .cells import AGREEMENT, FLAGS, Comparison, code, is_dirty
+from .cells import AGREEMENT, code, is_dirty
+from .comparison import FLAGS, Comparison
 from .costing import cost_table
 from .families import FAMILIES, Families
 from .paper import paper_table

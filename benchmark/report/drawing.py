@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .cells import ROLES, Cell, Comparison, Row
+from .cells import ROLES, Cell, Row
+from .comparison import Comparison
 from .stats import FEW_SEEDS, Summary, summarise
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from functools import cached_property
 from typing import NamedTuple
 
-from .cells import Cell, Comparison, Row, batches, fixed
+from .cells import Cell, Row, batches, fixed
+from .comparison import Comparison
 from .stats import FEW_SEEDS, Summary, paired, summarise
 
 FAMILIES = {"individual": "individual (IKD)", "relational": "relational (RKD)"}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..costs import Costs
 from ..store import Record
-from .cells import OF_ANY_DIM, ROLES, Comparison
+from .cells import OF_ANY_DIM, ROLES
+from .comparison import Comparison
 from .costing import price
 from .drawing import (
     COLOURS,

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..store import Geometry, Metrics, Record
-from .cells import Cell, Comparison, Row, fixed, plain, settings, varied
+from .cells import Cell, Row, fixed, plain, settings, varied
+from .comparison import Comparison
 from .families import Families, Pool
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
-from .cells import Cell, Comparison, batches, fixed
+from .cells import Cell, batches, fixed
+from .comparison import Comparison
 from .document import Document, several
 from .families import Families
 from .figures import families_figure

@@ -11,8 +11,9 @@ from importlib import resources
 from typing import NamedTuple
 
 from ..store import Record
-from .cells import DASH, FLAGS, ROLES, Comparison, code, fixed, plain
+from .cells import DASH, ROLES, code, fixed, plain
 from .commands import Recipes
+from .comparison import FLAGS, Comparison
 from .document import Document
 from .table import Column, Line, Table, Value, dash, text
 

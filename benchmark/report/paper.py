@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from ..spec import Spec
-from .cells import Comparison
+from .comparison import Comparison
 from .table import Column, Line, Table, Value, dash, difference, text
 
 

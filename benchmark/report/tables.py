@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..store import Record
-from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Comparison, Row, fixed, plain
+from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Row, fixed, plain
+from .comparison import Comparison
 from .families import FAMILIES, Families, Pool
 from .stats import Summary, paired
 from .table import Column, Line, Table, Value, dash, difference, mean, text, with_sd

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..costs import read_costs
 from ..errors import BenchmarkError, UsageError
 from ..store import Record, Store, write_atomically
-from .cells import AGREEMENT, BASELINE, Comparison
+from .cells import AGREEMENT
 from .commands import Recipes
+from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
 from .figures import figures
 from .frames import comparison, csv, frame, tuning

@@ -1,0 +1,158 @@
+"""Labelled images, split into what trains and what is searched, and the ways to cut and to group them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ..cards import Card
+from ..errors import UsageError
+from .vectors import VectorRows
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with labels. `names[label]` is the class; query and gallery of one data set share their `names`.
+
+    Without labels, which own vectors may be, there are no names, and each image is a class of its own.
+    """
+
+    images: tuple[Path, ...] | np.ndarray | VectorRows  # files; uint8 [n, h, w] where they are rendered; or own vectors
+    labels: np.ndarray  # int64 [n], sorted
+    names: tuple[str, ...]
+    whole: Split | None = (
+        None  # what a held-out part was cut from, at row `first`: what is cached of the whole serves its parts
+    )
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        return len(self.names) or len(self)
+
+    def described(self, kind: str) -> str:
+        """Its size for people: `192 training images of 16 classes`."""
+        what = "vectors" if isinstance(self.images, VectorRows) else "images"
+        return f"{len(self)} {kind} {what}" + (f" of {len(self.names)} classes" if self.names else " without labels")
+
+    def of_whole(self, compute: Callable[[Split], np.ndarray]) -> np.ndarray:
+        """This split's rows of what `compute` gives for the whole."""
+        return compute(self) if self.whole is None else compute(self.whole)[self.first : self.first + len(self)]
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Training classes, and others to search in: `query` in `gallery`, or among themselves where that is None."""
+
+    card: Card
+    train: Split
+    query: Split
+    gallery: Split | None
+    fingerprint: (
+        str  # 16 hex digits: relative names, sizes and labels of the files; of rendered sets and vectors the content
+    )
+
+    @property
+    def labelled(self) -> bool:
+        return bool(self.train.names)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        return tuple(split for split in (self.train, self.query, self.gallery) if split is not None)
+
+
+Row = tuple[str, Path]  # class name, image
+Splits = dict[str, Split]  # train and test; or train, query and gallery
+
+
+def holdout(dataset: DataSet) -> DataSet:
+    """The validation protocol: train on the first 80 % of the training classes, search among the rest; no test image.
+
+    Raises:
+        UsageError: fewer than the four training classes that give two on either side.
+    """
+    train = dataset.train
+    classes = train.classes
+    first = min(classes * 4 // 5, classes - 2)
+    if first < 2:
+        raise UsageError(
+            f"{dataset.card.name}: {classes} training classes are too few to hold some out for validation; at least 4"
+        )
+    start = int(np.searchsorted(train.labels, first))  # labels are sorted
+    kept, held = take(train, range(first)), take(train, range(first, classes))
+    return replace(
+        dataset, train=replace(kept, whole=train), query=replace(held, whole=train, first=start), gallery=None
+    )
+
+
+def grouped(rows: Iterable[Row], names: Sequence[str] = ()) -> Split:
+    """Rows grouped by class: in the order of `names`, by default that of first appearance; images keep theirs."""
+    rows = list(rows)
+    index = {name: label for label, name in enumerate(names or dict.fromkeys(name for name, _ in rows))}
+    labels = np.array([index[name] for name, _ in rows], np.int64)
+    order = np.argsort(labels, kind="stable")
+    return Split(tuple(rows[i][1] for i in order), labels[order], tuple(index))
+
+
+def three(rows: dict[str, list[Row]]) -> Splits:
+    """Train, query and gallery, the latter two with labels in common."""
+    both = [name for name, _ in chain(rows["query"], rows["gallery"])]
+    names = sorted(set(both), key=natural)
+    return {"train": grouped(rows["train"]), **{split: grouped(rows[split], names) for split in ("query", "gallery")}}
+
+
+def halves(rows: Iterable[Row]) -> Splits:
+    return cut(grouped(rows))
+
+
+def cut(split: Split) -> Splits:
+    """The zero-shot rule of the literature: the first half of the classes trains, the second half tests."""
+    classes = len(split.names)
+    return {"train": take(split, range(classes // 2)), "test": take(split, range(classes // 2, classes))}
+
+
+def take(split: Split, classes: Sequence[int], images: int | None = None) -> Split:
+    """Some classes (ascending), numbered anew, with the first so many images of each."""
+    place = np.full(split.classes, -1)
+    place[np.asarray(classes, np.intp)] = np.arange(len(classes))
+    labels = place[split.labels]
+    keep = labels >= 0
+    if images is not None:
+        starts = np.searchsorted(split.labels, split.labels)  # labels are sorted
+        keep &= np.arange(len(labels)) - starts < images
+    chosen = np.flatnonzero(keep)
+    kept = tuple(split.images[i] for i in chosen) if isinstance(split.images, tuple) else split.images[chosen]
+    return Split(kept, labels[chosen], tuple(split.names[c] for c in classes) if split.names else ())
+
+
+def first_of(splits: Splits, classes: int, images: int) -> Splits:
+    if images < 2:
+        raise UsageError(f"the subset {classes}x{images} leaves one image a class; two are needed to learn from")
+    if not splits["train"].names:
+        raise UsageError(f"the subset {classes}x{images} is of classes, and there are no labels")
+    result = {}
+    # Query and gallery keep the same classes.
+    for group in (["train"], [name for name in splits if name != "train"]):
+        sizes = np.min([np.bincount(splits[name].labels, minlength=len(splits[name].names)) for name in group], axis=0)
+        enough = np.flatnonzero(sizes >= images)
+        if len(enough) < classes:
+            where = " and ".join(group)
+            raise UsageError(
+                f"the subset {classes}x{images} is more than there is: {len(enough)} classes of {where} have "
+                f"{images} images ({len(sizes)} classes, the largest has {max(sizes, default=0)})"
+            )
+        for name in group:
+            result[name] = take(splits[name], enough[:classes].tolist(), images)
+    return result
+
+
+def natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
