@@ -75,7 +75,13 @@ def _networks(specs: Sequence[Spec], dataset: DataSet, device: torch.device) -> 
 
 
 def _pass(spec: Spec, device: torch.device) -> tuple[float, float]:
-    """Seconds an image for (forward, backward and no update; forward alone): best of two after a first one."""
+    """Seconds an image for (forward, backward and no update; forward alone)."""
+    train, forward = _passes(spec, device)
+    return _image_seconds(spec, train, device), _image_seconds(spec, forward, device)
+
+
+def _passes(spec: Spec, device: torch.device) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Forward and backward, and forward alone, of at most `PROBE` images."""
     n = min(spec.batch, PROBE)
     # Scratch weights cost the same arithmetic and need no download.
     network = encoder(spec.backbone, spec.dim, pretrained=False, frozen_batchnorm=spec.batchnorm == "frozen").to(device)
@@ -83,6 +89,7 @@ def _pass(spec: Spec, device: torch.device) -> tuple[float, float]:
 
     def train() -> None:
         network.train()
+        network.zero_grad(set_to_none=True)
         with autocast(spec, device):
             embedding = network(images).embedding
         embedding.sum().backward()
@@ -93,8 +100,13 @@ def _pass(spec: Spec, device: torch.device) -> tuple[float, float]:
         with autocast(spec, device):
             network(images).embedding.sum().item()
 
+    return train, forward
+
+
+def _image_seconds(spec: Spec, step: Callable[[], None], device: torch.device) -> float:
+    """Of a pass, an image: best of two after a first one."""
     try:
-        return _best(train, 2, device) / n, _best(forward, 2, device) / n
+        return _best(step, 2, device) / min(spec.batch, PROBE)
     except (
         AssertionError,
         RuntimeError,
@@ -111,13 +123,15 @@ def training_seconds(spec: Spec, device: torch.device) -> float:
         UsageError: the network cannot read images of that size.
     """
     with seeded(0):
-        return _pass(spec, device)[0]
+        train, _ = _passes(spec, device)
+        return _image_seconds(spec, train, device)
 
 
 def check_size(spec: Spec, device: torch.device) -> None:
     """Raise a UsageError where a network cannot read images of the size that a spec asks for."""
     with seeded(0):
-        _pass(spec, device)
+        _, forward = _passes(spec, device)
+        _image_seconds(spec, forward, device)
 
 
 def _heads(specs: Sequence[Spec], images: int, device: torch.device) -> float:

@@ -111,7 +111,7 @@ def run(
         assignments=set,
         generations=generations,
     )
-    specs = plan.settled(planned, out.print)
+    specs = plan.settled(planned, out.print, dry=dry_run)
     driver = Driver(plan, plan.store, out)
     missing = driver.announce(specs, dry=dry_run)
     if dry_run:
@@ -203,7 +203,9 @@ def tune(
         teacher=None,
         assignments=set,
     )
-    specs = [spec for spec in plan.settled(specs_of(variants=candidates.variants), out.print) if spec.steps]
+    specs = [
+        spec for spec in plan.settled(specs_of(variants=candidates.variants), out.print, dry=dry_run) if spec.steps
+    ]
     store = Store(plan.folder, "tuning")
     driver = Driver(plan, store, out)
     missing = driver.announce(specs, dry=dry_run)
@@ -212,7 +214,7 @@ def tune(
         return 0
     failures = driver.run(missing, device_of(device), checkpoint_every=checkpoint_every, yes=True) if missing else 0
     students = {spec.id for spec in specs} - {spec.teacher.id for spec in specs if spec.teacher is not None}
-    defaults = {spec.id for spec in plan.settled(specs_of(variants=lambda entry: [{}]), out.print)}
+    defaults = {spec.id for spec in plan.settled(specs_of(variants=lambda entry: [{}]), out.print, dry=False)}
     choice = choose([record for record in store if record.id in students], candidates, defaults)
     out.print(choice_table(choice, candidates))
     words = {**plan.source, "--preset": plan.preset.name, "--methods": methods, "--dims": dims}

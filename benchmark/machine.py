@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import re
+from pathlib import Path
 
 import torch
 
@@ -30,6 +32,16 @@ def prepare(name: str | None) -> torch.device:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return device
+
+
+def processor() -> str:
+    """The CPU's model, its instructions for bfloat16, and the threads that torch has on it: what decides how fast a network trains."""
+    file = Path("/proc/cpuinfo")  # of Linux; elsewhere the model is all that is known
+    info = file.read_text() if file.exists() else ""
+    model = re.search(r"^model name\s*: (.+)$", info, re.MULTILINE)
+    instructions = sorted(set(re.findall(r"\b(?:amx|avx512)_bf16\b", info)))
+    name = model[1] if model else platform.processor() or platform.machine()
+    return ", ".join([name, *instructions, f"{torch.get_num_threads()} threads"])
 
 
 def keep_memory() -> None:

@@ -174,15 +174,18 @@ class Plan:
             generations=generations,
         )
 
-    def settled(self, specs: Sequence[Spec], say: Callable[[str], None]) -> list[Spec]:
-        """As they can run here: with a precision for `auto`, measured now, which is said, or when it was asked for first."""
+    def settled(self, specs: Sequence[Spec], say: Callable[[str], None], *, dry: bool) -> list[Spec]:
+        """As they can run here: with a precision for `auto`, measured now, which is said, or when it was asked for first.
+
+        Where it never was, a dry run leaves it open, and nothing that it names is done.
+        """
         if not any(map(_open, specs)):
             return list(specs)
         from .data import cache_dir
         from .machine import prepare
         from .precision import settled
 
-        return settled(specs, prepare(self.device), cache_dir(self.data_dir), say)
+        return settled(specs, prepare(self.device), cache_dir(self.data_dir), say, measure=not dry)
 
     def _student(self, field: str, values: Mapping[str, Any]) -> Any:
         """What a field of the students is, by the preset and what is set."""
@@ -240,6 +243,8 @@ def _check_targets(keys: Iterable[str], chosen: Sequence[str], vectors: bool) ->
             raise unknown("method (of those chosen)", target, ["teacher", *chosen])
         if name in RESERVED and not (target == "teacher" and name in TEACHER_MAY):
             raise UsageError(f"{key} cannot be set; use {RESERVED[name]}")
+        if target in chosen and entry(target).kind == "posthoc" and name in presets.OF_TEACHER:
+            raise UsageError(f"{key} cannot be set: {target} is made of the teacher's embeddings; set teacher.{name}")
         if vectors and name in NOT_OF_VECTORS:
             raise UsageError(f"{key} cannot be set: own vectors are as their files have them")
         if vectors and target in ("teacher", "features") and name != "normalize":

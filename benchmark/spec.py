@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 ENSEMBLE = "ensemble"  # the method that is made of generations
-AUTO = "auto"  # precision: the faster one on this machine
+AUTO: Final = "auto"  # precision: the faster one on this machine
 Scalar = bool | int | float | str
 Positive = Annotated[int, Field(ge=1)]
 

@@ -15,6 +15,7 @@ from .plan import integers
 from .store import Store
 
 if TYPE_CHECKING:
+    from .bench.performance import Environment
     from .data import DataSet
 
 Out = Annotated[Path, Parameter(name="--out")]
@@ -202,7 +203,7 @@ def bench(
         files decoded; loss: forward and backward of RKD's angle loss; retrieval: metrics of 60,502 embeddings; report: the start of
         commands, and the report of 1,000 runs; growth: time and memory against size
     json
-        print JSON
+        print JSON: rows and environment by section
     to
         a folder for performance.json, performance.md and figures/growth.svg; of what is not measured now, earlier rows stay there
     """
@@ -220,9 +221,10 @@ def bench(
         "report": report.table,
         "growth": growth.table,
     }
-    if to is not None:
-        performance.read(to / performance.FILE)  # a damaged one is met before anything is measured
-    where = environment(torch.device("cpu"))
+    if to is not None:  # what is wrong with it is met before anything is measured
+        performance.read(to / performance.FILE)
+        performance.check_folder(to)
+    where = performance.Environment(**environment(torch.device("cpu")))
     found = {}
     for name in tables if what == "all" else (what,):
         rows = tables[name]()
@@ -232,17 +234,17 @@ def bench(
         if to is not None:  # at once: the next one may be stopped
             written = performance.write(to, found)
     if json:
-        print_json([row for section in found.values() for row in section.rows])
+        print_json(performance.Performance(sections=found).model_dump(mode="json"))
     elif to is not None:
         say_written(written)
     return 0
 
 
-def _measured(title: str, rows: list[dict[str, Any]], where: dict[str, str]) -> Table:
+def _measured(title: str, rows: list[dict[str, Any]], where: Environment) -> Table:
     from .bench.performance import shown
 
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*columns, title=f"{title}: {where['threads']} threads, {where['device']}")
+    table = Table(*columns, title=f"{title}: {where.threads} threads, {where.device}")
     for row in rows:
         table.add_row(*(shown(row[name]) if name in row else "" for name in columns))
     return table

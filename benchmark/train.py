@@ -123,9 +123,9 @@ class Student:
             raise TrainingError(f"{spec.label}: the loss does not depend on the network; are all of its weights 0?")
         if not math.isfinite(self.loss):
             self._diverged(f"the loss is {self.loss}")
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # now: one student's gradients are held at a time
         with torch.no_grad():
             self.method.update(batch)
         self.step += 1

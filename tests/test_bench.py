@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import Result
+from conftest import Result, assert_one_line
 
-from benchmark.bench import data, formats, growth, loss, performance, report, retrieval, training
+from benchmark.bench import data, formats, growth, loss, measure, performance, report, retrieval, training
+from benchmark.errors import BenchmarkError
 from benchmark.methods.base import distances
 from benchmark.methods.rkd import angle_loss, distance_loss
+
+WHERE = performance.Environment(device="cpu", threads="2", torch="2", code="0123456789")
+
+
+def rows_of(cli: Callable[..., Result], section: str) -> list[dict[str, Any]]:
+    """What `bench SECTION --json` prints of that section alone."""
+    found = json.loads(cli("bench", section, "--json").out)["sections"]
+    assert list(found) == [section] and found[section]["environment"]["threads"]
+    rows: list[dict[str, Any]] = found[section]["rows"]
+    return rows
 
 
 def test_loss(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss, "PLAIN", (160,))
     monkeypatch.setattr(loss, "OURS", (160, 96))
-    first, second = json.loads(cli("bench", "loss", "--json").out)
+    first, second = rows_of(cli, "loss")
     assert first["batch"] == 160 and second["batch"] == 96 and "plain [s]" not in second
     assert first["times faster"] == pytest.approx(first["plain [s]"] / first["ours [s]"])
     # The published form holds the teacher's n x n x 512 differences.
@@ -32,11 +46,22 @@ def test_both_forms_are_one_loss() -> None:
     assert loss.plain(student, teacher).item() == pytest.approx(ours.item(), rel=1e-9)
 
 
+USUAL = ("faiss, bare search", "ours", "AccuracyCalculator")
+
+
 def test_retrieval(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ROWS": 400, "PLAIN_ROWS": 300, "SMALL": 50, "MANY": 3000, "QUERIES": 20, "LISTS": 8}.items():
         monkeypatch.setattr(retrieval, name, value)
-    rows = json.loads(cli("bench", "retrieval", "--json").out)
-    assert [row["way"] for row in rows[:3]] == ["faiss, bare search", "ours", "AccuracyCalculator"]
+    rows = rows_of(cli, "retrieval")
+    assert [(row["rows"], row["Recall@"], row["way"]) for row in rows[:-2]] == [
+        (n, at, way)
+        for n, at, ways in (
+            (400, "1 10 100 1000", USUAL),
+            (400, "1", USUAL),
+            (300, "1 10 100 1000", (*USUAL, "plain")),
+        )
+        for way in ways
+    ]
     assert rows[0]["times the bare search"] == 1 and rows[1]["times ours"] == 1
     assert rows[2]["times ours"] == pytest.approx(rows[2]["seconds"] / rows[1]["seconds"])
     exact, listed = rows[-2:]
@@ -46,16 +71,20 @@ def test_retrieval(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) 
 
 def test_all_ways_find_the_same() -> None:
     """Recall@1 of ours and of the plain way; precision at 1 is its name in pytorch-metric-learning."""
-    ours, plain, calculator = (retrieval.form(name, 300, 16)() for name in ("ours", "plain", "AccuracyCalculator"))
+    ours, plain, calculator = (
+        retrieval.form(name, 300, 16, (1, 10))() for name in ("ours", "plain", "AccuracyCalculator")
+    )
     assert ours.cosine["recall@1"] == pytest.approx(plain[0], abs=1e-6)  # type: ignore[attr-defined, index]
     assert ours.cosine["recall@1"] == pytest.approx(calculator["precision_at_1"], abs=1e-6)  # type: ignore[attr-defined, index]
+    short = retrieval.form("AccuracyCalculator", 300, 16, (1,))()
+    assert {name: float(value) for name, value in short.items()} == pytest.approx(calculator, abs=1e-6)  # type: ignore[attr-defined]
     assert ours.cosine["map@r"] == pytest.approx(calculator["mean_average_precision_at_r"], abs=1e-6)  # type: ignore[attr-defined, index]
 
 
 def test_report(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "REPEATS", 1)
     monkeypatch.setattr(report, "RECORDS", 30)
-    rows = {row["command"]: row for row in json.loads(cli("bench", "report", "--json").out)}
+    rows = {row["command"]: row for row in rows_of(cli, "report")}
     made = rows["benchmark report, 30 records"]
     assert made["times python"] == pytest.approx(made["seconds"] / rows["python"]["seconds"])
     assert rows["benchmark list methods"]["memory [MB]"] < rows["python, import torch"]["memory [MB]"]
@@ -69,11 +98,11 @@ SMALL_GRID = training.Grid(
 
 def test_training(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "GRID", SMALL_GRID)
-    rows = {row["what"]: row for row in json.loads(cli("bench", "training", "--json").out)}
+    rows = {row["what"]: row for row in rows_of(cli, "training")}
     plain, ours, bare = (
         rows[name]
         for name in (
-            "plain loop, 2 students one after the other",
+            "plain loop, 2 students one after the other: 2 times one",
             "lockstep, 2 students",
             "bare passes of the same networks",
         )
@@ -94,7 +123,7 @@ def test_plain_loop_has_our_distance_loss() -> None:
 def test_formats(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "NETWORKS", formats.Networks(("conv4-8",), 8, 32, 1, "conv4-8"))
     monkeypatch.setattr("shutil.which", lambda name: None)  # compiling takes half a minute
-    rows = json.loads(cli("bench", "formats", "--json").out)
+    rows = rows_of(cli, "formats")
     assert [row["way"] for row in rows[:4]] == [
         "NCHW, fp32",
         "NCHW, bf16",
@@ -106,9 +135,9 @@ def test_formats(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_data(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = data.Sizes(batch=8, size=40, crop=32, images=64, backbone="conv4-8", files=6, width=160, steps=1)
+    sizes = data.Sizes(batch=8, size=40, crop=32, images=64, backbone="conv4-8", files=((6, 160),), steps=1)
     monkeypatch.setattr(data, "SIZES", sizes)
-    rows = json.loads(cli("bench", "data", "--json").out)
+    rows = rows_of(cli, "data")
     drawing, _, step = rows[:3]
     assert drawing["share of the step"] == pytest.approx(drawing["seconds"] / step["seconds"])
     assert rows[3]["times decoding alone"] == 1 and rows[4]["images/s"] == pytest.approx(6 / rows[4]["seconds"])
@@ -127,7 +156,7 @@ def test_growth(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp
         ("gallery", 600),
     ]
     page = (tmp_path / "performance.md").read_text()
-    assert "**Gallery**, exponents" in page and "<svg" in (tmp_path / performance.FIGURE).read_text()
+    assert "**Gallery**, exponent " in page and "<svg" in (tmp_path / performance.FIGURE).read_text()
 
 
 def test_exponents_are_slopes() -> None:
@@ -138,15 +167,19 @@ def test_exponents_are_slopes() -> None:
 
 
 def test_a_section_takes_the_place_of_its_earlier_self(tmp_path: Path) -> None:
-    where = {"device": "cpu", "threads": "2", "torch": "2"}
     row = {"what": "lockstep, 8 students", "plain / this": 4.5, "this / bare": 1.02}
-    performance.write(tmp_path, {"training": performance.Section(environment=where, rows=[row])})
+    performance.write(tmp_path, {"training": performance.Section(environment=WHERE, rows=[row])})
     other = {"batch": 512.0, "times faster": 9.0, "times less memory": 40.0}
-    performance.write(tmp_path, {"loss": performance.Section(environment=where, rows=[other])})
+    performance.write(tmp_path, {"loss": performance.Section(environment=WHERE, rows=[other])})
     page = (tmp_path / "performance.md").read_text()
-    assert "4.50 times less" in page and "1.02 times the bare passes" in page and "9.0 times faster" in page
+    assert (
+        "code 0123456789" in page
+        and "4.50 times less" in page
+        and "1.02 times the bare passes" in page
+        and "9.0 times faster" in page
+    )
     performance.write(
-        tmp_path, {"training": performance.Section(environment=where, rows=[{**row, "plain / this": 6.0}])}
+        tmp_path, {"training": performance.Section(environment=WHERE, rows=[{**row, "plain / this": 6.0}])}
     )
     page = (tmp_path / "performance.md").read_text()
     assert "6.00 times less" in page and "4.50 times" not in page and "9.0 times faster" in page
@@ -172,3 +205,53 @@ def test_a_damaged_record_is_one_line(cli: Callable[..., Result], tmp_path: Path
     (tmp_path / "performance.json").write_text("{}")
     made = cli("bench", "loss", "--to", str(tmp_path))
     assert made.code == 1 and "is no record of a benchmark" in made.err
+    section = {"environment": {"threads": "2"}, "rows": []}
+    (tmp_path / "performance.json").write_text(json.dumps({"sections": {"loss": section}}))
+    assert_one_line(cli("bench", "loss", "--to", tmp_path), 1, "is no record of a benchmark")
+
+
+def test_nothing_is_measured_for_a_folder_that_cannot_be_written(
+    cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss, "rows", lambda: pytest.fail("measured"))
+    (tmp_path / "file").write_text("")
+    assert_one_line(cli("bench", "loss", "--to", tmp_path / "file"), 1, "cannot write to")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def prepare_to_die() -> Callable[[], object]:
+    return die
+
+
+def test_a_measured_process_that_is_killed_is_an_error_of_ours() -> None:
+    with pytest.raises(BenchmarkError, match="was killed"):
+        measure.apart(die)
+    with pytest.raises(BenchmarkError, match="was killed"):
+        measure.cost(prepare_to_die, (), ())
+
+
+def hold(megabytes: int) -> Callable[[], object]:
+    return lambda: b"x" * (megabytes * 2**20)
+
+
+def test_what_a_function_holds_is_its_peak() -> None:
+    assert 40 < measure.cost(hold, (48,), (1,)).peak / 2**20 < 60
+
+
+def test_the_first_time_does_not_count() -> None:
+    calls: list[int] = []
+    times = measure.repeated(lambda: calls.append(1), 3)
+    assert len(calls) == 4 and len(times.seconds) == 3 and times.spread >= 0
+
+
+def test_slow_functions_are_repeated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "ENOUGH", 0.0)
+    assert len(measure.repeated(lambda: None).seconds) == 2
+
+
+def test_times_are_medians() -> None:
+    times = measure.Times((4.0, 1.0, 2.0))
+    assert times.typical == 2 and times.spread == 1.5

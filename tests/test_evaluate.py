@@ -173,9 +173,13 @@ def test_unit_rows_are_searched_once_with_the_result_of_two(monkeypatch):
     rows = random.normal(size=(400, 16)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     labels = random.integers(40, size=400)
+    searches = []
+    search = module._search
+    monkeypatch.setattr(module, "_search", lambda *words: searches.append(1) or search(*words))
     once = evaluate(rows, labels)
+    assert len(searches) == 1
     monkeypatch.setattr(module, "_UNIT", -1.0)
-    assert evaluate(rows, labels) == once
+    assert evaluate(rows, labels) == once and len(searches) == 3
     assert evaluate(rows * np.float32(1.1), labels) == once
 
 

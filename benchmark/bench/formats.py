@@ -42,6 +42,7 @@ def step(
     stages: Any = torch.compile(network.stages) if compiled else network.stages
 
     def once() -> None:
+        network.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             pooled, _ = stages(x)
         pooled.float().sum().backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ..evaluate import evaluate
 from .measure import apart, cost
+from .performance import exponent
 from .retrieval import CLASS, rows
 from .training import GRID, lockstep
 
@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
 
 SIZES = Sizes()
 PAIR = 2  # students where their number does not grow
-STEPS = 2  # measured
+STEPS = 3  # measured
 WIDTH = 64  # of the searched embeddings
 SMALL = 500  # rows of a first search, which is not measured
 
@@ -49,15 +49,15 @@ def table() -> list[dict[str, Any]]:
     searches = [cost(search, (n,), (SMALL,)) for n in SIZES.gallery]
     return [
         *found,
-        *series("gallery", SIZES.gallery, [one.seconds for one in searches], [one.peak for one in searches]),
+        *series("gallery", SIZES.gallery, [one.typical for one in searches], [one.peak for one in searches]),
     ]
 
 
 def series(what: str, sizes: Sequence[int], seconds: Sequence[float], peaks: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows of what grew. The exponent between two sizes: e where twice the size takes 2^e times as much."""
+    """Rows of what grew, with the exponent since the size before."""
 
-    def exponent(values: Sequence[float], at: int) -> float:
-        return math.log(values[at] / values[at - 1]) / math.log(sizes[at] / sizes[at - 1])
+    def since(values: Sequence[float], at: int) -> float:
+        return exponent(sizes[at - 1], values[at - 1], sizes[at], values[at])
 
     return [
         {
@@ -65,8 +65,8 @@ def series(what: str, sizes: Sequence[int], seconds: Sequence[float], peaks: Seq
             "size": size,
             "seconds": seconds[at],
             "memory [MB]": peaks[at] / 1e6,
-            **({"exponent of time": exponent(seconds, at)} if at else {}),
-            **({"exponent of memory": exponent(peaks, at)} if at and min(peaks[at - 1 : at + 1]) > 0 else {}),
+            **({"exponent of time": since(seconds, at)} if at else {}),
+            **({"exponent of memory": since(peaks, at)} if at and min(peaks[at - 1 : at + 1]) > 0 else {}),
         }
         for at, size in enumerate(sizes)
     ]

@@ -1,33 +1,33 @@
-"""Seconds and peak memory of a function, each in a process of its own."""
+"""Seconds and peak memory of a function; in a process of its own where that matters."""
 
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
 
-from ..errors import UsageError
+from ..errors import BenchmarkError, UsageError
 
 T = TypeVar("T")
 Prepare = Callable[..., Callable[[], object]]
-REPEATS = 5
-ENOUGH = 20.0  # seconds after which a slow function is not repeated again
+REPEATS, LEAST = 5, 2
+ENOUGH = 20.0  # seconds after which a function is not repeated more than `LEAST` times
 
 
 class Times(NamedTuple):
-    """Of something that is done again and again, such as a step of a loop."""
+    """Of something that was done again and again."""
 
     seconds: tuple[float, ...]  # each time, without the first
-    peak: int  # bytes above what the process held before the first
+    peak: int = 0  # bytes above what the process held before the first; 0 where it was not looked for
 
     @property
     def typical(self) -> float:
-        """The median: a loop pays what its usual step costs, not what its luckiest does."""
+        """The median: what is done often costs what it usually does, not what it does when it is lucky."""
         return median(self.seconds)
 
     @property
@@ -37,78 +37,65 @@ class Times(NamedTuple):
 
 
 def repeated(function: Callable[[], object], repeats: int = REPEATS) -> Times:
-    """In this process, after a first time that counts for memory alone."""
-    times = []
-    before = watch_memory()
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
+    """In this process, after a first time that does not count."""
+    function()
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < repeats and (len(times) < LEAST or time.perf_counter() - started < ENOUGH):
+        begun = time.perf_counter()
         function()
-        times.append(time.perf_counter() - started)
-    return Times(tuple(times[1:]), peak_memory() - before)
+        times.append(time.perf_counter() - begun)
+    return Times(tuple(times))
 
 
-class Cost(NamedTuple):
-    seconds: float  # of the fastest repetition
-    spread: float  # (median - fastest) / fastest
-    peak: int  # bytes above what the process held before the first call
-
-
-def cost(prepare: Prepare, args: tuple[object, ...], small: tuple[object, ...]) -> Cost:
+def cost(prepare: Prepare, args: tuple[object, ...], small: tuple[object, ...]) -> Times:
     """Of the function that `prepare(*args)` returns, in a new process with one torch thread a core.
 
     The first call is measured for memory and not for time. What `prepare(*small)` returns is called before it: whatever is loaded
     by a first use is no cost of the function.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, prepare, args, small))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        process.join()
-        raise RuntimeError(f"the measured process ended with code {process.exitcode}") from None
-    finally:
-        process.join()
+    return apart(_measure, prepare, args, small)
 
 
 def apart(function: Callable[..., T], *args: object) -> T:
-    """`function(*args)` in a new process, which knows neither this one's allocator settings nor its memory."""
+    """`function(*args)` in a new process, which knows neither this one's allocator settings nor its memory.
+
+    Raises:
+        BenchmarkError: the process died, as by the kernel for want of memory.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *args).result()
+        try:
+            return pool.submit(function, *args).result()
+        except BrokenProcessPool:
+            raise BenchmarkError(
+                "a measured process was killed; is there memory for it? bench takes up to 12 GB"
+            ) from None
 
 
-def _measure(
-    sender: multiprocessing.connection.Connection,
-    prepare: Prepare,
-    args: tuple[object, ...],
-    small: tuple[object, ...],
-) -> None:
+def _measure(prepare: Prepare, args: tuple[object, ...], small: tuple[object, ...]) -> Times:
     prepare(*small)()
     function = prepare(*args)
     before = watch_memory()  # preparing may have held more
     function()
     peak = peak_memory() - before
-    times: list[float] = []
-    started = time.perf_counter()
-    while len(times) < REPEATS and (not times or time.perf_counter() - started < ENOUGH):
-        begun = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begun)
-    sender.send(Cost(min(times), (median(times) - min(times)) / min(times), peak))
+    return repeated(function)._replace(peak=peak)
 
 
 def watch_memory() -> int:
-    """Let the peak count from here on; what it is now."""
-    Path("/proc/self/clear_refs").write_text("5")
+    """Let the peak count from here on; what it is now.
+
+    Raises:
+        UsageError: this system cannot tell.
+    """
+    file = Path("/proc/self/clear_refs")
+    if not file.exists():
+        raise UsageError("peak memory is read from /proc, which this system has not")
+    file.write_text("5")
     return peak_memory()
 
 
 def peak_memory() -> int:
     """Most bytes that this process has held in memory. Not `getrusage`, which counts what its parent held before it."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        raise UsageError("peak memory is read from /proc, which this system has not")
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024

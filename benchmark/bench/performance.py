@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..data.stored import cannot_write
 from ..errors import BenchmarkError
 from ..report.drawing import COLOURS, MARKERS, canvas
 from ..report.table import Column, Line, Table, dash, markdown, text
@@ -19,12 +22,21 @@ FILE = "performance.json"
 FIGURE = Path("figures") / "growth.svg"
 
 
+class Environment(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    device: str
+    threads: str
+    torch: str
+    code: str  # the commit, "+dirty" where there were changes
+
+
 class Section(BaseModel):
     """One part of `benchmark bench`, and where it was measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    environment: dict[str, str]
+    environment: Environment
     rows: list[dict[str, str | float]]
 
 
@@ -61,7 +73,7 @@ GAINS = (
         "training", {"what": "lockstep*"}, "plain / this", "{:.2f} times less",
     ),
     Gain(
-        "Everything around the networks' own passes: data, losses, optimisers, logging",
+        "Everything around the networks' own passes: data, losses, optimisers, the lines of progress",
         "within 1.25 times the bare passes",
         "training", {"what": "lockstep*"}, "this / bare", "{:.2f} times the bare passes",
     ),
@@ -99,11 +111,10 @@ GAINS = (
         "data", {"what": "batch of*"}, "share of the step", "{:.2%} of a step",
     ),
     Gain(
-        "JPEG files decoded at reduced size by a thread a core",
+        "JPEG files decoded by a thread a core and resized by torch instead of Pillow",
         "at the speed of decoding alone",
-        "data", {"what": "the suite*"}, "times decoding alone",
-        "{:.2f} times decoding alone: the rest is Pillow's resizing; torchvision.io's is faster, but gives other pixels than those of"
-        " all committed results, for something that is paid once",
+        "data", {"what": "JPEG*the suite*"}, "times decoding alone",
+        "{:.2f} times decoding alone at 640 x 480: the rest is resizing, writing, and waiting for the disk",
     ),
     Gain(
         "Angles by the law of cosines, a block of anchors at a time, gradients in the same pass",
@@ -119,13 +130,18 @@ GAINS = (
         "faiss's search, once for all metrics and both distances of unit vectors",
         "within 1.3 times the bare search",
         "retrieval", {"way": "ours"}, "times the bare search",
-        "{:.2f} times: 100 neighbours for all queries, 1,000 only for those that have found nothing among them",
+        "{:.2f} times for Recall@K up to 1,000: 100 neighbours for all queries, 1,000 only for those that have found nothing among them",
     ),
     Gain(
-        "Against pytorch-metric-learning's AccuracyCalculator with the same k",
+        "Against pytorch-metric-learning's AccuracyCalculator, as far as Recall@1,000 looks",
         "at least 2.5 times faster",
-        "retrieval", {"way": "AccuracyCalculator"}, "times ours",
-        "{:.2f} times: it searches by faiss as well; the product of all pairs, which both need, is most of what is left of ours",
+        "retrieval", {"way": "AccuracyCalculator", "Recall@": "1 *"}, "times ours",
+        "{:.2f} times: it searches by faiss as well, and what both need for all pairs is most of what is left",
+    ),
+    Gain(
+        "The same where both look at the R nearest alone, for Recall@1, MAP@R and R-precision",
+        "no faster: two searches of a few neighbours",
+        "retrieval", {"way": "AccuracyCalculator", "Recall@": "1"}, "times ours", "{:.2f} times",
     ),
     Gain(
         "Commands that train nothing import no torch",
@@ -141,6 +157,16 @@ def read(path: Path) -> Performance:
         return Performance.model_validate_json(path.read_bytes()) if path.exists() else Performance(sections={})
     except ValidationError as error:
         raise BenchmarkError(f"{path} is no record of a benchmark ({error.errors()[0]['msg']}); delete it") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Raises a DataError where nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def write(folder: Path, found: Mapping[str, Section]) -> list[Path]:
@@ -161,15 +187,16 @@ def page(performance: Performance) -> str:
     """Markdown: what was hoped for and what came, then every section's rows."""
     parts = [
         "# Performance",
-        "Made by `python -m benchmark bench --to results` from measurements on one machine, all ways of a section in one run. Seconds of"
-        " training are medians, of functions the fastest repetition; `spread` is how far repetitions lie apart, in units of that.",
+        "Made by `python -m benchmark bench --to results` from measurements on one machine, all ways of a section in one run. Seconds are"
+        " medians of two to five repetitions (five, where these take less than 20 s), after one that does not count; `spread` is"
+        " (slowest - fastest) / median.",
         _gains(performance).rstrip(),
     ]
     for name, section in performance.sections.items():
         where = section.environment
         parts += [
             f"## {TITLES[name]}",
-            f"`python -m benchmark bench {name}`; {where['device']}, {where['threads']} threads, torch {where['torch']}.",
+            f"`python -m benchmark bench {name}`; {where.device}, {where.threads} threads, torch {where.torch}, code {where.code}.",
             as_markdown(section.rows).rstrip(),
         ]
         if name == "growth":
@@ -207,21 +234,27 @@ def shown(value: str | float) -> str:
 def _bends(rows: Sequence[Row]) -> list[str]:
     """Why the exponents are what they are."""
     why = {
-        "students": "the teacher's pass and the batch are paid once, so that time starts below proportion and gets there; memory is"
-        " that of all students' weights and moments and of one student's activations",
-        "batch": "all passes are proportional to the batch; RKD's n³ angles are a small part of a step until the batch is many hundreds,"
-        " and take blocks of bounded memory",
+        "students": "the teacher's pass and the batch are paid once, however many students there are, which keeps it below 1; memory is"
+        " that of all students' weights and moments, and of one student's gradients and activations",
+        "batch": "a pass is proportional to the batch; RKD's angles grow with its cube, and are a small part of a step until it is many"
+        " hundreds, in blocks of bounded memory",
         "dimension": "a head is next to nothing beside its trunk, and angles are computed from distances: no time depends on it",
-        "gallery": "every query is held against every item, which is the square; a small gallery pays what does not grow as well; memory"
-        " is that of the embeddings and of blocks of queries",
+        "gallery": "every query is held against every item, which is the square; finding the nearest and counting them is proportional,"
+        " and still felt; memory is that of the embeddings and of blocks of queries",
     }
     found = []
     for what, reason in why.items():
-        exponents = [row["exponent of time"] for row in rows if row["grows"] == what and "exponent of time" in row]
+        series = [row for row in rows if row["grows"] == what]
+        exponents = ", ".join(f"{row['exponent of time']:.2f}" for row in series if "exponent of time" in row)
         if exponents:
-            series = ", ".join(f"{exponent:.2f}" for exponent in exponents)
-            found.append(f"**{what.capitalize()}**, exponents {series}: {reason}.")
+            whole = exponent(*(float(series[end][key]) for end in (0, -1) for key in ("size", "seconds")))
+            found.append(f"**{what.capitalize()}**, exponent {whole:.2f} ({exponents} from size to size): {reason}.")
     return found
+
+
+def exponent(size: float, value: float, later: float, other: float) -> float:
+    """The e of a growth from `value` at `size` to `other` at `later`: twice the size has 2^e times as much."""
+    return math.log(other / value) / math.log(later / size)
 
 
 def figure(rows: Sequence[Row]) -> str:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from ..methods import catalogue
 from ..spec import Spec
 from ..store import Evaluation, Geometry, Record, Store
+from .measure import Times
 
 REPEATS = 5
 RECORDS = 1_000
@@ -45,16 +45,16 @@ def table() -> list[dict[str, Any]]:
             f"benchmark report, {RECORDS:,} records": [COMMAND, "report", "--results", scratch],
         }
         found = {name: _measured(words) for name, words in commands.items()}
-    start = found["python"][0]
+    start = found["python"].typical
     return [
         {
             "command": name,
-            "seconds": seconds,
-            "spread": spread,
-            "times python": seconds / start,
-            "memory [MB]": peak / 1e6,
+            "seconds": one.typical,
+            "spread": one.spread,
+            "times python": one.typical / start,
+            "memory [MB]": one.peak / 1e6,
         }
-        for name, (seconds, spread, peak) in found.items()
+        for name, one in found.items()
     ]
 
 
@@ -102,8 +102,8 @@ def _record(spec: Spec, recall: float) -> Record:
     )
 
 
-def _measured(words: list[str]) -> tuple[float, float, int]:
-    """Of a program and its arguments: seconds of the fastest process, how far the median is above it, and the most bytes that one held."""
+def _measured(words: list[str]) -> Times:
+    """Of a program and its arguments, a new process each time; the most bytes that one held."""
     seconds, peak = [], 0
     with TemporaryDirectory() as scratch:
         note = Path(scratch) / "peak"
@@ -114,4 +114,4 @@ def _measured(words: list[str]) -> tuple[float, float, int]:
             )
             seconds.append(time.perf_counter() - started)
             peak = max(peak, 1024 * int(note.read_text()))
-    return min(seconds), (median(seconds) - min(seconds)) / min(seconds), peak
+    return Times(tuple(seconds), peak)

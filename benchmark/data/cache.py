@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import hashlib
-import io
 import os
-import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
 from .. import cards
 from ..errors import DataError
 from .splits import Split
+from .stored import Filling, stored
 from .vectors import VectorRows
 
 # Part of the key: whoever changes how an image is decoded changes this, and no old file is taken for a new one.
-RULE = "RGB, squashed to a square, bilinear with antialiasing; JPEG decoded at no less than twice the size"
+RULE = "RGB, squashed to a square, bilinear with antialiasing by torch; JPEG decoded at no less than twice the size"
+SAFE = 1024  # images that are on the disk before more are written
+AHEAD = 4  # decoded images a core that wait to be written
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, of all
 
 
@@ -50,25 +54,17 @@ def decoded(split: Split, size: int, folder: Path, progress: Progress | None = N
     assert not isinstance(split.images, VectorRows), "vectors are not decoded"
     if isinstance(split.images, np.ndarray):
         return _coloured(split.images, size)
-    shape = (len(split), size, size, 3)
     file = folder / f"{_key(split.images, size)}-{size}.npy"
-    if (found := _opened(file, shape)) is not None:
-        return found
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):
-            if (found := _opened(file, shape)) is None:  # not built meanwhile by another process
-                _build(split.images, shape, file, progress)
-                found = _opened(file, shape)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    assert found is not None, f"{file} was written and cannot be opened"
-    return found
-
-
-def cannot_write(folder: Path, error: OSError) -> DataError:
-    where = f" ({error.filename})" if error.filename else ""
-    return DataError(f"cannot write to {folder}: {error.strerror or error}{where}")
+    fill = functools.partial(_decode, split.images, size, progress)
+    return stored(
+        file,
+        (len(split), size, size, 3),
+        "|u1",
+        fill,
+        every=SAFE,
+        what="decoded images",
+        advice="or set BENCHMARK_CACHE to another folder",
+    )
 
 
 def _key(images: tuple[Path, ...], size: int) -> str:
@@ -82,58 +78,35 @@ def _key(images: tuple[Path, ...], size: int) -> str:
     return digest.hexdigest()[:20]
 
 
-def _opened(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The finished file; None if there is none or it is not whole (`rename` should rule that out, disks do not)."""
-    try:
-        array = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if array.shape == shape and array.dtype == np.uint8 else None
-
-
-def _build(images: tuple[Path, ...], shape: tuple[int, ...], file: Path, progress: Progress | None) -> None:
-    partial = file.with_suffix(".partial")
-    header, row = _header(shape), int(np.prod(shape[1:]))
-    behind = partial.stat().st_size - len(header) if partial.exists() else 0
-    done = max(0, behind) // row  # what a stopped call has decoded
-    needed, free = (shape[0] - done) * row, shutil.disk_usage(file.parent).free
-    if free < needed * 1.02:
-        raise DataError(
-            f"decoded images need {needed / 1e9:,.2f} GB in {file.parent}, {free / 1e9:,.2f} GB are free; "
-            "make room, or set BENCHMARK_CACHE to another folder"
-        )
-    pool = ThreadPoolExecutor(os.cpu_count())
+def _decode(images: tuple[Path, ...], size: int, progress: Progress | None, file: Filling) -> None:
+    """Append all images that the file does not have yet."""
     damaged: list[str] = []
+    left = images[file.done :]
+    for number, image in enumerate(_ahead(lambda path: _decoded(path, size), left), file.done + 1):
+        if isinstance(image, DataError):
+            damaged.append(str(image))
+        elif not damaged:  # after a gap rows would stand in the wrong places
+            file.append(image[None])
+        if progress:
+            progress(number, len(images))
+    if damaged:
+        raise DataError(_several(damaged))
+
+
+def _ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
+    """`map` by a thread a core, a few results ahead of what takes them: a slow disk must not fill the memory."""
+    cores = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores)
+    coming: collections.deque[Future[T]] = collections.deque()
     try:
-        # Written in order rather than through a writable map: there, a full disk kills the process.
-        with partial.open("r+b" if done else "wb") as output:
-            output.write(header)
-            output.seek(done * row, os.SEEK_CUR)
-            output.truncate()
-            decoding = pool.map(lambda path: _decoded(path, shape[1]), images[done:])
-            for number, image in enumerate(decoding, done + 1):
-                if isinstance(image, DataError):
-                    damaged.append(str(image))
-                elif not damaged:  # after a gap rows would stand in the wrong places
-                    output.write(image.data)
-                if progress:
-                    progress(number, len(images))
-            if damaged:
-                raise DataError(_several(damaged))
-            output.flush()
-            os.fsync(output.fileno())
-        partial.replace(file)
-    except Exception:  # not an interruption: what is decoded by then is for the next call
-        partial.unlink(missing_ok=True)
-        raise
+        for path in paths:
+            coming.append(pool.submit(function, path))
+            if len(coming) > AHEAD * cores:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _header(shape: tuple[int, ...]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
 
 
 def _several(messages: list[str], shown: int = 3) -> str:
@@ -143,12 +116,18 @@ def _several(messages: list[str], shown: int = 3) -> str:
 
 
 def _decoded(path: Path, size: int) -> np.ndarray | DataError:
+    import torch
+    import torch.nn.functional as F
+
     try:
         with Image.open(path) as image:
             image.draft(image.mode, (2 * size, 2 * size))
-            return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
     except Exception as error:  # damaged files make decoders raise about anything
         return DataError(f"{path} cannot be decoded ({error})")
+    # Not Pillow's own resizing, which takes twice as long.
+    resized = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
 
 
 def _coloured(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from ..errors import DataError
 from ..spec import Stream, derive
 from .batches import centre_crop, cut, places
 from .cache import RULE as DECODED
-from .cache import Progress, cannot_write
+from .cache import Progress
+from .stored import Filling, stored
 
 # Part of the key: whoever changes how a view is made changes this, and no old file is taken for a new one.
 RULE = "float16; view 0 is the centre crop, view v > 0 a crop and flip seeded by v; rows image by image"
@@ -54,17 +51,29 @@ def features(
     shape = (len(images), views, width)
     identity = f"{DECODED}\n{RULE}\n{key}\n{shape}\n{images.shape[1]} {stream.image} {stream.flip and views > 1}"
     file = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}-{views}x{width}.npy"
-    if (found := _opened(file, shape)) is None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(file.with_suffix(".lock")):
-                if (found := _opened(file, shape)) is None:  # not built meanwhile by another process
-                    _build(images, shape, stream, extract, file, progress)
-                    found = _opened(file, shape)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
-    assert found is not None, f"{file} was written and cannot be opened"
-    return found
+
+    def fill(rows: Filling) -> None:
+        for start in range(rows.done, len(images), BLOCK):
+            stop = min(start + BLOCK, len(images))
+            numbers = range(1, views + 1) if views > 1 else (0,)
+            block = np.stack([extract(view(images, number, stream, start, stop)) for number in numbers], axis=1)
+            with np.errstate(over="ignore"):
+                half = block.astype("<f2")
+            if not np.isfinite(half).all():
+                raise DataError(f"features of images {start} to {stop - 1} are not finite, or too large for float16")
+            rows.append(half)
+            if progress:
+                progress(stop, len(images))
+
+    return stored(
+        file,
+        shape,
+        "<f2",
+        fill,
+        every=BLOCK,
+        what="features",
+        advice="set BENCHMARK_CACHE to another folder, or ask for fewer with --set views=...",
+    )
 
 
 def view(images: np.ndarray, number: int, stream: Stream, start: int, stop: int) -> np.ndarray:
@@ -73,57 +82,3 @@ def view(images: np.ndarray, number: int, stream: Stream, start: int, stop: int)
         return np.ascontiguousarray(centre_crop(images[start:stop], stream.image))
     corners, flips = places(np.random.default_rng(derive(0, "view", number)), len(images), images.shape[1], stream)
     return cut(images, range(start, stop), corners[start:stop], flips[start:stop], stream.image)
-
-
-def _opened(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    try:
-        array = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if array.shape == shape and array.dtype == np.float16 else None
-
-
-def _build(
-    images: np.ndarray,
-    shape: tuple[int, int, int],
-    stream: Stream,
-    extract: Extract,
-    file: Path,
-    progress: Progress | None,
-) -> None:
-    """Append blocks to `file`.partial, which a stopped call leaves behind for the next one, and rename it when it is whole."""
-    count, views, width = shape
-    header, row = _header(shape), 2 * views * width
-    partial = file.with_suffix(".partial")
-    behind = partial.stat().st_size - len(header) if partial.exists() else 0
-    done = max(0, behind) // row // BLOCK * BLOCK
-    needed, free = (count - done) * row, shutil.disk_usage(file.parent).free
-    if free < needed * 1.02:
-        raise DataError(
-            f"features need {needed / 1e9:,.2f} GB in {file.parent}, {free / 1e9:,.2f} GB are free; "
-            "make room, set BENCHMARK_CACHE to another folder, or ask for fewer with --set views=..."
-        )
-    with partial.open("r+b" if done else "wb") as output:
-        output.write(header)
-        output.seek(done * row, os.SEEK_CUR)
-        output.truncate()
-        for start in range(done, count, BLOCK):
-            stop = min(start + BLOCK, count)
-            numbers = range(1, views + 1) if views > 1 else (0,)
-            block = np.stack([extract(view(images, number, stream, start, stop)) for number in numbers], axis=1)
-            with np.errstate(over="ignore"):
-                half = block.astype(np.float16)
-            if not np.isfinite(half).all():
-                raise DataError(f"features of images {start} to {stop - 1} are not finite, or too large for float16")
-            output.write(half.tobytes())
-            output.flush()
-            if progress:
-                progress(stop, count)
-        os.fsync(output.fileno())
-    partial.replace(file)
-
-
-def _header(shape: tuple[int, int, int]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f2", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()

@@ -24,8 +24,8 @@ from ..cards import Archive, Card
 from ..errors import DataError, UsageError
 from ..store import write_atomically
 from . import glyphs
-from .cache import cannot_write
 from .layouts import load
+from .stored import cannot_write
 
 _PACKED = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip")
 # RuntimeError: an encrypted zip file.

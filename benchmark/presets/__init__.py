@@ -19,6 +19,7 @@ from ..spec import ENSEMBLE, Frozen, Scalar, Spec
 
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"
+OF_TEACHER = ("backbone", "pretrained", "batchnorm", "precision")  # of what is made of its embeddings
 Settings = dict[str, Any]
 Variants = Callable[[methods.Entry], Sequence[Settings]]
 
@@ -268,7 +269,7 @@ def _posthoc(settings: Settings, teacher: Spec, entry: methods.Entry) -> list[Sp
     """A run without a student: it reads what the teacher reads, and only a random one has a seed. None of more numbers than the teacher."""
     if settings["dim"] > teacher.dim:
         return []
-    own = {name: getattr(teacher, name) for name in ("backbone", "pretrained", "batchnorm", "precision")}
+    own = {name: getattr(teacher, name) for name in OF_TEACHER}
     return [_spec(_untrained({**settings, **own, **_seed(entry)}), {"teacher": teacher})]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchmarkError
-from ..methods import catalogue
+from ..methods import catalogue, entry
 from ..plan import Plan
-from ..spec import ENSEMBLE, Spec
+from ..presets import OF_TEACHER, layers
+from ..spec import AUTO, ENSEMBLE, Spec
 from ..zoo import TEACHER_VECTORS, VECTORS
 
 NOWHERE = Path("nowhere")  # a plan of runs reads no images
@@ -41,8 +42,15 @@ class Recipes:
         if first.subset:
             words += ["--subset", first.subset]
         if parent:
-            return shlex.join(words)
+            return shlex.join([*words, *self._parents_precision(first)])
         return shlex.join([*words, *_options(specs), *self._set(specs)])
+
+    def _parents_precision(self, parent: Spec) -> list[str]:
+        """Of a teacher whose precision the preset leaves to the machine."""
+        plan = self._plan(parent) if self.known else None
+        if plan is None or layers(plan.preset, plan.card).teacher.get("precision") != AUTO:
+            return []
+        return ["--set", f"teacher.precision={parent.precision}"]
 
     def _set(self, specs: Sequence[Spec]) -> tuple[str, ...]:
         """What must be set for the preset's runs to be these."""
@@ -101,6 +109,8 @@ def _changes(planned: Spec, wanted: Spec) -> list[Any]:
     for name in type(wanted).model_fields:
         ours, theirs = getattr(planned, name), getattr(wanted, name)
         if ours == theirs or name in ("seed", "steps", "dim"):
+            continue
+        if name in OF_TEACHER and entry(wanted.method).kind == "posthoc":
             continue
         if name == "backbone":
             found.append(("--backbone", theirs))
