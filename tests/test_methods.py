@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_metric_learning import miners
 from torch import Tensor
 
 from benchmark import methods
@@ -16,6 +17,8 @@ from benchmark.errors import BenchmarkError, UsageError
 from benchmark.methods import darkrank, rkd
 from benchmark.methods.base import Batch, Features, Method, Widths, distances
 from benchmark.methods.rkd import cosines, scaled
+from benchmark.methods.s2sd import S2SD
+from benchmark.methods.task import DistanceWeightedMiner
 
 CLASSES, PER_CLASS = 6, 4
 STUDENT = Widths(embedding=8, pooled=16, maps=(4, 6, 8, 16))
@@ -221,6 +224,23 @@ def test_duplicate_rows_give_finite_gradients(name: str, maps: bool) -> None:
                 assert torch.isfinite(tensor.grad).all() and tensor.grad.abs().max() < 1e4
 
 
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+@each_case
+def test_a_collapsed_network_is_no_nan(name: str, maps: bool, whose: str) -> None:
+    method = build(name, maps)
+    seen = batch(0.99, maps=maps)
+    rows = seen.student.embedding if whose == "student" else seen.teacher.embedding if seen.teacher else None
+    assert rows is not None
+    with torch.no_grad():
+        rows[:] = rows[0].clone()
+    torch.manual_seed(0)
+    loss = method(seen)
+    loss.backward()
+    assert torch.isfinite(loss)
+    for tensor in tensors(seen.student):
+        assert tensor.grad is None or torch.isfinite(tensor.grad).all()
+
+
 @each_case
 def test_row_order_does_not_matter(name: str, maps: bool) -> None:
     """Random choices (mining) are averaged out; what is left must not depend on the order of the rows."""
@@ -285,6 +305,87 @@ def test_what_students_share_of_a_step_is_the_same_for_all(name: str) -> None:
     method(first)
     torch.manual_seed(0)
     assert method(replace(second, shared=first.shared)).item() == alone
+
+
+def spread(d: int, apart: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Unit rows of 16 classes of four; those of the first two are around one direction, `apart` from each other."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(64) // 4
+    centres = torch.randn(16, d, generator=generator)
+    centres[1] = centres[0]
+    noise = torch.nn.functional.normalize(torch.randn(64, d, generator=generator))
+    return torch.nn.functional.normalize(torch.nn.functional.normalize(centres)[labels] + apart * noise), labels
+
+
+@pytest.mark.parametrize("d", [4, 16, 64, 128])
+def test_negatives_are_drawn_as_by_pytorch_metric_learning(d: int) -> None:
+    for seed in range(20):
+        rows, labels = spread(d, 1.0, seed)
+        drawn = []
+        for miner in (DistanceWeightedMiner(), miners.DistanceWeightedMiner()):
+            torch.manual_seed(seed)
+            drawn.append(torch.stack(miner(rows, labels)))
+        assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("d", [256, 512, 2048])
+def test_no_anchor_of_a_wide_embedding_loses_its_triplets(d: int) -> None:
+    """Two classes that lie close must not take the weight from all others."""
+    rows, labels = spread(d, 0.3)
+    theirs, *_ = miners.DistanceWeightedMiner()(rows, labels)
+    assert len(theirs.unique()) == 8  # what the one of pytorch-metric-learning leaves
+    within = (torch.cdist(rows, rows) < 1.4) & (labels[:, None] != labels)
+    anchors, positives, negatives = DistanceWeightedMiner()(rows, labels)
+    assert torch.equal(anchors.unique(), within.any(1).nonzero().flatten()) and len(anchors) > 200
+    assert within[anchors, negatives].all() and (labels[anchors] == labels[positives]).all()
+
+
+def test_negatives_are_drawn_by_the_inverse_of_their_density() -> None:
+    """Two negatives: how often each is drawn, against 1 / q of Wu et al. 2017, section 4."""
+    d = 6
+    rows = torch.zeros(4, d)
+    rows[:2, 0] = 1
+    for row, angle in ((2, 0.7), (3, 1.2)):
+        rows[row, :2] = torch.tensor([math.cos(angle), math.sin(angle)])
+    labels = torch.tensor([0, 0, 1, 2])
+    torch.manual_seed(0)
+    negatives = torch.cat([DistanceWeightedMiner()(rows, labels)[2] for _ in range(1500)])
+    near, far = (2 * math.sin(angle / 2) for angle in (0.7, 1.2))
+    weight = [1 / (x ** (d - 2) * (1 - x * x / 4) ** ((d - 3) / 2)) for x in (near, far)]
+    share = (negatives == 2).float().mean().item()
+    assert share == pytest.approx(weight[0] / sum(weight), abs=0.02)
+
+
+def test_s2sd_by_hand() -> None:
+    """The wide heads teach from the first step, the pooled features after an eighth of the run."""
+    method = build("s2sd")
+    assert isinstance(method, S2SD)
+    losses = []
+    for progress in (0.0, 0.124, 0.125):
+        torch.manual_seed(0)
+        losses.append(method(batch(progress)).item())
+    assert losses[0] == losses[1] < losses[2]
+    student = batch().student
+
+    def likeness(x: Tensor) -> Tensor:
+        unit = torch.nn.functional.normalize(x)
+        return unit @ unit.T
+
+    mine, pooled = likeness(student.embedding), likeness(student.pooled)
+    kl = (pooled.softmax(1) * (pooled.log_softmax(1) - mine.log_softmax(1))).sum(1).mean().item()
+    assert losses[2] - losses[1] == pytest.approx(50 * kl, rel=1e-4)
+    heads = [
+        method.task.of(torch.nn.functional.normalize(head(student.pooled)), batch().labels) for head in method.heads
+    ]
+    assert len(heads) == 4
+    method.weight = 0.0
+    torch.manual_seed(0)
+    without = method(batch()).item()
+    kls = []
+    for head in method.heads:
+        wide = likeness(head(student.pooled))
+        kls.append((wide.softmax(1) * (wide.log_softmax(1) - mine.log_softmax(1))).sum(1).mean().item())
+    assert losses[0] - without == pytest.approx(50 * sum(kls) / 4, rel=1e-4)
 
 
 def test_distances_by_hand() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark import methods
 from benchmark.evaluate import evaluate
 from benchmark.methods.base import Widths
-from benchmark.methods.posthoc import PostHoc
+from benchmark.methods.posthoc import Linear, PostHoc
 
 N, WIDTH = 400, 24
 
@@ -34,6 +34,17 @@ def test_pca_is_that_of_scikit_learn() -> None:
     expected = PCA(6).fit(teacher().numpy()).transform(teacher(1).numpy())
     found = fitted("pca", 6).compress(teacher(1)).numpy()
     assert np.allclose(np.abs(found), np.abs(expected), atol=1e-3)  # an axis has no sign
+
+
+def test_pca_of_few_rows_keeps_what_they_span() -> None:
+    """Fewer rows than numbers, in fewer directions than are asked for: distances stay as they are."""
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.randn(20, 4, generator=generator) @ torch.randn(4, WIDTH, generator=generator)
+    method = methods.load("pca")(Widths(16, WIDTH, ()), Widths(WIDTH, WIDTH, ()), 10)
+    assert isinstance(method, Linear)
+    method.prepare(rows, torch.zeros(20, dtype=torch.int64))
+    assert torch.allclose(torch.cdist(method.compress(rows), method.compress(rows)), torch.cdist(rows, rows), atol=1e-2)
+    assert torch.allclose(method.matrix @ method.matrix.T, torch.eye(16), atol=1e-4)
 
 
 def test_random_directions_are_orthonormal_and_the_seeds() -> None:

@@ -20,7 +20,7 @@ STUDENT, TEACHER = 64, 512  # dimensions
 
 
 def plain(student: Tensor, teacher: Tensor) -> Tensor:
-    """Equation 9 as the definition has it: unit differences, and products of them."""
+    """Equation 10 as the definition has it: unit differences, and products of them."""
 
     def found(x: Tensor) -> Tensor:
         directions = F.normalize(x[None] - x[:, None], dim=2)

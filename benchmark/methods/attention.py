@@ -21,7 +21,7 @@ def attention_map(maps: Tensor) -> Tensor:
 
 
 def attention_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of two attention maps, at the smaller of the two resolutions (equation 2, squared, as in later codes)."""
+    """Mean squared difference of two attention maps, at the smaller of the two resolutions: equation 2, squared as in the authors' code."""
     student, teacher = pool_to_smaller(student, teacher)
     return (attention_map(student) - attention_map(teacher)).square().mean()
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from .base import Batch, Method, Widths, distances, teacher_of
 from .task import Triplet
 
-LIST = 4  # neighbours that are ranked, as in the published code
+LIST = (
+    4  # neighbours that are ranked, as in the code of Park et al. 2019; the authors' ranks the whole batch, or 3 (soft)
+)
 
 
 def scores(x: Tensor, alpha: float, beta: float) -> Tensor:

@@ -66,8 +66,11 @@ class PCA(Linear):
     trained = False
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        transform = faiss.PCAMatrix(embeddings.shape[1], self.dim)
-        transform.train(embeddings.cpu().numpy())
+        n, width = embeddings.shape
+        transform = faiss.PCAMatrix(width, self.dim)
+        # Of fewer rows than numbers faiss takes another way, whose directions are not orthonormal where the rows span fewer of them. Copies
+        # of all rows have the same components.
+        transform.train(embeddings.repeat(-(-width // n), 1).cpu().numpy())
         self.take(transform)
 
 

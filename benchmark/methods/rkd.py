@@ -18,8 +18,12 @@ BLOCK = 2**20  # cosines that are computed at once: 4 MB, and about six times th
 
 
 def scaled(d: Tensor) -> Tensor:
-    """Distances [n, n] in units of their mean over distinct pairs (equations 5 and 6)."""
-    return d / d[d > 0].mean()
+    """Distances [n, n] in units of their mean over distinct pairs (equations 5 and 6); duplicates are no distinct ones.
+
+    Zeros where all rows are one: a collapsed student has no distances to scale, and no gradient here.
+    """
+    distinct = d[d > 0]
+    return d / distinct.mean() if distinct.numel() else d
 
 
 def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -37,7 +41,7 @@ def inverse(d: Tensor) -> Tensor:
 
 
 def cosines(d: Tensor) -> Tensor:
-    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 8); 0 where i or k is j.
+    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 9); 0 where i or k is j.
 
     By the law of cosines, from distances [n, n] alone, so that the cost does not grow with the dimension.
     """
@@ -51,7 +55,7 @@ def _cosines(squared: Tensor, inverse: Tensor, anchors: slice) -> Tensor:
 
 
 def angle_loss(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
-    """Equation 9: Huber loss with delta 1 between cosines, from the networks' distances [n, n].
+    """Equation 10: Huber loss with delta 1 between cosines, from the networks' distances [n, n].
 
     The mean is over all n³ entries, degenerate ones included, as in the authors' code.
 
@@ -104,7 +108,7 @@ class RKD(Method):
 
     name = "rkd-da"
     kind = "relational"
-    reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7 and 9"
+    reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7 and 10"
     normalize = False
     search: ClassVar = {"angle_weight": (0.2, 20.0)}  # beside a distance weight of 1: the ratio is what counts
 
@@ -158,7 +162,7 @@ class RKDAngle(RKD):
 
     name = "rkd-a"
     kind = "relational"
-    reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 9"
+    reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 10"
     normalize = False
     search: ClassVar = {}
     later: ClassVar = ("angle_triplets",)

@@ -22,14 +22,15 @@ class S2SD(Method):
 
     Half of the loss is the embedding's triplet loss plus the mean of the heads'; the other term is weight times the mean KL to each
     head's similarities, without gradient to the heads. Heads are two-layer networks on the pooled features, of `width`, 2 `width`,
-    ... numbers, which are dropped after training. The published warm-up is the first eighth of the run: the KL term joins then.
+    ... numbers, which are dropped after training. After an eighth of the run, about the authors' 1,000 steps, the KL to the similarities of
+    the pooled features themselves joins, by `feature_weight`. Their runs have multi-similarity or margin loss; here it is the baseline's.
     """
 
     name = "s2sd"
     kind = "relational"
     self_taught = True
     reference = (
-        "Roth et al., S2SD, ICML 2021, arXiv 2009.08348, eq. 5 and 6 (weight 50, temperature 1, heads of 512 to 2048)"
+        "Roth et al., S2SD, ICML 2021, arXiv 2009.08348, eq. 5 and 6 (weights 50, temperature 1, heads of 512 to 2048)"
     )
     needs = ("embedding", "pooled", "labels")
     draws = True
@@ -43,13 +44,14 @@ class S2SD(Method):
         classes: int,
         *,
         weight: float = 50.0,
+        feature_weight: float = 50.0,
         temperature: float = 1.0,
         heads: int = 4,
         width: int = 512,
         margin: float = 0.2,
     ) -> None:
         super().__init__(student, None, classes)
-        self.weight, self.temperature = weight, temperature
+        self.weight, self.feature_weight, self.temperature = weight, feature_weight, temperature
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(student.pooled, size), nn.ReLU(), nn.Linear(size, size))
             for size in range(width, width * heads + 1, width)
@@ -61,8 +63,12 @@ class S2SD(Method):
         wide = [F.normalize(head(batch.student.pooled)) for head in self.heads]
         losses = [self.task.of(rows, batch.labels) for rows in wide]
         loss = 0.5 * (self.task(batch) + torch.stack(losses).mean())
+        likeness = mine @ mine.T
+
+        def transfer(rows: Tensor) -> Tensor:
+            return softened_kl(likeness, (rows @ rows.T).detach(), self.temperature)
+
+        loss = loss + self.weight * torch.stack([transfer(rows) for rows in wide]).mean()
         if batch.progress < self.WARM_UP:
             return loss
-        likeness = mine @ mine.T
-        transfers = [softened_kl(likeness, (rows @ rows.T).detach(), self.temperature) for rows in wide]
-        return loss + self.weight * torch.stack(transfers).mean()
+        return loss + self.feature_weight * transfer(F.normalize(batch.student.pooled))

@@ -45,7 +45,10 @@ def gaussian_kernel(x: Tensor, gamma: float, order: int) -> Tensor:
 
 
 class PKT(Method):
-    """Probabilistic knowledge transfer: KL of the conditional probabilities of pairs, by cosine."""
+    """Probabilistic knowledge transfer: KL of the conditional probabilities of pairs, by cosine.
+
+    The loss knows no lengths; the authors search by cosine.
+    """
 
     name = "pkt"
     kind = "relational"
@@ -63,7 +66,10 @@ class PKT(Method):
 
 
 class SimilarityPreserving(Method):
-    """Similarity-preserving distillation: squared difference of the row-normalised Gram matrices."""
+    """Similarity-preserving distillation: squared difference of the row-normalised Gram matrices.
+
+    Alone, as RKD and PKT are; the paper adds it to cross-entropy, to which its weight refers.
+    """
 
     name = "sp"
     kind = "relational"
@@ -82,8 +88,9 @@ class SimilarityPreserving(Method):
 class CorrelationCongruence(Method):
     """Correlation congruence: squared difference of the networks' Gaussian kernels on unit embeddings, mean over pairs.
 
-    The kernel is the paper's, by its Taylor series of order 2. The shortcut that later code took, products of neighbouring rows of
-    the batch, depends on the order of the rows and is left out.
+    Alone, as RKD and PKT are; the paper adds it to cross-entropy. The kernel is the paper's, by its Taylor series of order 2, which
+    follows a Gaussian for gamma up to 0.5; beyond, it is a polynomial that rises again for opposite vectors. The shortcut of the
+    authors' code, products of neighbouring rows of the batch, depends on the order of the rows and is left out.
     """
 
     name = "cc"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_random_triplet_indices
 from torch import Tensor
 
 from .base import Batch, Method, Widths
@@ -34,11 +36,36 @@ class TaskLoss(Method):
         return self.of(batch.student.embedding, batch.labels)
 
 
+class DistanceWeightedMiner(miners.DistanceWeightedMiner):
+    """Negatives drawn by 1 / q(d), the density of distances d on the sphere, for anchors of any dimension.
+
+    The miner of pytorch-metric-learning scales all anchors' weights by the largest of the batch. The exponent of q is the dimension: in
+    float32, of 256 numbers and more, the weights of most anchors then vanish, and with them their triplets. Here each anchor's weights are
+    scaled by its own largest. Where none vanish both draw the same.
+    """
+
+    def mine(
+        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        d = embeddings.shape[1]
+        apart = self.distance(embeddings, ref_emb).clamp(min=self.cutoff)
+        log_weights = (2 - d) * apart.log() - (d - 3) / 2 * (1 - apart.square() / 4).log()
+        drawn = (labels[:, None] != ref_labels) & (apart < self.nonzero_loss_cutoff)
+        log_weights = log_weights.masked_fill(~drawn, -torch.inf)
+        weights = (log_weights - log_weights.amax(1, keepdim=True)).exp()
+        weights = weights.nan_to_num(0.0)  # an anchor without such a negative has no triplet
+        found: tuple[Tensor, Tensor, Tensor] = get_random_triplet_indices(
+            labels, ref_labels=ref_labels, weights=weights
+        )
+        return found
+
+
 class Triplet(TaskLoss):
     """Triplet loss with distance-weighted sampling of the negatives: the paper's teacher and baseline.
 
     The mean is over all sampled triplets, as in Park et al. 2019, not over those with a loss, as pytorch-metric-learning has it.
-    Distances are of the embeddings as they are; sampling looks at their directions.
+    Distances are of the embeddings as they are; sampling looks at their directions. An anchor with no negative below the cutoff of a
+    nonzero loss has no triplet; Park et al. draw any negative for it.
     """
 
     name = "triplet"
@@ -60,7 +87,7 @@ class Triplet(TaskLoss):
         cutoff: float = 0.5,
         nonzero: float = 1.4,
     ) -> None:
-        miner = miners.DistanceWeightedMiner(cutoff=cutoff, nonzero_loss_cutoff=nonzero)
+        miner = DistanceWeightedMiner(cutoff=cutoff, nonzero_loss_cutoff=nonzero)
         loss = losses.TripletMarginLoss(
             margin=margin,
             distance=distances.LpDistance(normalize_embeddings=False),
@@ -70,7 +97,7 @@ class Triplet(TaskLoss):
 
 
 class MultiSimilarity(TaskLoss):
-    """Multi-similarity loss with its pair miner."""
+    """Multi-similarity loss with its pair miner, at the defaults of pytorch-metric-learning; the authors' code has a beta of 40."""
 
     name = "multi-similarity"
     kind = "none"
@@ -93,7 +120,8 @@ class MultiSimilarity(TaskLoss):
 
 
 class Contrastive(TaskLoss):
-    """Contrastive loss on all pairs of the batch."""
+    """Contrastive loss on all pairs of the batch: distances and what is left to the margin, not their squares, over those pairs that have a
+    loss."""
 
     name = "contrastive"
     kind = "none"

@@ -18,8 +18,8 @@ from .task import Triplet
 class Absolute(Method):
     """Triplet loss plus the mean distance of the student's embedding to the teacher's.
 
-    Where widths differ a learned linear map leads from the student's space to the teacher's. The paper tunes the weight of the
-    distance and the value it found is not stated in its code: ours is 1.
+    Where widths differ a learned linear map leads from the student's space to the teacher's. The weight is that of the authors' script
+    for CUB; it has 1.5 for Cars-196 and 2 for SOP. Their triplets are the hardest of the batch, with margin 0; ours are the baseline's.
     """
 
     name = "absolute"
@@ -57,7 +57,9 @@ class Absolute(Method):
 class Relative(Method):
     """Triplet loss plus the mean absolute difference of the networks' distances, over distinct pairs.
 
-    As in the paper; the authors' code takes the Frobenius norm of the difference of the distance matrices.
+    As in the paper. The authors' code takes the Frobenius norm of the difference of the distance matrices, in batches of 32 about 40
+    times as large, with weights of 0.3 for CUB, 0.1 for Cars-196 and 1 for SOP: about 12, 4 and 40 of ours, of which that for Cars-196
+    is the default. Their triplets are the hardest of the batch, with margin 0; ours are the baseline's.
     """
 
     name = "relative"
@@ -65,10 +67,10 @@ class Relative(Method):
     reference = "Yu et al., Learning Metrics from Teachers, CVPR 2019, arXiv 1904.03624, section 3.2 (relative teacher)"
     needs = ("embedding", "labels")
     draws = True
-    search: ClassVar = {"weight": (0.1, 10.0)}
+    search: ClassVar = {"weight": (0.4, 40.0)}
 
     def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0, margin: float = 0.2
+        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 4.0, margin: float = 0.2
     ) -> None:
         super().__init__(student, teacher, classes)
         self.weight = weight

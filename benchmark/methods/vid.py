@@ -27,6 +27,8 @@ convolution = functools.partial(nn.Conv2d, kernel_size=1)
 class Gaussian(nn.Module):
     """A normal distribution of the teacher's features, with a mean computed from the student's and a learned variance a channel.
 
+    As published, but that layers have biases here.
+
     Args:
         layer: makes a layer from widths (inputs, outputs): 1 x 1 convolutions for maps, linear ones for vectors.
     """

@@ -12,6 +12,7 @@ from ..spec import ENSEMBLE, Stream
 from ..store import Record
 from .stats import Summary, summarise
 
+SELF_TAUGHT = "self-taught"
 # Groups of a table, in its order. "other": a method that the catalogue no longer has.
 ROLES = {
     "teacher": "teacher",
@@ -22,6 +23,7 @@ ROLES = {
     "individual": "individual (IKD)",
     "relational": "relational (RKD)",
     "mixed": "IKD + RKD",
+    SELF_TAUGHT: "self-taught",  # of whatever kind its loss is, it says nothing about what a teacher transfers
     "posthoc": "post hoc",
     "other": "other",
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..costs import read_costs
 from ..errors import BenchmarkError, UsageError
 from ..store import Record, Store, write_atomically
-from .cells import AGREEMENT
+from .cells import AGREEMENT, SELF_TAUGHT
 from .commands import Recipes
 from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
@@ -76,7 +76,8 @@ class Folder:
         need_maps = [found.name for found in known.values() if "maps" in found.needs]
         named = {record.spec.method for record in self.runs} | {*known}
         # A method may have left the catalogue since it was run.
-        kinds = {name: entry(name).kind for name in sorted(named) if all(one in known for one in name.split("+"))}
+        entries = [entry(name) for name in sorted(named) if all(one in known for one in name.split("+"))]
+        kinds = {one.name: SELF_TAUGHT if one.self_taught else one.kind for one in entries}
         return Comparison(self.runs, kinds, need_maps, self.baseline)
 
     @cached_property
