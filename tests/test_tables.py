@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 import shutil
 import subprocess
@@ -19,10 +20,11 @@ import pytest
 
 from benchmark.costs import Costs, NetworkCost, SearchCost, write_costs
 from benchmark.errors import BenchmarkError, UsageError
-from benchmark.report import Folder, find, terminal_table, write_report
+from benchmark.report import Folder, find, terminal_table, write_files, write_report
 from benchmark.report.cells import DASH, fixed
 from benchmark.report.comparison import BASELINE, Comparison
 from benchmark.report.document import as_markdown, document
+from benchmark.report.families import Families
 from benchmark.report.figures import steps_figure
 from benchmark.report.frames import comparison, frame
 from benchmark.report.stats import paired, summarise
@@ -423,3 +425,19 @@ if __name__ == "__main__":
         save(GOLDEN, records, kind)
     write_costs(GOLDEN, golden_costs())
     print(*write_report(GOLDEN, KINDS), sep="\n")
+
+
+def test_what_taught_itself_is_of_no_family(tmp_path):
+    """By the catalogue s2sd is relational; it has no teacher, so that it says nothing about what a teacher transfers."""
+    runs = [teacher()]
+    for seed, dim in itertools.product(range(3), (16, 32)):
+        runs += [student(name, 0.5, seed, dim=dim) for name in ("fitnet", "rkd-d")]
+        runs += [record(name, 0.9, seed=seed, dim=dim) for name in ("s2sd", "triplet")]
+    folder = Folder(tmp_path / "glyphs" / "quick", runs, [])
+    assert {cell.row.method: cell.row.role for cell in folder.compared.cells}["s2sd"] == "self-taught"
+    pools = Families(folder.compared).pools
+    assert [[row.method for row in pool.rows] for pool in pools] == [["fitnet"], ["rkd-d"]]
+    write_costs(folder.path, golden_costs())
+    written = write_files(folder.path, folder.files())  # figures too
+    assert {path.name for path in written} >= {"differences.svg", "dimension.svg", "cost.svg", "report.html"}
+    assert "| self-taught | s2sd" in re.sub(" +", " ", (folder.path / "comparison.md").read_text())

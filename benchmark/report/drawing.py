@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .cells import ROLES, Cell, Row
+from .cells import ROLES, SELF_TAUGHT, Cell, Row
 from .comparison import Comparison
 from .stats import FEW_SEEDS, Summary, summarise
 
@@ -25,6 +25,7 @@ STYLES: dict[str, Any] = {
     "individual": "--",
     "relational": "-",
     "mixed": (0, (5, 1, 1, 1)),
+    SELF_TAUGHT: (0, (1, 1)),
     "other": ":",
 }
 FAMILY_COLOURS = {
@@ -32,6 +33,7 @@ FAMILY_COLOURS = {
     "individual": "#D55E00",
     "relational": "#0072B2",
     "mixed": "#009E73",
+    SELF_TAUGHT: "#CC79A7",
     "other": "#000000",
 }
 FAMILY_MARKERS = {
@@ -39,6 +41,7 @@ FAMILY_MARKERS = {
     "individual": "D",
     "relational": "o",
     "mixed": "P",
+    SELF_TAUGHT: "^",
     "posthoc": "X",
     "teacher": "*",
     "other": "v",
