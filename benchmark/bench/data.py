@@ -29,10 +29,7 @@ class Sizes(NamedTuple):
     crop: int = 224
     images: int = 1024
     backbone: str = "resnet18"
-    files: tuple[tuple[int, int], ...] = (
-        (400, 640),
-        (100, 1600),
-    )  # how many, of which width; three quarters of it high
+    files: tuple[tuple[int, int], ...] = ((400, 640), (100, 1600))  # how many, how wide; three quarters of that high
     steps: int = 5
 
 

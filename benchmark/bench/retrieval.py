@@ -15,10 +15,8 @@ from .measure import cost
 ROWS, WIDTH, AT = 60_502, 512, (1, 10, 100, 1000)  # SOP's test images, the teacher's dimension, the K of its card
 PLAIN_ROWS = 10_000  # beyond them the plain way's table of all distances needs more memory than machines have
 CLASS = 5  # images
-NOISE = (
-    1.0,
-    4.0,
-)  # of an image, in units of its class's own scale: Recall@1, 10, 100, 1000 of 69, 82, 93, 99 %, about as on SOP
+# Of an image, in units of its class's own scale: Recall@1, 10, 100 and 1000 are 69, 82, 93 and 99 %, about as on SOP.
+NOISE = 1.0, 4.0
 SMALL = 1_200  # rows of a first call, which is not measured
 MANY, MANY_WIDTH, QUERIES, LISTS, PROBES = 200_000, 128, 2_000, 1024, 32  # of the search in a large gallery
 MILLION = 1_000_000
