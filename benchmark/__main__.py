@@ -1,9 +1,12 @@
 """`python -m benchmark`, and the console script `benchmark`."""
 
+import signal
 import sys
 
 
 def main() -> None:
+    # As Ctrl-C: what schedulers of batches send before they kill.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from .cli import run_command
 

@@ -101,7 +101,8 @@ def test_teacher_and_student_see_the_same_crop(data_dir: Path, tmp_path: Path) -
     assert student == teacher and len(set(student)) == 3
 
 
-def test_an_interrupted_command_goes_on_where_it_was(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_goes_on_where_it_was(data_dir: Path, tmp_path: Path, sent: signal.Signals) -> None:
     """Children write checkpoints when their parent is stopped, and are gone after it."""
     words, steps = ("--set", "views=2", "--set", "teacher.steps=2"), 3000
     whole = start(data_dir, tmp_path / "whole", *words, steps=steps)
@@ -110,7 +111,7 @@ def test_an_interrupted_command_goes_on_where_it_was(data_dir: Path, tmp_path: P
     for line in process.stdout:
         if line.startswith("fitnet") and f"/{steps}" in line:
             break
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, sent)
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "run the same command again to go on" in rest and "Traceback" not in rest, rest
     assert list((tmp_path / "stopped").rglob("*.pt"))

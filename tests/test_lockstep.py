@@ -127,7 +127,10 @@ def test_killed_at_random_moments_and_resumed(data_dir: Path, tmp_path: Path) ->
     assert not list((tmp_path / "killed").rglob("*.pt")) and not list((tmp_path / "killed").rglob("*.partial"))
 
 
-def test_an_interrupt_leaves_checkpoints_and_says_how_to_go_on(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_checkpoints_and_says_how_to_go_on(
+    data_dir: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     process = start(data_dir, tmp_path, "--set", "teacher.steps=2", steps=100000)
     deadline = time.monotonic() + 60
     lines = []
@@ -136,7 +139,7 @@ def test_an_interrupt_leaves_checkpoints_and_says_how_to_go_on(data_dir: Path, t
         lines.append(line)
         if "/100000" in line or time.monotonic() > deadline:
             break
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, sent)
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130, "".join(lines) + rest
     assert "run the same command again to go on" in rest and "Traceback" not in rest

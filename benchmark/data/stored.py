@@ -57,11 +57,20 @@ def stored(
     if (found := _opened(file, shape, dtype)) is not None:
         return found
     folder = file.parent
+    row = np.dtype(dtype).itemsize * math.prod(shape[1:])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             if (found := _opened(file, shape, dtype)) is None:  # not filled meanwhile by another process
-                _fill(file, shape, dtype, fill, every, what, advice)
+                header, partial = _header(shape, dtype), file.with_suffix(".partial")
+                done = _safe(partial, len(header), row, every)
+                needed, free = (shape[0] - done) * row, shutil.disk_usage(folder).free
+                if free < needed * 1.02:
+                    raise DataError(
+                        f"{what} need {needed / 1e9:,.2f} GB in {folder}, {free / 1e9:,.2f} GB are free; make room, {advice}"
+                    )
+                _go_on(partial, header, done * row, lambda output: fill(Filling(output, done, every)))
+                partial.replace(file)
                 found = _opened(file, shape, dtype)
     except OSError as error:
         raise cannot_write(folder, error) from error
@@ -69,35 +78,26 @@ def stored(
     return found
 
 
-def _fill(
-    file: Path,
-    shape: tuple[int, ...],
-    dtype: str,
-    fill: Callable[[Filling], None],
-    every: int,
-    what: str,
-    advice: str,
-) -> None:
-    partial = file.with_suffix(".partial")
-    header, row = _header(shape, dtype), np.dtype(dtype).itemsize * math.prod(shape[1:])
-    written = (partial.stat().st_size - len(header)) // row if partial.exists() else 0
-    # After a power failure a file may be longer than what has reached the disk, with zeros in the place of the rest. What stands
-    # before its last `every` rows had reached it when these were begun.
-    done = max(0, written - 1) // every * every
-    needed, free = (shape[0] - done) * row, shutil.disk_usage(file.parent).free
-    if free < needed * 1.02:
-        raise DataError(
-            f"{what} need {needed / 1e9:,.2f} GB in {file.parent}, {free / 1e9:,.2f} GB are free; make room, {advice}"
-        )
+def _safe(partial: Path, header: int, row: int, every: int) -> int:
+    """Rows of a stopped call that are there for certain.
+
+    After a power failure a file may be longer than what has reached the disk, with zeros in the place of the rest. What stands before
+    its last `every` rows had reached it when these were begun.
+    """
+    written = (partial.stat().st_size - header) // row if partial.exists() else 0
+    return max(0, written - 1) // every * every
+
+
+def _go_on(partial: Path, header: bytes, done: int, fill: Callable[[BinaryIO], None]) -> None:
+    """Fill a file behind its header and the `done` bytes that stand."""
     try:
         # Written in order rather than through a writable map: there, a full disk kills the process.
         with partial.open("r+b" if done else "wb") as output:
             output.write(header)
-            output.seek(done * row, os.SEEK_CUR)
+            output.seek(done, os.SEEK_CUR)
             output.truncate()
-            fill(Filling(output, done, every))
+            fill(output)
             sync(output)
-        partial.replace(file)
     except Exception:  # not an interruption: what is written by then is for the next call
         partial.unlink(missing_ok=True)
         raise
