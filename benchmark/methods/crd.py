@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from .base import Batch, Method, Widths, teacher_of
 from .task import Triplet
 
-EPS = 1e-7
-
 
 class CRD(Method):
     """Triplet loss plus noise-contrastive estimation against a memory bank of the training set, both ways.
@@ -73,23 +71,31 @@ class CRD(Method):
         teacher = teacher_of(batch).embedding
         return F.normalize(self.mine(batch.student.embedding)), F.normalize(self.theirs(teacher))
 
+    def _likeness(self, anchors: Tensor, bank: Tensor) -> Tensor:
+        """Logarithm of the unnormalised likeness of each anchor and each row of the bank [n, rows]."""
+        return anchors @ bank.T / self.temperature
+
     def _normaliser(self, likeness: Tensor, side: int) -> Tensor:
         """The bank's size times the mean of the unnormalised likeness: as kept, or of this batch."""
         known = self.normaliser[side]
-        return torch.where(known > 0, known, likeness.detach().mean() * likeness.shape[1])
-
-    def _likeness(self, anchors: Tensor, bank: Tensor) -> Tensor:
-        return (anchors @ bank.T / self.temperature).exp()
+        return known if known > 0 else likeness.detach().flatten().logsumexp(0).exp() / len(likeness)
 
     def _contrast(self, anchors: Tensor, bank: Tensor, side: int, batch: Batch) -> Tensor:
-        """-log h(positive) - negatives * E[log(1 - h(other))], mean over anchors; h as in equation 18."""
+        """-log h(positive) - negatives * E[log(1 - h(other))], mean over anchors.
+
+        h = p / (p + negatives / rows) (equation 18) is the sigmoid of the log of p over the noise: one pass over [n, rows], where the
+        published quotient takes five.
+        """
         likeness = self._likeness(anchors, bank)
-        p = likeness / self._normaliser(likeness, side)
-        noise = self.negatives / len(bank)
-        h = p.gather(1, batch.index[:, None]).squeeze(1)
-        other = batch.labels[:, None] != self.bank_labels[None, :]
-        refused = (noise / (p + noise + EPS)).log().masked_fill(~other, 0.0).sum(1) / other.sum(1).clamp(min=1)
-        return -((h / (h + noise + EPS)).log() + self.negatives * refused).mean()
+        odds = likeness - (self._normaliser(likeness, side) * self.negatives / len(bank)).log()
+        others = batch.once("crd: others", lambda: self._others(batch.labels, likeness))
+        refused = (F.softplus(odds) * others).sum(1)
+        return (F.softplus(-odds.gather(1, batch.index[:, None]).squeeze(1)) + self.negatives * refused).mean()
+
+    def _others(self, labels: Tensor, like: Tensor) -> Tensor:
+        """Weights [n, rows] whose sum over a row is the mean over the bank's rows of other classes."""
+        other = (labels[:, None] != self.bank_labels[None, :]).to(like.dtype)
+        return other / other.sum(1, keepdim=True).clamp(min=1)
 
     def forward(self, batch: Batch) -> Tensor:
         mine, theirs = self._projected(batch)
