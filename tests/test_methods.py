@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pytorch_metric_learning import miners
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_random_triplet_indices
 from torch import Tensor
 
 from benchmark import methods
@@ -18,7 +21,7 @@ from benchmark.methods import darkrank, rkd
 from benchmark.methods.base import Batch, Features, Method, Widths, distances
 from benchmark.methods.rkd import cosines, scaled
 from benchmark.methods.s2sd import S2SD
-from benchmark.methods.task import DistanceWeightedMiner
+from benchmark.methods.task import DistanceWeightedMiner, draw_triplets
 
 CLASSES, PER_CLASS = 6, 4
 STUDENT = Widths(embedding=8, pooled=16, maps=(4, 6, 8, 16))
@@ -328,6 +331,21 @@ def test_negatives_are_drawn_as_by_pytorch_metric_learning(d: int) -> None:
         assert torch.equal(*drawn)
 
 
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
+def test_triplets_are_drawn_as_by_pytorch_metric_learning(classes: list[int], seed: int) -> None:
+    """Of classes of any size, of one row too; some anchors have no negative that may be drawn."""
+    labels = torch.tensor(classes)
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.rand(len(labels), len(labels), generator=generator) * (labels[:, None] != labels)
+    weights *= torch.rand(len(labels), 1, generator=generator) > 0.2
+    weights *= torch.rand(weights.shape, generator=generator) > 0.5
+    drawn = []
+    for draw in (draw_triplets, get_random_triplet_indices):
+        torch.manual_seed(seed)
+        drawn.append(torch.stack(draw(labels, weights=weights)))
+    assert torch.equal(*drawn)
+
+
 @pytest.mark.parametrize("d", [256, 512, 2048])
 def test_no_anchor_of_a_wide_embedding_loses_its_triplets(d: int) -> None:
     """Two classes that lie close must not take the weight from all others."""
@@ -479,7 +497,8 @@ def test_darkrank_soft_by_hand() -> None:
     for anchor in range(3):
         p, q = first(teacher, anchor), first(student, anchor)
         expected += (p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))) / 3
-    assert darkrank.soft_loss(student, teacher, ranking, 1.0, 1.0).item() == pytest.approx(expected, rel=1e-6)
+    mine, theirs = (darkrank.order_likelihoods(x, ranking, 1.0, 1.0) for x in (student, teacher))
+    assert darkrank.soft_loss(mine, theirs).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_combination_is_the_sum_of_its_parts() -> None:

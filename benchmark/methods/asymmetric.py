@@ -58,9 +58,14 @@ class CSD(Projected):
     def forward(self, batch: Batch) -> Tensor:
         mine, theirs = self.directions(batch)
         most = min(self.neighbours, len(self.gallery))
-        cosines, nearest = batch.once(f"gallery {most}", lambda: (theirs @ self.gallery.T).topk(most, dim=1))
+
+        def neighbours() -> tuple[Tensor, Tensor]:
+            cosines, nearest = (theirs @ self.gallery.T).topk(most, dim=1)
+            return cosines, self.gallery[nearest]
+
+        cosines, rows = batch.once(f"gallery {most}", neighbours)
         target = (cosines / self.teacher_temperature).log_softmax(1)
-        found = torch.einsum("nd,nkd->nk", mine, self.gallery[nearest])
+        found = torch.einsum("nd,nkd->nk", mine, rows)
         output = (found / self.student_temperature).log_softmax(1)
         return F.kl_div(output, target, reduction="batchmean", log_target=True)
 

@@ -45,13 +45,15 @@ def hard_loss(student: Tensor, ranking: Tensor, alpha: float, beta: float) -> Te
     return -log_likelihood(scores(student, alpha, beta).gather(1, ranking)).mean().to(student.dtype)
 
 
-def soft_loss(student: Tensor, teacher: Tensor, ranking: Tensor, alpha: float, beta: float) -> Tensor:
-    """KL of the teacher's and the student's distributions over all orders of the listed neighbours, mean over anchors (equation 5)."""
+def order_likelihoods(x: Tensor, ranking: Tensor, alpha: float, beta: float) -> Tensor:
+    """Log-probabilities [n, LIST!] of all orders of the listed neighbours, by the scores of the rows of x."""
     orders = torch.tensor(list(itertools.permutations(range(ranking.shape[1]))), device=ranking.device)
-    mine, theirs = (
-        log_likelihood(scores(x, alpha, beta).gather(1, ranking)[:, orders]) for x in (student, teacher)
-    )  # [n, orders]
-    return (theirs.exp() * (theirs - mine)).sum(1).mean().to(student.dtype)
+    return log_likelihood(scores(x, alpha, beta).gather(1, ranking)[:, orders])
+
+
+def soft_loss(mine: Tensor, theirs: Tensor) -> Tensor:
+    """KL of the teacher's and the student's distributions over orders, given as their logarithms, mean over anchors (equation 5)."""
+    return (theirs.exp() * (theirs - mine)).sum(1).mean()
 
 
 class DarkRank(Method):
@@ -112,4 +114,9 @@ class SoftDarkRank(DarkRank):
     def forward(self, batch: Batch) -> Tensor:
         mine, theirs = batch.student.embedding, teacher_of(batch).embedding
         ranking = batch.once("nearest", lambda: nearest(theirs))
-        return self.task(batch) + self.weight * soft_loss(mine, theirs, ranking, self.alpha, self.beta)
+
+        def likelihoods(x: Tensor) -> Tensor:
+            return order_likelihoods(x, ranking, self.alpha, self.beta)
+
+        target = batch.once(f"orders {self.alpha} {self.beta}", lambda: likelihoods(theirs))
+        return self.task(batch) + self.weight * soft_loss(likelihoods(mine), target).to(mine.dtype)

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
-from pytorch_metric_learning.utils.loss_and_miner_utils import get_random_triplet_indices
 from torch import Tensor
 
 from .base import Batch, Method, Widths
@@ -36,6 +35,41 @@ class TaskLoss(Method):
         return self.of(batch.student.embedding, batch.labels)
 
 
+def draw_triplets(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Anchors, positives and negatives [t]: an anchor is in as many triplets as its class has rows.
+
+    The same draws as of pytorch-metric-learning's `get_random_triplet_indices`, which looks rows up class by class: small heads would
+    wait for little else. Here only the generator is asked so.
+
+    Args:
+        labels: [n].
+        weights: [n, n], of each anchor's rows to be drawn as negatives, 0 within its class. An anchor without any has no triplet.
+    """
+    _, classes, counts = labels.unique(return_inverse=True, return_counts=True)
+    rows = classes.argsort(stable=True)  # class by class
+    rows, sizes = rows[counts[classes[rows]] > 1], counts[counts > 1]
+    of_class = torch.arange(len(sizes), device=labels.device).repeat_interleave(sizes.square())  # [triplets]
+    start = (sizes.cumsum(0) - sizes)[of_class]
+    place = torch.arange(len(rows), device=labels.device).repeat_interleave(sizes.repeat_interleave(sizes))
+    anchors = rows[place]
+
+    kept = weights.sum(1)[anchors] > 0
+    others = (
+        (labels[:, None] == labels).byte().argsort(dim=1, stable=True)
+    )  # rows of other classes first, in their order
+    offered = weights.gather(1, others)[anchors[kept]]
+    drawn, found, behind = [rows.new_empty(0)], [rows.new_empty(0)], 0
+    for size, count in zip(sizes.tolist(), of_class[kept].bincount(minlength=len(sizes)).tolist(), strict=True):
+        drawn.append(torch.randint(size - 1, (size * size,)).to(labels.device))
+        if count:
+            found.append(offered[behind : behind + count, : len(labels) - size].multinomial(1).flatten())
+            behind += count
+    positive = torch.cat(drawn)
+    positive += positive >= place - start  # any row of the class but the anchor's
+    negatives = others[anchors[kept], torch.cat(found)]
+    return anchors[kept], rows[start + positive][kept], negatives
+
+
 class DistanceWeightedMiner(miners.DistanceWeightedMiner):
     """Negatives drawn by 1 / q(d), the density of distances d on the sphere, for anchors of any dimension.
 
@@ -54,10 +88,7 @@ class DistanceWeightedMiner(miners.DistanceWeightedMiner):
         log_weights = log_weights.masked_fill(~drawn, -torch.inf)
         weights = (log_weights - log_weights.amax(1, keepdim=True)).exp()
         weights = weights.nan_to_num(0.0)  # an anchor without such a negative has no triplet
-        found: tuple[Tensor, Tensor, Tensor] = get_random_triplet_indices(
-            labels, ref_labels=ref_labels, weights=weights
-        )
-        return found
+        return draw_triplets(labels, weights)
 
 
 class Triplet(TaskLoss):
