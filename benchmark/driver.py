@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from . import presets
 from .errors import BenchmarkError, UsageError
-from .methods import entry
+from .methods import edition, entry
 from .plan import Plan
 from .spec import Spec, waves
 from .store import Record, Store, read_record
@@ -51,6 +52,7 @@ class Driver:
         for line in self.plan.left_out:
             self.say(line)
         self._say_tuned(specs)
+        self._say_edited(specs)
         if again:
             self.say(f"{again} done before, trained again: a teacher whose weights are not on this machine")
         return missing
@@ -64,6 +66,17 @@ class Driver:
             without = sorted(students - set(tuned))
             but = f", but not of {', '.join(without)}: benchmark tune does that" if without else ""
             self.say(f"settings as tuned, from {self.plan.tuned_path.name}{but}")
+
+    def _say_edited(self, specs: Sequence[Spec]) -> None:
+        """Which finished runs are not of their method as it is now: a run is known by its settings, and stays as it is."""
+        edited: collections.Counter[str] = collections.Counter()
+        for record in (read_record(self.store.path(spec)) for spec in specs if self.store.done(spec)):
+            method = record.spec.method
+            if record.dirty and record.environment.get("method", edition(method)) != edition(method):
+                edited[method] += 1
+        for method, runs in edited.items():
+            files = self.store.records / f"{method}-{'?' * 10}.json"  # no other's whose name begins so
+            self.say(f"{method} was edited since {runs} of its runs were done; to run them again, delete {files}")
 
     def run(self, specs: Sequence[Spec], device: torch.device, *, checkpoint_every: float, yes: bool) -> int:
         """Check, estimate, confirm where it matters, and run; the number of failures.

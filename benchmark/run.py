@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from .geometry import Space, geometry
 from .inputs import Inputs, open_inputs
 from .methods.posthoc import PostHoc
 from .spec import Spec, Stream, derive
-from .store import Evaluation, Geometry, Point, Record, digest, write_atomically
+from .store import Evaluation, Geometry, Point, Record, Store, digest, write_atomically
 from .train import Student, Watch, embed, fit, optimizer, seeded
 from .weights import serialized
 from .workspace import Workspace
@@ -63,7 +62,7 @@ def run(
     stream, device = group[0].stream, workspace.device
     search = Search.open(group, workspace)
     inputs, dataset, teachers = search.inputs, search.dataset, search.teachers
-    checkpoints = workspace.store.checkpoints
+    store = workspace.store
 
     students, broken = [], []
     for spec in group:
@@ -72,7 +71,7 @@ def run(
         except Exception as reason:  # a method that cannot be made is no reason to lose the others
             broken.append(_failure(spec, reason))
     yield from broken
-    prepare(students, teachers, inputs, dataset, checkpoints, device)
+    prepare(students, teachers, inputs, dataset, store, device)
 
     failed: dict[str, Exception] = {}
     if stream.steps and students:
@@ -81,7 +80,7 @@ def run(
                 students,
                 teachers,
                 inputs.draw,
-                checkpoints,
+                store.checkpoint,
                 device=device,
                 every=checkpoint_every,
                 milestones=_milestones(stream, search),
@@ -92,9 +91,7 @@ def run(
         error = failed.get(student.spec.id)
         yield _failure(student.spec, error) if error is not None else _finish(student, search)
         # Only now: whoever asks for the next outcome has saved this one.
-        (checkpoints / f"{student.spec.id}.pt").unlink(missing_ok=True)
-        for partial in checkpoints.glob(f"{student.spec.id}.*.partial"):  # of a process that was killed while it wrote
-            partial.unlink(missing_ok=True)
+        store.drop_checkpoints(student.spec)
 
 
 def _failure(spec: Spec, error: Exception) -> Failure:
@@ -124,7 +121,7 @@ def _finish(student: Student, search: Search) -> Outcome:
         data=search.dataset.fingerprint,
         weights=digest(weights),
         teacher=digest(store.weights(spec.teacher).read_bytes()) if spec.teacher is not None else None,
-        environment=dict(search.workspace.environment),
+        environment={**search.workspace.environment, "method": methods.edition(spec.method)},
     )
 
 
@@ -205,14 +202,14 @@ def prepare(
     teachers: Mapping[str, Network],
     inputs: Inputs,
     dataset: DataSet,
-    checkpoints: Path,
+    store: Store,
     device: torch.device,
 ) -> None:
     """Show the teacher's embeddings of the training images to the methods that want them (not to those with a checkpoint)."""
     shown: dict[str, torch.Tensor] = {}
     for student in students:
         teacher = student.spec.teacher
-        if teacher is None or not student.method.prepares or (checkpoints / f"{student.spec.id}.pt").exists():
+        if teacher is None or not student.method.prepares or store.checkpoint(student.spec).exists():
             continue
         if teacher.id not in shown:
             plain = inputs.plain(teacher, dataset.train)

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from .errors import BenchmarkError
+from .methods import edition
 from .spec import Frozen, Spec
 
 Metrics = dict[str, float]
@@ -69,7 +70,12 @@ class Record(Frozen):
     data: str = Field(description="fingerprint of the images' names, sizes and labels")
     weights: str = Field(description="digest of the network's weights")
     teacher: str | None = Field(description="digest of the teacher's weights; null without a teacher")
-    environment: dict[str, str]
+    environment: dict[str, str] = Field(description="code, and the edition of the method's file; libraries, device")
+
+    @property
+    def dirty(self) -> bool:
+        """Whether it was run with code that was not committed."""
+        return self.environment.get("code", "").endswith("+dirty")
 
     @property
     def metrics(self) -> Metrics:
@@ -124,6 +130,16 @@ class Store:
 
     def weights(self, spec: Spec) -> Path:
         return self.checkpoints / f"{spec.id}.safetensors"
+
+    def checkpoint(self, spec: Spec) -> Path:
+        """Where a run in training is kept; another file once its method is edited, so that no run is of two methods."""
+        return self.checkpoints / f"{spec.id}.{edition(spec.method)}.pt"
+
+    def drop_checkpoints(self, spec: Spec) -> None:
+        """Those of a run that is finished, of all editions, and what a process left that was killed while it wrote one."""
+        for pattern in (f"{spec.id}.*.pt", f"{spec.id}.*.partial"):
+            for path in self.checkpoints.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def adopt(self, specs: Iterable[Spec]) -> list[Record]:
         """Take over the records and weights of parents of `specs` that another preset's folder of the same data set has.

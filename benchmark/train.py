@@ -197,7 +197,7 @@ def fit(
     students: Sequence[Student],
     teachers: Mapping[str, Network],
     draw: Callable[[int], Drawn],
-    checkpoints: Path,
+    checkpoint: Callable[[Spec], Path],
     *,
     device: torch.device,
     every: float,
@@ -211,7 +211,7 @@ def fit(
 
     Args:
         teachers: by spec id, frozen and in eval mode.
-        checkpoints: folder; `<id>.pt` is read when present and written every `every` seconds and on interruption.
+        checkpoint: the file of a run, which is read when present and written every `every` seconds and on interruption.
         milestones: step -> what to note in the student's curve when it has done that many steps.
         watch: called after each step with the students' losses by id.
 
@@ -222,7 +222,7 @@ def fit(
         Interrupted: SIGINT or SIGTERM; all students' states are on disk.
     """
     for student in students:
-        if (path := checkpoints / f"{student.spec.id}.pt").exists():
+        if (path := checkpoint(student.spec)).exists():
             student.resume(path, device)
     failed: dict[str, Exception] = {}
     steps = students[0].spec.steps
@@ -236,7 +236,7 @@ def fit(
     def save() -> None:
         for student in students:
             if student.spec.id not in failed:
-                student.save(checkpoints / f"{student.spec.id}.pt")
+                student.save(checkpoint(student.spec))
 
     with _stoppable() as stop, seeded(0):
         saved = time.monotonic()

@@ -159,10 +159,26 @@ def test_students_at_different_steps_wait_for_each_other(data_dir: Path, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         train(specs, space, stop_at_five, every=0)
-    (space.store.checkpoints / f"{specs[1].id}.pt").unlink()
+    space.store.checkpoint(specs[1]).unlink()
     train(specs, space)
     for spec in specs:
         assert_equal(weights(space, spec), weights(whole, spec))
+
+
+def test_a_run_whose_method_was_edited_begins_anew(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, space, seen = tiny_spec("triplet", steps=8), workspace(data_dir, tmp_path), []
+
+    def stop_at_five(step: int, losses: object) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train([spec], space, stop_at_five, every=0)
+    monkeypatch.setattr("benchmark.store.edition", lambda name: "edited")
+    train([spec], space, lambda step, losses: seen.append(step))
+    assert seen == list(range(1, 9)) and not list(space.store.checkpoints.glob("*.pt"))
 
 
 def test_an_interrupted_evaluation_loses_no_training(
@@ -218,8 +234,8 @@ def test_a_damaged_checkpoint_is_named(data_dir: Path, tmp_path: Path) -> None:
     space = workspace(data_dir, tmp_path)
     spec = tiny_spec()
     space.store.checkpoints.mkdir(parents=True)
-    (space.store.checkpoints / f"{spec.id}.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(Exception, match=f"{spec.id}.pt cannot be read"):
+    space.store.checkpoint(spec).write_bytes(b"not a checkpoint")
+    with pytest.raises(Exception, match=rf"{spec.id}\.\w+\.pt cannot be read"):
         train([spec], space)
 
 

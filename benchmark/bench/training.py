@@ -199,7 +199,7 @@ def lockstep(grid: Grid) -> dict[str, Times]:
             students,
             {spec.teacher.id: teacher for spec in grid.specs() if spec.teacher is not None},
             draw,
-            Path(checkpoints),
+            lambda spec: Path(checkpoints) / spec.id,
             device=CPU,
             every=math.inf,
             watch=watch,

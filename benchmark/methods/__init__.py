@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib
 import re
 from collections.abc import Callable, Mapping
@@ -103,6 +104,14 @@ def load(name: str) -> Callable[..., Method]:
         return Combination(student, teacher, classes, parts=parts, params=params)
 
     return make
+
+
+@functools.cache  # of the files as they were read first: a run may outlast an edit
+def edition(name: str) -> str:
+    """Digest of the text of the method's file, or of its parts' files: what tells a method from itself before it was edited."""
+    modules = sorted({entry(part).module for part in entry(name).parts or (name,)})
+    texts = (Path(__file__).with_name(f"{module}.py").read_bytes() for module in modules)
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:10]
 
 
 def _class(found: Entry) -> type[Method]:

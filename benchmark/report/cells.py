@@ -143,10 +143,6 @@ def batches(cell: Cell) -> tuple[Any, ...]:
     return *fields, spec.backbone, spec.precision, cell.records[0].data
 
 
-def is_dirty(record: Record) -> bool:
-    return code(record).endswith("+dirty")
-
-
 def code(record: Record) -> str:
     return record.environment.get("code", "unknown")
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ..store import Record
-from .cells import OF_ANY_DIM, Cell, Row, batches, cells_of, is_dirty, roles_of, settings
+from .cells import OF_ANY_DIM, Cell, Row, batches, cells_of, roles_of, settings
 from .stats import Summary, holm, p_value, paired, summarise
 
 BASELINE = "triplet"
@@ -156,7 +156,7 @@ class Comparison:
     def flags(self, cell: Cell) -> str:
         """Of `FLAGS`, those that hold for a cell; not what holds for all, which is no difference."""
         held = {
-            "†": self._mixed and any(is_dirty(record) for record in cell.records),
+            "†": self._mixed and any(record.dirty for record in cell.records),
             "‡": cell.row.trained and cell.row.steps in self._odd_steps.get(cell.dim, ()),
             "§": self._foreign(cell),
             "¶": any(
@@ -171,7 +171,7 @@ class Comparison:
     @cached_property
     def _mixed(self) -> bool:
         """Whether some runs had clean code."""
-        return not all(map(is_dirty, self.records))
+        return not all(record.dirty for record in self.records)
 
     @cached_property
     def _odd_steps(self) -> dict[int, set[int]]:

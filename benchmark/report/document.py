@@ -10,7 +10,7 @@ from typing import Any
 from ..costs import Costs
 from ..store import Record
 from ..zoo import TEACHER_VECTORS, VECTORS
-from .cells import AGREEMENT, code, is_dirty
+from .cells import AGREEMENT, code
 from .comparison import FLAGS, Comparison
 from .costing import cost_table
 from .families import FAMILIES, Families
@@ -158,7 +158,7 @@ def _notes(
         )
     if len({cell.row.steps for cell in compared.trained} - {0}) > 1:
         notes.append("Students were trained for different numbers of steps: compare rows of equal steps only.")
-    if all(map(is_dirty, compared.records)):
+    if all(record.dirty for record in compared.records):
         notes.append("All runs: code that was not committed (+dirty).")
     flagged = {flag: [cell for cell in compared.cells if flag in compared.flags(cell)] for flag in FLAGS}
     for flag, cells in flagged.items():
@@ -212,7 +212,7 @@ def _guilty(flag: str, cells: Sequence[Any], compared: Comparison) -> list[Recor
     """The records for which cells have a flag."""
     records = [record for cell in cells for record in cell.records]
     if flag == "†":
-        return [record for record in records if is_dirty(record)]
+        return [record for record in records if record.dirty]
     if flag == "§":
         return [record for record in records if record.data != compared.usual_data]
     return records
