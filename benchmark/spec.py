@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -100,7 +101,7 @@ class Spec(Stream):
         return self
 
     def __hash__(self) -> int:
-        return hash(self.canonical)
+        return hash(self.id)
 
     @property
     def canonical(self) -> str:
@@ -111,7 +112,7 @@ class Spec(Stream):
         """
         return json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
 
-    @property
+    @functools.cached_property  # asked for several times a step, which small heads would notice
     def id(self) -> str:
         """Ten hexadecimal digits of SHA-256: equal specs have equal ids, on every machine."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
