@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import re
@@ -101,7 +100,7 @@ class Spec(Stream):
         return self
 
     def __hash__(self) -> int:
-        return hash(self.id)
+        return hash(self.canonical)
 
     @property
     def canonical(self) -> str:
@@ -112,7 +111,7 @@ class Spec(Stream):
         """
         return json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
 
-    @functools.cached_property  # asked for several times a step, which small heads would notice
+    @property
     def id(self) -> str:
         """Ten hexadecimal digits of SHA-256: equal specs have equal ids, on every machine."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
