@@ -35,8 +35,8 @@ LAYERS = [
     {"run"},
     {"inputs", "geometry"},
     {"train", "evaluate", "weights", "workspace", "costs"},
-    {"data", "backbones", "machine", "methods"},
-    {"store", "cards", "zoo"},
+    {"data", "backbones", "machine", "methods", "store"},
+    {"cards", "zoo"},
     {"spec"},
     {"errors"},
 ]
