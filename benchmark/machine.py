@@ -44,6 +44,11 @@ def processor() -> str:
     return ", ".join([name, *instructions, f"{torch.get_num_threads()} threads"])
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether oneDNN has bfloat16 on this CPU; where it has not, torch emulates it, and a step takes ten times as long."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def keep_memory() -> None:
     """Have glibc keep freed memory: giving big activations back to the kernel each step costs a third of the time in page faults."""
     if platform.libc_ver()[0] == "glibc":

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from . import estimate
 from .data.stored import cannot_write
-from .machine import processor
+from .machine import multiplies_bfloat16, processor
 from .spec import AUTO, Spec
 from .store import write_atomically
 
@@ -72,6 +72,9 @@ def _precision(
 
 def _measured(spec: Spec, device: torch.device, say: Callable[[str], None]) -> Precision:
     say(f"measuring whether {spec.backbone} at {spec.image} px trains faster in bfloat16, once on this machine")
+    if device.type == "cpu" and not multiplies_bfloat16():
+        say(f"{spec.backbone}: fp32, since this processor has no instructions for bfloat16")
+        return "fp32"
     fp32, bf16 = (estimate.training_seconds(spec.replace(precision=kind), device) for kind in ("fp32", "bf16"))
     chosen: Precision = "bf16" if fp32 > MARGIN * bf16 else "fp32"
     say(f"{spec.backbone}: {chosen}, since bf16 takes {bf16 / fp32:.2f} times as long as fp32")

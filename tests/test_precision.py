@@ -22,6 +22,12 @@ from benchmark.spec import AUTO, Spec
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def _bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the processor that runs the tests."""
+    monkeypatch.setattr("benchmark.precision.multiplies_bfloat16", lambda: True)
+
+
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
     """Of a made-up machine where residual networks gain by bfloat16 and no others do; what was measured."""
