@@ -71,6 +71,14 @@ def test_what_is_measured_and_chosen_is_said(tmp_path: Path, measured: list[Spec
     assert len(said) == 4
 
 
+def test_a_processor_without_bfloat16_is_not_measured(
+    tmp_path: Path, measured: list[Spec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.precision.multiplies_bfloat16", lambda: False)
+    (spec,) = settled([auto("conv4-8", "resnet18")], CPU, tmp_path, say, measure=True)
+    assert spec.precision == "fp32" and not measured
+
+
 def test_the_choice_is_kept(tmp_path: Path, measured: list[Spec]) -> None:
     first = settled([auto("conv4-8", "resnet18")], CPU, tmp_path, say, measure=True)
     measured.clear()
