@@ -7,7 +7,7 @@ import json
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 ENSEMBLE = "ensemble"  # the method that is made of generations
 AUTO: Final = "auto"  # precision: the faster one on this machine
@@ -90,6 +90,10 @@ class Spec(Stream):
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32", description="of a trunk's passes; auto stands in presets and options alone, runs have what it came to"
     )
+    _id: str = PrivateAttr()  # once: the training loop asks for it ten times a step
+
+    def model_post_init(self, context: Any) -> None:
+        self._id = hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
 
     @model_validator(mode="after")
     def _frozen_trunk(self) -> Spec:
@@ -100,7 +104,7 @@ class Spec(Stream):
         return self
 
     def __hash__(self) -> int:
-        return hash(self.canonical)
+        return hash(self._id)
 
     @property
     def canonical(self) -> str:
@@ -114,7 +118,7 @@ class Spec(Stream):
     @property
     def id(self) -> str:
         """Ten hexadecimal digits of SHA-256: equal specs have equal ids, on every machine."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
+        return self._id
 
     @property
     def label(self) -> str:
