@@ -28,7 +28,8 @@ from benchmark.costs import write_costs
 from benchmark.report import Folder
 from benchmark.report.cells import DASH, ROLES
 from benchmark.report.commands import Recipes
-from benchmark.report.page import HowLine, Part, page, part
+from benchmark.report.page import Part, page, part
+from benchmark.report.table import Line
 
 SWITCHES = (
     "--headless=new",
@@ -138,18 +139,18 @@ def count(browser: Chrome) -> str:
     return browser.find_element("id", "count").text
 
 
-def lines_where(parts: Sequence[Part], fits: Callable[[int | None, HowLine], bool]) -> list[tuple[str, str, list[str]]]:
+def lines_where(parts: Sequence[Part], fits: Callable[[int | None, Line], bool]) -> list[tuple[str, str, list[str]]]:
     """Of the tables that the page was made from, the lines that fit: part, table and texts."""
     return [
-        (one.name, table.title, [value.text for value in line.values])
+        (one.name, shown.table.title, [value.text for value in line.values])
         for one in parts
-        for table in one.tables
-        for line in table.lines
-        if fits(table.dim, line)
+        for shown in one.tables
+        for line in shown.table.lines
+        if fits(shown.dim, line)
     ]
 
 
-def assert_left(browser: Chrome, parts: Sequence[Part], fits: Callable[[int | None, HowLine], bool]) -> None:
+def assert_left(browser: Chrome, parts: Sequence[Part], fits: Callable[[int | None, Line], bool]) -> None:
     """Just those lines are visible that fit, and their number and headings are right."""
     expected = lines_where(parts, fits)
     found = visible(browser)
@@ -378,7 +379,7 @@ def test_filters_work_together(browser, pages):
     choose(browser, "dim", "8")
     browser.find_element("id", "words").send_keys("fitnet")
 
-    def fits(dim: int | None, line: HowLine) -> bool:
+    def fits(dim: int | None, line: Line) -> bool:
         its = line.dim if dim is None else dim
         named = any("fitnet" in value.text for value in line.values)
         return line.role in ("individual", "") and its in (None, 8) and named

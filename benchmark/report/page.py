@@ -6,7 +6,6 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import NamedTuple
 
@@ -36,36 +35,16 @@ class How(NamedTuple):
     facts: str = ""
 
 
-@dataclass(frozen=True)
-class HowLine:
-    """A line of a table with how it was made."""
-
-    line: Line
-    how: How | None
-
-    @property
-    def values(self) -> tuple[Value, ...]:
-        return self.line.values
-
-    @property
-    def role(self) -> str:
-        return self.line.role
-
-    @property
-    def dim(self) -> int | None:
-        return self.line.dim
-
-
 class Shown(NamedTuple):
-    """A table as the page has it."""
+    """A table as the page has it, and how each of its lines was made."""
 
-    key: str
-    title: str
-    caption: str
-    columns: tuple[Column, ...]
-    lines: tuple[HowLine, ...]
-    how: bool
+    table: Table
+    how: tuple[How | None, ...]
     dim: int | None = None  # of a table of one dimension
+
+    @property
+    def explained(self) -> bool:
+        return any(self.how)
 
 
 class FigureShown(NamedTuple):
@@ -116,7 +95,7 @@ def page(title: str, parts: Sequence[Part]) -> str:
     )
     environment.filters["code"] = code_spans
     template = environment.from_string(file("page.html.jinja"))
-    lines = [line for one in parts for table in one.tables for line in table.lines]
+    lines = [line for one in parts for shown in one.tables for line in shown.table.lines]
     roles = [(role, name) for role, name in (*ROLES.items(), ("families", "families as one"))]
     return template.render(
         title=title,
@@ -128,6 +107,7 @@ def page(title: str, parts: Sequence[Part]) -> str:
         classes=classes,
         dash=DASH,
         flags=FLAGS,
+        zip=zip,
     )
 
 
@@ -146,9 +126,8 @@ def _shown(table: Table, compared: Comparison, recipes: Recipes) -> Shown:
         specs = [record.spec for record in records]
         return How(recipes.command(specs, parent=line.row.role in PARENTS))
 
-    lines = tuple(HowLine(line, how(line)) for line in table.lines)
     dim = next((dim for dim in compared.dims if table.key == f"d-{dim}"), None)
-    return Shown(table.key, table.title, table.caption, table.columns, lines, any(line.how for line in lines), dim)
+    return Shown(table, tuple(map(how, table.lines)), dim)
 
 
 def _slug(name: str) -> str:
@@ -178,7 +157,7 @@ def _runs(compared: Comparison, recipes: Recipes) -> Shown:
         spec = record.spec
         return list(ROLES).index(compared.roles[record.id]), spec.name, spec.dim, spec.steps, spec.seed, record.id
 
-    def line(record: Record) -> HowLine:
+    def line(record: Record) -> Line:
         spec, role = record.spec, compared.roles[record.id]
         seconds = record.seconds.get("train")
         values = (
@@ -195,6 +174,10 @@ def _runs(compared: Comparison, recipes: Recipes) -> Shown:
             text(record.data),
             text(record.id),
         )
+        return Line(values, role=role, dim=spec.dim)
+
+    def how(record: Record) -> How:
+        spec = record.spec
         facts = {
             "spec": {name: plain(value) for name, value in spec.model_dump(mode="json").items() if name != "teacher"},
             "teacher": spec.teacher.id if spec.teacher else None,
@@ -203,17 +186,18 @@ def _runs(compared: Comparison, recipes: Recipes) -> Shown:
             "seconds": record.seconds,
             "environment": record.environment,
         }
-        how = How(recipes.command([spec], parent=role in PARENTS), json.dumps(facts, indent=1, ensure_ascii=False))
-        return HowLine(Line(values, role=role, dim=spec.dim), how)
+        command = recipes.command([spec], parent=compared.roles[record.id] in PARENTS)
+        return How(command, json.dumps(facts, indent=1, ensure_ascii=False))
 
-    return Shown(
+    records = sorted(compared.records, key=order)
+    table = Table(
         "runs",
         "Every run",
         "Metrics in percent, by the main distance. The spec, versions and device of a run, and the command that repeats it, are under how.",
         tuple(Column(name, name not in names) for name in columns),
-        tuple(line(record) for record in sorted(compared.records, key=order)),
-        True,
+        tuple(map(line, records)),
     )
+    return Shown(table, tuple(map(how, records)))
 
 
 def _percent(record: Record, metric: str) -> Value:
