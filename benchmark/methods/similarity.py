@@ -47,13 +47,12 @@ def gaussian_kernel(x: Tensor, gamma: float, order: int) -> Tensor:
 class PKT(Method):
     """Probabilistic knowledge transfer: KL of the conditional probabilities of pairs, by cosine.
 
-    The loss knows no lengths; the authors search by cosine.
+    The loss knows no lengths, and the authors search by cosine: so embeddings are l2-normalised here.
     """
 
     name = "pkt"
     kind = "relational"
     reference = "Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer, ECCV 2018, arXiv 1803.10837"
-    normalize = False
 
     # The mean over n² of probabilities of 1/n is tiny; the published weight brings it to the size of Adam's steps.
     def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 30000.0) -> None:
@@ -68,13 +67,13 @@ class PKT(Method):
 class SimilarityPreserving(Method):
     """Similarity-preserving distillation: squared difference of the row-normalised Gram matrices.
 
-    Alone, as RKD and PKT are; the paper adds it to cross-entropy, to which its weight refers.
+    Alone, as RKD and PKT are; the paper adds it to cross-entropy, to which its weight refers. It compares features by dot products,
+    which a search by L2 distance does not follow: so embeddings are l2-normalised here, and the products are cosines.
     """
 
     name = "sp"
     kind = "relational"
     reference = "Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019, arXiv 1907.09682 (weight 3000)"
-    normalize = False
 
     def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 3000.0) -> None:
         super().__init__(student, teacher, classes)
