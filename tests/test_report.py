@@ -56,8 +56,8 @@ def test_the_answer_by_hand():
 
 
 def test_an_answer_that_is_none():
-    assert two_families([0.62, 0.60], [0.60, 0.61]).answer().startswith("Not resolved with 2 seeds: ")
-    assert two_families([0.62], [0.60]).answer().startswith("Not resolved with one seed: ")
+    assert two_families([0.62, 0.60], [0.60, 0.61]).answer().startswith("Not resolved with 2 seeds and one teacher: ")
+    assert two_families([0.62], [0.60]).answer().startswith("Not resolved with one seed and one teacher: ")
     assert (
         Families(compared(student("rkd-d", 0.6))).answer().startswith("No answer yet: no method of the kind individual")
     )
@@ -105,8 +105,30 @@ def test_flags_name_what_may_not_be_averaged_away():
         found = compared(*usual, odd)
         assert {cell.row.method: found.flags(cell) for cell in found.cells if found.flags(cell)} == {"attention": flag}
         made = document(found, "quick")
-        assert any(note.startswith(f"{flag} ") and f"attention-{odd.id}" in note for note in made.notes)
+        (note,) = (note for note in made.notes if note.startswith(f"{flag} "))
+        assert f"attention-{odd.id}" in note and "rkd" not in note
     assert not any(compared(*usual).flags(cell) for cell in compared(*usual).cells)
+
+
+def test_a_family_has_the_marks_of_its_methods():
+    """And the note names those runs of a cell that have them, not the others."""
+    runs = [student(name, 0.6 + seed / 100, seed) for name in ("rkd-d", "rkd-da", "fitnet") for seed in range(2)]
+    runs = [one.model_copy(update={"teacher": "usual"}) for one in runs]
+    other = runs[3] = runs[3].model_copy(update={"teacher": "other"})
+    made = document(compared(*runs), "quick")
+    lines = {line.values[0].text: line for line in made.tables[0].lines if line.role == "families"}
+    marks = {name: line.values[5].flags for name, line in lines.items()}
+    assert marks == {"individual (IKD)": "", "relational (RKD)": "¶", "RKD − IKD": "¶"}
+    assert f"¶ {FLAGS['¶']}: `rkd-da-{other.id}`." in made.notes
+    assert "2 seeds and 2 teachers" in made.answer
+
+
+def test_the_best_of_a_family_is_so_on_the_seeds_of_all():
+    """rkd-d has a third seed, on which it is far better; on those that both have, rkd-da is."""
+    scores = {"rkd-d": [0.60, 0.60, 0.90], "rkd-da": [0.62, 0.62], "rkd-a": [0.5, 0.5], "fitnet": [0.5, 0.5]}
+    runs = [student(name, score, seed) for name, found in scores.items() for seed, score in enumerate(found)]
+    found = Comparison([teacher(), *runs], {**KINDS, "rkd-a": "relational"})
+    assert "the best of each are rkd-da (62.00) and fitnet (50.00)" in Families(found).answer()
 
 
 def test_what_holds_for_all_is_no_flag():
@@ -227,6 +249,10 @@ def test_a_folder_of_a_subset_or_of_own_data_has_its_own_name(tmp_path):
     assert [folder.document.dataset for folder in folders] == ["glyphs", "glyphs-8x6"]
     files = overview_files(tmp_path, folders)
     assert "(glyphs-8x6/quick/comparison.md)" in files["overview.md"]
+    reduced = document(Comparison([student("rkd-d", 0.6, subset="8x6")], KINDS), "quick")
+    assert any(
+        "`python -m benchmark run --dataset glyphs --subset 8x6 --preset quick`" in fact for fact in reduced.facts
+    )
     ids = re.findall(r' id="([^"]+)"', files["report.html"])
     assert len(ids) == len(set(ids))
 
@@ -341,7 +367,7 @@ def test_two_methods_and_two_folders_are_compared_by_pairs(tmp_path):
     other = [student("fitnet", 0.59, 0), student("fitnet", 0.60, 1), student("fitnet", 0.10, 2)]
     table = contrast_methods(compared(*ours, *other), "fitnet", "rkd-d")
     (line,) = table.lines
-    assert [value.text for value in line.values[3:7]] == ["2", "43.00", "61.00", "+1.50 ± 6.35"]
+    assert [value.text for value in line.values[3:7]] == ["2", "59.50", "61.00", "+1.50 ± 6.35"]
     with pytest.raises(UsageError, match="no run of 'rkd'"):
         contrast_methods(compared(*ours), "rkd", "rkd-d")
     changed = [one.model_copy(update={"evaluation": student("rkd-d", 0.7, one.spec.seed).evaluation}) for one in ours]
@@ -504,6 +530,9 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
     again = cli("verify", "--results", tmp_path, "--rerun", run.stem[-10:], "--data", data_dir, "--device", "cpu")
     assert again.code == 0 and "the same weights, to the bit" in again.out, again.out + again.err
     changed = json.loads(run.read_text())
+    run.write_text(json.dumps(changed | {"data": "beef"}))
+    other = cli("verify", "--results", tmp_path, "--rerun", run.stem[-10:], "--data", data_dir, "--device", "cpu")
+    assert other.code == 2 and "was run on other images (beef)" in other.err and "Recall@1" not in other.out
     changed["evaluation"]["l2"]["recall@1"] += 0.2
     run.write_text(json.dumps(changed))
     again = cli("verify", "--results", tmp_path, "--rerun", run.stem[-10:], "--data", data_dir, "--device", "cpu")
@@ -523,6 +552,7 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
         (["report", "--baseline", "tripet"], "triplet"),
         (["report", "--readme", "none.md"], "none.md"),
         (["verify", "--rerun", "zzz"], "no run has an id"),
+        (["verify", "--data", "."], "for --rerun"),
         (["costs", "--results", "nowhere"], "no results below nowhere"),
     ],
 )

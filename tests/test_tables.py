@@ -346,7 +346,7 @@ def test_the_steps_figure_has_a_line_a_method_of_three_lengths():
 def test_notes_name_what_is_flagged():
     runs = [record("triplet", 0.5, seed=seed) for seed in range(6)]
     plain = markdown(Comparison(runs, KINDS), "quick").split("## Notes")[1]
-    assert "wide" not in plain and "+dirty" not in plain and "Other images" not in plain and "versions" not in plain
+    assert "wide" not in plain and "+dirty" not in plain and "other images" not in plain and "versions" not in plain
     dirty, foreign = student("rkd-d", 0.5, code="abc+dirty"), student("fitnet", 0.5, fingerprint="beef", steps=3)
     notes = markdown(Comparison([*runs, dirty, foreign], KINDS), "quick").split("## Notes")[1].splitlines()
     assert any("+dirty): " in line and f"`rkd-d-{dirty.id}`." in line for line in notes)

@@ -38,9 +38,7 @@ class Recipes:
             parent: whether they are the preset's teacher or trunk, which all of its runs make.
         """
         first = specs[0]
-        words = ["python", "-m", "benchmark", "run", *_source(first), "--preset", self.preset]
-        if first.subset:
-            words += ["--subset", first.subset]
+        words = ["python", "-m", "benchmark", "run", *words_of(first), "--preset", self.preset]
         if parent:
             return shlex.join([*words, *self._parents_precision(first)])
         return shlex.join([*words, *_options(specs), *self._set(specs)])
@@ -156,10 +154,12 @@ def _options(specs: Sequence[Spec]) -> list[str]:
     return words
 
 
-def _source(spec: Spec) -> list[str]:
+def words_of(spec: Spec) -> list[str]:
+    """The options that name a run's data."""
     if spec.backbone in (VECTORS, TEACHER_VECTORS):
         return ["--features", "FILE", "..."]
-    return ["--dataset", f"path/to/{spec.dataset}" if spec.data else spec.dataset]
+    words = ["--dataset", f"path/to/{spec.dataset}" if spec.data else spec.dataset]
+    return words + (["--subset", spec.subset] if spec.subset else [])
 
 
 def _list(values: Iterable[int]) -> str:

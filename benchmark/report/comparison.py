@@ -159,14 +159,14 @@ class Comparison:
             "†": self._mixed and any(record.dirty for record in cell.records),
             "‡": cell.row.trained and cell.row.steps in self._odd_steps.get(cell.dim, ()),
             "§": self._foreign(cell),
-            "¶": any(
-                record.spec.teacher is not None
-                and record.teacher not in (self._usual_teachers[record.spec.teacher.id], None)
-                for record in cell.records
-                if record.teacher
-            ),
+            "¶": any(map(self.taught_anew, cell.records)),
         }
         return "".join(flag for flag, holds in held.items() if holds)
+
+    def taught_anew(self, record: Record) -> bool:
+        """Whether its teacher had other weights than that of most students."""
+        teacher = record.spec.teacher
+        return teacher is not None and bool(record.teacher) and record.teacher != self._usual_teachers[teacher.id]
 
     @cached_property
     def _mixed(self) -> bool:

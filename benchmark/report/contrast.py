@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..errors import UsageError
 from .cells import Cell, Row, batches
 from .comparison import Comparison
-from .stats import Summary, holm, p_value, paired
+from .stats import Summary, holm, p_value, paired, summarise
 from .table import Column, Line, Table, Value, dash, difference, mean, text
 from .tables import p_text
 
@@ -86,8 +86,8 @@ def _table(pairs: Sequence[Pair], first: str, second: str) -> Table:
                     text(f"{other.row.network}-{other.dim}"),
                     Value(str(other.row.steps)),
                     Value(str(off.n)),
-                    mean(one.summary("recall@1")),
-                    mean(other.summary("recall@1")),
+                    mean(_over(one, other)),
+                    mean(_over(other, one)),
                     difference(off),
                     p_text(None if p is None else next(corrected)),
                     difference(by_metric["map@r"]) if by_metric["map@r"] is not None else dash(),
@@ -111,10 +111,15 @@ def _table(pairs: Sequence[Pair], first: str, second: str) -> Table:
     return Table(
         "contrast",
         f"{second} minus {first}",
-        "Percent and points; differences are paired by seed.",
+        "Percent and points, over the seeds that both have; differences are paired by seed.",
         tuple(Column(name, number > 1) for number, name in enumerate(names)),
         tuple(lines),
     )
+
+
+def _over(cell: Cell, other: Cell) -> Summary:
+    """Recall@1 over the seeds that both have."""
+    return summarise([recall for seed, recall in cell.recall.items() if seed in other.recall])
 
 
 def _differences(one: Cell, other: Cell) -> dict[str, Summary | None]:

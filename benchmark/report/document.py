@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from ..costs import Costs
 from ..store import Record
 from ..zoo import TEACHER_VECTORS, VECTORS
 from .cells import AGREEMENT, code
+from .commands import words_of
 from .comparison import FLAGS, Comparison
 from .costing import cost_table
 from .families import FAMILIES, Families
@@ -76,15 +78,13 @@ def _facts(compared: Comparison, preset: str) -> list[str]:
     records = compared.records
     students = [record for cell in compared.trained for record in cell.records] or list(records)
     trained = [record for record in students if record.spec.steps] or students
-    dataset = records[0].spec.dataset
     teachers = [cell for cell in compared.cells if cell.row.role == "teacher"]
     steps, batch, per_class, image = (
         several(getattr(record.spec, name) for record in trained) for name in ("steps", "batch", "per_class", "image")
     )
     vectors = bool({VECTORS, TEACHER_VECTORS} & {record.spec.backbone for record in records})
-    seen, at, source = (
-        ("vectors", "", "--features FILE") if vectors else ("images", f", at {image} px", f"--dataset {dataset}")
-    )
+    seen, at = ("vectors", "") if vectors else ("images", f", at {image} px")
+    source = shlex.join(words_of(records[0].spec))
     return [
         f"{len(records)} runs; {several(record.evaluation.queries for record in records)} queries "
         f"in a gallery of {several(record.evaluation.gallery for record in records)} {seen}; "
@@ -215,6 +215,8 @@ def _guilty(flag: str, cells: Sequence[Any], compared: Comparison) -> list[Recor
         return [record for record in records if record.dirty]
     if flag == "§":
         return [record for record in records if record.data != compared.usual_data]
+    if flag == "¶":
+        return [record for record in records if compared.taught_anew(record)]
     return records
 
 

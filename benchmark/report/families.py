@@ -94,7 +94,7 @@ class Families:
         of = "agreement" if self.compared.agreement else "Recall@1"
         them = f"the {len(relational.rows)} relational method{'s' * (len(relational.rows) != 1)}"
         others = f"the {len(individual.rows)} individual one{'s' * (len(individual.rows) != 1)}"
-        seeds = f"{over_dims.n} seed{'s' * (over_dims.n != 1)}"
+        over = f"{over_dims.n} seeds" if over_dims.n > 1 else "one seed"
         span = f"d = {dims[0]}" if len(dims) == 1 else f"d = {dims[0]} to {dims[-1]}"
         trend = ""
         if len(dims) > 1:
@@ -103,14 +103,12 @@ class Families:
         after = f", after {individual.steps:,} steps of {individual.backbone}" if len(self.pairs) > 1 else ""
         number = f"{signed(over_dims)} points of {of}, {'at' if len(dims) == 1 else 'mean over'} {span}{trend}{after}"
         number += f"; the best of each are {_best(relational, dims)} and {_best(individual, dims)}"
-        if over_dims.half is None:
-            return f"Not resolved with one seed: {them} minus {others} is {number}."
-        if over_dims.zero:
-            return f"Not resolved with {seeds}: {them} minus {others} is {number}."
+        if over_dims.half is None or over_dims.zero:
+            return f"Not resolved with {over} and {self._teachers()}: {them} minus {others} is {number}."
         few = over_dims.n < FEW_SEEDS
         pay = ("seem to pay" if few else "pay") if over_dims.mean > 0 else ("seem not to pay" if few else "do not pay")
         verdict = f"Relations {pay} here"
-        return f"{verdict}: {them} minus {others} is {number}; 95 % intervals over {seeds}, {self._teachers()}."
+        return f"{verdict}: {them} minus {others} is {number}; 95 % intervals over {over}, {self._teachers()}."
 
     def _teachers(self) -> str:
         """How many networks taught the main pair."""
@@ -126,10 +124,11 @@ class Families:
 
 
 def _best(pool: Pool, dims: list[int]) -> str:
-    """The method of a pool with the highest mean over some dimensions, with that mean."""
+    """The method of a pool with the highest mean over some dimensions and the pool's seeds, with that mean."""
+    cells = {(cell.row, cell.dim): cell.recall for cell in pool.cells}
     scores = {
         row.label: summarise(
-            [summarise([*c.recall.values()]).mean for c in pool.cells if c.row == row and c.dim in dims]
+            [summarise([cells[row, dim][seed] for seed in pool.recall[dim]]).mean for dim in dims]
         ).mean
         for row in pool.rows
     }

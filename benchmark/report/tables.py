@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..store import Record
-from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Row, fixed, plain
+from .cells import AGREEMENT, DASH, OF_ANY_DIM, ROLES, Cell, Row, fixed, plain
 from .comparison import Comparison
 from .families import FAMILIES, Families, Pool
 from .stats import Summary, paired
@@ -43,13 +43,16 @@ def recall_table(compared: Comparison, families: Families) -> Table:
     ]  # after the rest of their group
     lines.sort(key=lambda line: list(ROLES).index(line.role))
     for pool in families.pools:
-        lines.append(
-            Line((*_pool_names(pool), *(with_sd(pool.at(dim)) for dim in compared.dims), dash()), role="families")
-        )
+        means = (_flagged(with_sd(pool.at(dim)), dim, compared, pool) for dim in compared.dims)
+        lines.append(Line((*_pool_names(pool), *means, dash()), role="families"))
     for individual, relational in families.pairs:
-        off = (paired(relational.recall.get(dim, {}), individual.recall.get(dim, {})) for dim in compared.dims)
+        found = {
+            dim: difference(paired(relational.recall.get(dim, {}), individual.recall.get(dim, {})))
+            for dim in compared.dims
+        }
+        off = (_flagged(value, dim, compared, individual, relational) for dim, value in found.items())
         names = ("RKD − IKD", "of the two means, ± 95 %", individual.backbone, "", str(individual.steps))
-        lines.append(Line((*map(text, names), *map(difference, off), dash()), role="families"))
+        lines.append(Line((*map(text, names), *off, dash()), role="families"))
     of = f" of {AGREEMENT}" if compared.agreement else ""
     return Table(
         "recall",
@@ -230,13 +233,21 @@ def _pool_line(pool: Pool, dim: int, columns: Sequence[str], compared: Compariso
     off = None if baseline is None else paired(pool.recall[dim], baseline.recall)
     values = {
         "seeds": Value(str(len(pool.recall[dim]))),
-        "R@1": mean(found),
+        "R@1": _flagged(mean(found), dim, compared, pool),
         "R@1 ± 95 %": half(found),
         f"R@1 − {compared.baseline}, ± 95 %": difference(off),
     }
     names = list(_pool_names(pool))
     names[2] = text(f"{pool.backbone}-{dim}")
     return Line((*names, *(values.get(name, dash("of Recall@1 alone")) for name in columns)), role="families", dim=dim)
+
+
+def _flagged(value: Value, dim: int, compared: Comparison, *pools: Pool) -> Value:
+    """With the marks of all that it is the mean of."""
+    if value.text == DASH:
+        return value
+    marks = (compared.flags(cell) for pool in pools for cell in pool.cells if cell.dim == dim)
+    return value._replace(flags="".join(sorted(set("".join(marks)))))
 
 
 def _metric(name: str) -> Callable[[Cell], Summary | None]:
