@@ -30,11 +30,16 @@ def remeasure(records: Iterable[Record], workspace: Workspace) -> Iterator[Outco
 
 
 def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]:
-    search = Search.open([record.spec for record in records], workspace)
+    try:
+        search = Search.open([record.spec for record in records], workspace)
+    except BenchmarkError as error:
+        yield from (Failure(record.spec, str(error)) for record in records)
+        return
     for record in records:
         spec = record.spec
         try:
             content = weights_of(record, workspace.store)
+            _check_teacher(record, workspace.store)
         except BenchmarkError as error:
             yield Failure(spec, str(error))
             continue
@@ -45,6 +50,16 @@ def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]
             yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
         else:
             yield record.model_copy(update={"geometry": record.geometry or found.geometry})
+
+
+def _check_teacher(record: Record, store: Store) -> None:
+    """Raise a BenchmarkError where the teacher's weights are not those that taught the run: likeness to another says nothing."""
+    if record.spec.teacher is not None and record.teacher is not None:
+        path = store.weights(record.spec.teacher)
+        if digest(path.read_bytes()) != record.teacher:
+            raise BenchmarkError(
+                f"{record.spec.label}: {path} is not the teacher that it had; another was trained since"
+            )
 
 
 def weights_of(record: Record, store: Store) -> bytes:

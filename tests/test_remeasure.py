@@ -3,9 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Result
+from safetensors.torch import load_file, save_file
+
+from benchmark.spec import Spec
 
 METHODS = "untrained,triplet,rkd-d,regression,pca,pq"
 
@@ -49,6 +53,37 @@ def test_numbers_that_weights_do_not_give_are_errors_and_records_stay(
     assert "its weights are not on this machine" in found.out
     assert "is not the network of its record" in found.out
     assert {path: path.read_text() for path in before} == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_teacher_that_is_another_or_gone(
+    cli: Callable[..., Result], data_dir: Path, tmp_path: Path, there: bool
+) -> None:
+    """Its students are failures of one line each and keep their records; what it did not teach is measured."""
+    given = words(data_dir, tmp_path)
+    assert cli("run", *given, "--seeds", 0, "--methods", "untrained,rkd-d").code == 0
+    runs = [json.loads(path.read_text()) for path in tmp_path.glob("*/*/runs/*.json")]
+    first, taught = (next(run for run in runs if run["spec"]["method"] == name) for name in ("untrained", "rkd-d"))
+    weights = next(tmp_path.glob("*/*/checkpoints"))
+    trained_again = weights / f"{Spec.model_validate(taught['spec']['teacher']).id}.safetensors"
+    if there:
+        state = load_file(trained_again)
+        save_file({name: tensor + 0.01 for name, tensor in state.items()}, trained_again)
+    else:
+        trained_again.unlink()
+    for run in (first, taught):
+        path = next(tmp_path.glob(f"*/*/runs/*-{run['id']}.json"))
+        path.write_text(json.dumps(run | {"geometry": None}))
+    found = cli("measure", *given)
+    assert found.code == 1 and "Traceback" not in found.out + found.err
+    says = "is not the teacher that it had" if there else "its own run failed or was left out"
+    assert says in found.out
+    measured = {run["spec"]["method"]: run["geometry"] for run in map(_read, tmp_path.glob("*/*/runs/*.json"))}
+    assert measured["untrained"] and not measured["rkd-d"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
 
 
 def test_nothing_to_measure_is_a_usage_error(cli: Callable[..., Result], data_dir: Path, tmp_path: Path) -> None:
