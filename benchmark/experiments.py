@@ -13,6 +13,7 @@ from rich.table import Table
 from . import cards
 from .console import RESULTS, app, device_of, out, say_written
 from .driver import Driver
+from .errors import UsageError
 from .plan import Plan
 from .spec import Spec, waves
 from .store import Store
@@ -206,6 +207,8 @@ def tune(
     specs = [
         spec for spec in plan.settled(specs_of(variants=candidates.variants), out.print, dry=dry_run) if spec.steps
     ]
+    if not specs:
+        raise UsageError(f"--methods {methods}: nothing of it is trained, so there is nothing to tune")
     store = Store(plan.folder, "tuning")
     driver = Driver(plan, store, out)
     missing = driver.announce(specs, dry=dry_run)
@@ -221,12 +224,11 @@ def tune(
     command = tune_command({**words, "--seed": seed or None, "--steps": steps, **option, "--set": set})
     from .report import write_report
 
-    written = write_report(plan.folder)
     if not measure_only:
         for line in write_choice(plan.tuned_path, choice, command):
             out.print(line, markup=False, soft_wrap=True)
-        written.append(plan.tuned_path)
-    say_written(written)
+        say_written([plan.tuned_path])
+    say_written(write_report(plan.folder))  # which says whose settings are the tuned ones
     return 1 if failures else 0
 
 

@@ -154,32 +154,40 @@ class Choice:
 def choose(records: Sequence[Record], tried: Grid | Search, defaults: Collection[str] = ()) -> dict[str, Choice]:
     """By method, the best of what was tried.
 
-    Ties go to the first by value. Records of several dimensions or forms of one method count together, by mean.
+    Ties go to the first by value. Records of several dimensions or forms of one method count together, by mean; what lacks one of
+    them, since its run failed there, is no candidate.
 
     Args:
         records: of the candidates; the teacher's is not one.
         defaults: ids of the runs at the preset's own setting.
 
     Raises:
-        BenchmarkError: no validation run is left.
+        BenchmarkError: no validation run is left, or of a method none that finished everywhere.
     """
     scores: dict[str, dict[tuple[Any, ...], list[float]]] = {}
-    unchanged: dict[str, list[float]] = {}
+    forms: dict[str, dict[tuple[Any, ...], set[tuple[int, bool]]]] = {}
+    unchanged: dict[str, tuple[Any, ...]] = {}
     for record in records:
-        spec, score = record.spec, record.metrics[CRITERION]
+        spec = record.spec
         if spec.evaluation != "validation":
             raise ValueError(f"{record.id} was scored on {spec.evaluation} classes")
         values = tuple(_value(record, key) for key in tried.axes(methods.entry(spec.method)))
-        scores.setdefault(spec.method, {}).setdefault(values, []).append(score)
+        scores.setdefault(spec.method, {}).setdefault(values, []).append(record.metrics[CRITERION])
+        forms.setdefault(spec.method, {}).setdefault(values, set()).add((spec.dim, spec.normalize))
         if record.id in defaults:
-            unchanged.setdefault(spec.method, []).append(score)
+            unchanged[spec.method] = values
     if not scores:
         raise BenchmarkError("no validation run was finished, so nothing can be chosen")
     result = {}
     for method, by_values in sorted(scores.items()):
-        means = {values: _mean(found) for values, found in sorted(by_values.items())}
+        all_forms = set().union(*forms[method].values())
+        means = {
+            values: _mean(found) for values, found in sorted(by_values.items()) if forms[method][values] == all_forms
+        }
+        if not means:
+            raise BenchmarkError(f"{method}: no setting was finished at every dimension, so none can be chosen")
         best = max(means, key=lambda values: means[values])
-        default = _mean(unchanged[method]) if method in unchanged else None
+        default = means.get(unchanged[method]) if method in unchanged else None
         keys = tried.axes(methods.entry(method))
         result[method] = Choice(dict(zip(keys, best, strict=True)), means[best], default, len(means))
     return result

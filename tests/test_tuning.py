@@ -161,8 +161,11 @@ def test_the_best_is_chosen_for_each_method() -> None:
 
 def test_dimensions_count_together() -> None:
     wide = [record("rkd-d", 0.1, dim=12), record("rkd-d", 0.5, lr=2e-3, dim=12)]
-    found = tuning.choose([record("rkd-d", 0.6), record("rkd-d", 0.4, lr=2e-3), *wide], SEARCH, {wide[0].id})
-    assert found == {"rkd-d": Choice({"lr": 2e-3}, pytest.approx(0.45), 0.1, 2)}
+    narrow = [record("rkd-d", 0.6), record("rkd-d", 0.4, lr=2e-3)]
+    chosen = Choice({"lr": 2e-3}, pytest.approx(0.45), pytest.approx(0.35), 2)
+    assert tuning.choose([*narrow, *wide], SEARCH, {narrow[0].id, wide[0].id}) == {"rkd-d": chosen}
+    half = record("rkd-d", 0.9, lr=5e-3)  # at the other dimension it diverged
+    assert tuning.choose([*narrow, *wide, half], SEARCH, {half.id}) == {"rkd-d": replace(chosen, default=None)}
 
 
 def test_nothing_is_chosen_from_nothing_or_from_test_classes() -> None:
