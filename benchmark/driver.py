@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from .executors import Task
-    from .run import Outcome
+    from .run import Failure, Outcome
 
 
 class Driver:
@@ -111,7 +112,7 @@ class Driver:
         messages: list[str] = []
         total = 0
         for wave in waves(list(specs)):
-            for outcome in _outcomes(task, wave):
+            for outcome in itertools.chain(self._orphans(wave), _outcomes(task, self._ready(wave))):
                 if isinstance(outcome, Failure):
                     total += 1
                     self.store.fail(outcome.spec, outcome.message, outcome.details)
@@ -123,6 +124,22 @@ class Driver:
         if total:
             self.say(f"{total} of {len(specs)} runs failed; details in {self.store.failures}")
         return total
+
+    def _lost(self, spec: Spec) -> Spec | None:
+        """The run that a run builds on and that did not finish."""
+        return next((parent for parent in spec.parents if not self.store.weights(parent).exists()), None)
+
+    def _ready(self, wave: Sequence[Sequence[Spec]]) -> list[list[Spec]]:
+        groups = ([spec for spec in group if self._lost(spec) is None] for group in wave)
+        return [group for group in groups if group]
+
+    def _orphans(self, wave: Sequence[Sequence[Spec]]) -> Iterator[Failure]:
+        """Those that cannot run, while the others of their group can."""
+        from .run import Failure
+
+        for spec in itertools.chain.from_iterable(wave):
+            if (parent := self._lost(spec)) is not None:
+                yield Failure(spec, f"{spec.label} was not run: {parent.label}, which it builds on, did not finish")
 
     def _save(self, record: Record) -> None:
         recall = 100 * record.metrics["recall@1"]

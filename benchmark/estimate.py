@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from . import methods
 from .backbones import Encoder, encoder
 from .data import DataSet
 from .errors import UsageError
+from .machine import cores as available_cores
 from .methods.base import Features
 from .spec import Spec
 from .train import Student, autocast, optimizer, seeded
@@ -137,7 +137,7 @@ def check_size(spec: Spec, device: torch.device) -> None:
 
 def _heads(specs: Sequence[Spec], images: int, device: torch.device) -> float:
     """Of heads on features, which are spread over the cores: a step is measured on all of them at once, since they share a memory."""
-    cores = os.cpu_count() or 1 if device.type == "cpu" else 1
+    cores = available_cores() if device.type == "cpu" else 1
     costs: dict[tuple[object, ...], float] = {}
     with _threads(1 if device.type == "cpu" else torch.get_num_threads()), ThreadPoolExecutor(cores) as pool:
         for spec in specs:

@@ -16,6 +16,7 @@ from typing import Any
 
 from .errors import BenchmarkError
 from .inputs import compute_features
+from .machine import cores as available_cores
 from .run import Failure, Outcome, run
 from .spec import Spec
 from .train import Interrupted, Watch
@@ -67,7 +68,7 @@ def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
         Interrupted: stopped by the user; the children have written checkpoints.
     """
     compute_features(groups, task.workspace)
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     waiting = [part for group in groups for part in _parts(group, -(-cores // len(groups)))]
     children: dict[Connection, _Child] = {}
     try:

@@ -71,13 +71,12 @@ def run(
         except Exception as reason:  # a method that cannot be made is no reason to lose the others
             broken.append(_failure(spec, reason))
     yield from broken
-    prepare(students, teachers, inputs, dataset, store, device)
-
-    failed: dict[str, Exception] = {}
-    if stream.steps and students:
+    failed = prepare(students, teachers, inputs, dataset, store, device)
+    ready = [student for student in students if student.spec.id not in failed]
+    if stream.steps and ready:
         failed.update(
             fit(
-                students,
+                ready,
                 teachers,
                 inputs.draw,
                 store.checkpoint,
@@ -89,9 +88,10 @@ def run(
         )
     for student in students:
         error = failed.get(student.spec.id)
-        yield _failure(student.spec, error) if error is not None else _finish(student, search)
-        # Only now: whoever asks for the next outcome has saved this one.
-        store.drop_checkpoints(student.spec)
+        outcome = _failure(student.spec, error) if error is not None else _finish(student, search)
+        yield outcome
+        if isinstance(outcome, Record):  # only now: whoever asks for the next outcome has saved this one
+            store.drop_checkpoints(student.spec)
 
 
 def _failure(spec: Spec, error: Exception) -> Failure:
@@ -204,9 +204,14 @@ def prepare(
     dataset: DataSet,
     store: Store,
     device: torch.device,
-) -> None:
-    """Show the teacher's embeddings of the training images to the methods that want them (not to those with a checkpoint)."""
+) -> dict[str, Exception]:
+    """Show the teacher's embeddings of the training images to the methods that want them (not to those with a checkpoint).
+
+    Returns:
+        The students whose methods failed at it, by id.
+    """
     shown: dict[str, torch.Tensor] = {}
+    failed: dict[str, Exception] = {}
     for student in students:
         teacher = student.spec.teacher
         if teacher is None or not student.method.prepares or store.checkpoint(student.spec).exists():
@@ -214,7 +219,11 @@ def prepare(
         if teacher.id not in shown:
             plain = inputs.plain(teacher, dataset.train)
             shown[teacher.id] = torch.from_numpy(embed(teacher, teachers[teacher.id], plain, device)).to(device)
-        student.method.prepare(shown[teacher.id], torch.from_numpy(dataset.train.labels).to(device))
+        try:
+            student.method.prepare(shown[teacher.id], torch.from_numpy(dataset.train.labels).to(device))
+        except Exception as error:
+            failed[student.spec.id] = error
+    return failed
 
 
 class Measured(NamedTuple):

@@ -267,12 +267,11 @@ def fit(
                         index,
                         shared[teacher.id if teacher else ""],
                     )
+                    if milestones and student.step in milestones:
+                        student.curve.append((student.step, milestones[student.step](student)))
                 except Exception as error:  # whatever one student meets, the others go on
                     traceback.clear_frames(error.__traceback__)  # which hold its activations
                     failed[student.spec.id] = error
-                    continue
-                if milestones and student.step in milestones:
-                    student.curve.append((student.step, milestones[student.step](student)))
             watch(step + 1, {student.spec.id: student.loss for student in turn})
             if time.monotonic() - saved >= every:
                 started = time.monotonic()

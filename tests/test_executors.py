@@ -12,6 +12,7 @@ from test_lockstep import workspace
 
 from benchmark import executors
 from benchmark.executors import Task, local, processes
+from benchmark.machine import cores
 from benchmark.run import Failure
 from benchmark.spec import Spec, waves
 from benchmark.store import Record
@@ -45,6 +46,14 @@ def test_processes_give_what_one_process_gives(data_dir: Path, tmp_path: Path) -
         assert other.metrics == pytest.approx(outcome.metrics, abs=0.01)  # other numbers of threads round differently
         assert many.store.weights(outcome.spec).exists()
     assert sum(isinstance(outcome, Failure) for outcome in found.values()) == 1
+
+
+def test_as_many_at_a_time_as_the_scheduler_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 8})
+    assert cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
+    assert cores() == 64
 
 
 def test_a_process_that_dies_fails_its_group(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,10 @@ import torch
 from conftest import Result
 
 from benchmark import methods
-from benchmark.methods.rkd import RKDDistance
+from benchmark.errors import DataError
+from benchmark.methods.hinton import Hinton
+from benchmark.methods.rkd import RKD, RKDDistance
+from benchmark.run import Search
 
 
 @pytest.fixture
@@ -60,3 +63,91 @@ def test_one_whose_loss_is_none(
     found = cli(*smoke, "--methods", "rkd-d,rkd-a")
     assert found.code == 1 and says in found.out and "Traceback" not in found.out + found.err
     assert finished() == ["rkd-a", "triplet"]
+
+
+def test_one_that_cannot_be_prepared(
+    cli: Callable[..., Result], smoke: list[str], finished: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(self: Hinton, embeddings: torch.Tensor, labels: torch.Tensor) -> None:
+        raise ValueError("no such class")
+
+    monkeypatch.setattr(Hinton, "prepare", prepare)
+    found = cli(*smoke, "--methods", "hinton,rkd-a")
+    assert found.code == 1 and "failed: hinton conv4-8-8 seed 0: ValueError: no such class" in found.out
+    assert finished() == ["rkd-a", "triplet"]
+
+
+def test_one_that_cannot_be_scored_on_the_way(
+    cli: Callable[..., Result],
+    smoke: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As of weights that overflowed in the very update before."""
+    score = Search.__call__
+
+    def overflowed(self: Search, student: Any) -> Any:
+        if student.spec.method == "rkd-d":
+            raise DataError("not finite")
+        return score(self, student)
+
+    monkeypatch.setattr(Search, "__call__", overflowed)
+    words = [word for word in smoke if word not in ("run", "--seeds", "0")]
+    found = cli("tune", *words, "--methods", "rkd-d,rkd-a", "--grid", "lr=1e-3", "--measure-only")
+    assert found.code == 1 and "failed: not finite" in found.out
+    assert {path.stem.rpartition("-")[0] for path in tmp_path.glob("*/*/tuning/*.json")} == {"rkd-a", "triplet"}
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_what_builds_on_a_failure_is_not_run_and_the_others_are(
+    cli: Callable[..., Result],
+    smoke: list[str],
+    finished: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    views: int,
+) -> None:
+    """A generation whose teacher diverged does not keep those of other methods from theirs; nor a teacher of heads the baseline."""
+    load = methods.load
+
+    def broken(name: str) -> Any:
+        def make(*args: Any, **params: Any) -> Any:
+            raise TypeError("no")
+
+        return make if name == ("multi-similarity" if views else "rkd-d") else load(name)
+
+    monkeypatch.setattr(methods, "load", broken)
+    if views:
+        more = ["--methods", "rkd-a,triplet", "--set", "views=2", "--set", "teacher.views=0"]
+        found = cli(*smoke, *more, "--set", "teacher.method=multi-similarity")
+        lost, kept = 1, ["triplet"]
+    else:
+        found = cli(*smoke, "--methods", "rkd-d,rkd-a", "--generations", 2)
+        lost, kept = 2, ["ensemble", "rkd-a", "rkd-a", "triplet"]
+    assert found.code == 1 and "Traceback" not in found.out + found.err
+    assert found.out.count("which it builds on, did not finish") == lost
+    assert finished() == kept
+
+
+def test_a_failed_run_goes_on_from_its_checkpoint(
+    cli: Callable[..., Result], smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that met another process's memory; what others wrote meanwhile stays."""
+    steps: list[float] = []
+    forward = RKD.forward
+
+    def interrupted(self: RKD, batch: Any) -> torch.Tensor:
+        steps.append(batch.progress)
+        if batch.progress >= 0.5:
+            raise MemoryError("out of memory")
+        return forward(self, batch)
+
+    words = [*smoke, "--methods", "rkd-d", "--dims", 8, "--checkpoint-every", 0]
+    with monkeypatch.context() as patch:
+        patch.setattr(RKD, "forward", interrupted)
+        assert cli(*words).code == 1
+    monkeypatch.setattr(RKD, "forward", lambda self, batch: steps.append(batch.progress) or forward(self, batch))
+    assert cli(*words).code == 0
+    assert (
+        steps == sorted(steps) and len(set(steps)) == len(steps) - 1
+    )  # the step that failed is the first of the second run
+    assert not list(tmp_path.glob("*/*/checkpoints/*.pt"))
