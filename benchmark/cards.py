@@ -128,6 +128,10 @@ class Card(Frozen):
             raise ValueError(f"archives cannot be unpacked into {self.folder!r}, which is not below the data folder")
         if (self.layout == "vectors") != (self.vectors is not None):
             raise ValueError('layout = "vectors" and [vectors] go together')
+        if 1 not in self.recall_at:
+            raise ValueError(
+                f"recall_at wants a 1 among {', '.join(map(str, self.recall_at))}: every table has Recall@1"
+            )
         return self
 
 

@@ -245,6 +245,9 @@ def _check_targets(keys: Iterable[str], chosen: Sequence[str], vectors: bool) ->
             raise UsageError(f"{key} cannot be set; use {RESERVED[name]}")
         if target in chosen and entry(target).kind == "posthoc" and name in presets.OF_TEACHER:
             raise UsageError(f"{key} cannot be set: {target} is made of the teacher's embeddings; set teacher.{name}")
+        untrained = target in chosen and not entry(target).trained
+        if untrained and name in Spec.model_fields and name not in presets.of_untrained(entry(target)):
+            raise UsageError(f"{key} cannot be set: {target} is not trained, and {name} would have no effect")
         if vectors and name in NOT_OF_VECTORS:
             raise UsageError(f"{key} cannot be set: own vectors are as their files have them")
         if vectors and target in ("teacher", "features") and name != "normalize":

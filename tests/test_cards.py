@@ -77,6 +77,7 @@ def test_own_card(tmp_path: Path) -> None:
         ({"colour": "red"}, "colour: Extra inputs"),
         ({"name": "../x"}, "name: String should match"),
         ({"recall_at": [0]}, "recall_at.0"),
+        ({"recall_at": [10, 100]}, "recall_at wants a 1"),
         ({"archives": [], "folder": 3}, "folder"),
     ],
 )

@@ -278,6 +278,13 @@ def test_mistakes_in_a_grid(cli: Cli, data_dir: Path, tmp_path: Path, grid: str,
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_to_tune(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
+    words = f"tune --dataset tiny --preset smoke --methods untrained --data {data_dir} --results {tmp_path / 'out'}"
+    for more in ([], ["--dry-run"]):
+        assert_one_line(cli(*words.split(), *more), 2, "untrained", "nothing to tune")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("what", ["datasets", "methods", "backbones", "presets"])
 def test_list(cli: Cli, what: str) -> None:
     rows = json.loads(cli("list", what, "--json").out)
@@ -334,6 +341,8 @@ def test_evaluate_command(cli: Cli, tmp_path: Path) -> None:
         ("--dataset tiny --set rkd-d.weight=nan", ["nan"]),
         ("--dataset tiny --set lr", ["KEY=VALUE"]),
         ("--dataset tiny --set lr=fast", ["lr", "'fast'"]),
+        ("--dataset tiny --set untrained.lr=0.1", ["untrained.lr cannot be set", "not trained"]),
+        ("--dataset tiny --methods pca,triplet --set pca.hidden=8", ["pca.hidden cannot be set", "not trained"]),
         ("--dataset tiny --set lr=-1", ["lr", "greater than 0"]),
         ("--dataset tiny --set triplet.margin=wide", ["triplet.margin", "float"]),
         ("--dataset tiny --dims 0", ["dim", "greater than or equal to 1"]),

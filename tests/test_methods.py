@@ -562,3 +562,15 @@ def test_students_of_all_methods_share_one_step(maps: bool) -> None:
             torch.manual_seed(0)
             losses.append(method(seen).item())
         assert losses[0] == losses[1] == losses[2], name
+
+
+def test_the_edition_of_a_method_is_of_the_files_that_its_loss_comes_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = Path.read_bytes
+    before = {name: methods.edition(name) for name in TRAINED}
+    methods.edition.cache_clear()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"# edited" if path.name == "task.py" else b""))
+    changed = {name for name in TRAINED if methods.edition(name) != before[name]}
+    methods.edition.cache_clear()
+    assert {"triplet", "darkrank", "fitnet", "crd"} <= changed and not {"rkd-d", "pkt", "cosine"} & changed

@@ -128,6 +128,11 @@ def test_the_teacher_is_trained_where_a_method_needs_it() -> None:
     assert [s.dim for s in grid("smoke", card, chosen=["triplet", "rkd-d"], seeds=[0])] == [16, 8, 8]
 
 
+def test_an_untrained_student_has_the_head_of_the_others() -> None:
+    found = {spec.method: spec for spec in grid("smoke", cards.load("tiny"), {"hidden": 8})}
+    assert found["untrained"].hidden == found["triplet"].hidden == 8
+
+
 def test_a_tuning_grid_is_one_student_a_value() -> None:
     rates = [{"lr": 1e-3}, {"lr": 1e-2}]
     _, *students = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], seeds=[0], variants=lambda entry: rates)

@@ -37,8 +37,12 @@ def open_array(path: Path, name: str) -> np.ndarray:
         return _member(path, name) if archived else np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, struct.error) as error:
-        raise DataError(f"{path} is not an array that numpy wrote: {str(error).splitlines()[0]}") from None
+    except DataError:
+        raise
+    except Exception as error:  # whatever zip, zlib and numpy's parser of headers meet in a damaged file
+        raise DataError(
+            f"{path} is not an array that numpy wrote: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from None
 
 
 def _member(path: Path, name: str) -> np.ndarray:

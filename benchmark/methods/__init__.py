@@ -108,10 +108,21 @@ def load(name: str) -> Callable[..., Method]:
 
 @functools.cache  # of the files as they were read first: a run may outlast an edit
 def edition(name: str) -> str:
-    """Digest of the text of the method's file, or of its parts' files: what tells a method from itself before it was edited."""
-    modules = sorted({entry(part).module for part in entry(name).parts or (name,)})
-    texts = (Path(__file__).with_name(f"{module}.py").read_bytes() for module in modules)
-    return hashlib.sha256(b"".join(texts)).hexdigest()[:10]
+    """Digest of the text of the method's file, or of its parts' files, and of the methods' files that these import: what tells a method
+    from itself before it was edited."""
+    waiting, texts = [entry(part).module for part in entry(name).parts or (name,)], {}
+    while waiting:
+        module = waiting.pop()
+        if module not in texts:
+            texts[module] = Path(__file__).with_name(f"{module}.py").read_bytes()
+            waiting += _imported(ast.parse(texts[module]))
+    return hashlib.sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest()[:10]
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    """The files of methods that one imports; `base` is what all have in common, and no method's."""
+    found = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
+    return [module for module in found if module and module != "base"]
 
 
 def _class(found: Entry) -> type[Method]:

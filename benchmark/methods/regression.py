@@ -14,7 +14,9 @@ from .base import Batch, Method, Widths, teacher_of
 class Projected(Method):
     """A method whose student is mapped into the teacher's space by a learned linear projector.
 
-    The projector learns at 10 times the rate: its scale and turn are nothing that the network should wait for.
+    The projector learns at 10 times the rate: its scale and turn are nothing that the network should wait for. It is dropped after
+    training, as published; and since any invertible map may move between it and the embedding at no change of the loss, the space that
+    the student is searched in is shaped by where training starts and by weight decay too, not by the loss alone.
     """
 
     def __init__(self, student: Widths, teacher: Widths, classes: int, projector_rate: float) -> None:

@@ -20,6 +20,11 @@ from ..spec import ENSEMBLE, Frozen, Scalar, Spec
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"
 OF_TEACHER = ("backbone", "pretrained", "batchnorm", "precision")  # of what is made of its embeddings
+# Of what is not trained.
+OF_UNTRAINED = (
+    "method", "dataset", "data", "subset", "evaluation", "seed", "backbone", "pretrained", "dim", "normalize", "batchnorm",
+    "resize", "image", "precision", "views",
+)  # fmt: skip
 Settings = dict[str, Any]
 Variants = Callable[[methods.Entry], Sequence[Settings]]
 
@@ -317,24 +322,13 @@ def _expand(settings: Settings) -> list[Settings]:
 
 def _untrained(settings: Settings) -> Settings:
     """Without what only training reads: an untrained network is one run, whatever the budget of the others."""
-    kept = {
-        "method",
-        "dataset",
-        "data",
-        "subset",
-        "evaluation",
-        "seed",
-        "backbone",
-        "pretrained",
-        "dim",
-        "normalize",
-        "batchnorm",
-        "resize",
-        "image",
-        "precision",
-        "views",
-    }
+    kept = of_untrained(methods.entry(settings["method"]))
     return {key: value for key, value in settings.items() if key in kept} | {"steps": 0}
+
+
+def of_untrained(entry: methods.Entry) -> tuple[str, ...]:
+    """The fields that a network has which is evaluated as it is."""
+    return (*OF_UNTRAINED, "hidden") if entry.kind == "none" and entry.head else OF_UNTRAINED
 
 
 def check_settings(settings: Settings, entry: methods.Entry) -> None:

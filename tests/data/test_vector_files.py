@@ -12,7 +12,7 @@ import pytest
 from benchmark import cards
 from benchmark.cards import Vectors
 from benchmark.data import DataSet, holdout, load, vectors
-from benchmark.data.vectors import VectorFile, VectorRows, new_array
+from benchmark.data.vectors import VectorFile, VectorRows, new_array, open_array
 from benchmark.errors import DataError
 
 N, V, C, D = 40, 3, 5, 7
@@ -185,6 +185,22 @@ def test_numbers_that_are_none(
     flat = save(tmp_path, features=array.reshape(-1, C), labels=LABELS)
     with pytest.raises(DataError, match=f"features.npy, row {place[0] * V + place[1]}: NaN"):
         read(V, **flat)
+
+
+def test_a_damaged_archive_is_one_clear_line(tmp_path: Path) -> None:
+    """Whichever byte of the compressed array it is, and not by what zlib happens to call it."""
+    path = tmp_path / "packed.npz"
+    np.savez_compressed(path, np.arange(4096) % 251)
+    whole = path.read_bytes()
+    met = 0
+    for place in range(40, len(whole) - 100):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            open_array(path, "arr_0")
+        except DataError as error:
+            met += 1
+            assert str(path) in str(error)
+    assert met > 100
 
 
 def test_an_array_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
