@@ -204,21 +204,22 @@ def tune(
         teacher=None,
         assignments=set,
     )
-    specs = [
-        spec for spec in plan.settled(specs_of(variants=candidates.variants), out.print, dry=dry_run) if spec.steps
-    ]
-    if not specs:
+    planned = plan.settled(specs_of(variants=candidates.variants), out.print, dry=dry_run)
+    teachers = {spec.teacher.id for spec in planned if spec.teacher is not None}
+    students = [spec for spec in planned if spec.steps and spec.id not in teachers]
+    if not students:
         raise UsageError(f"--methods {methods}: nothing of it is trained, so there is nothing to tune")
     store = Store(plan.folder, "tuning")
     driver = Driver(plan, store, out)
-    missing = driver.announce(specs, dry=dry_run)
+    taught = {spec.teacher.id for spec in students if spec.teacher is not None}
+    missing = driver.announce([spec for spec in planned if spec.id in taught or spec in students], dry=dry_run)
     if dry_run:
         out.print(_plan_table(waves(missing)))
         return 0
     failures = driver.run(missing, device_of(device), checkpoint_every=checkpoint_every, yes=True) if missing else 0
-    students = {spec.id for spec in specs} - {spec.teacher.id for spec in specs if spec.teacher is not None}
     defaults = {spec.id for spec in plan.settled(specs_of(variants=lambda entry: [{}]), out.print, dry=False)}
-    choice = choose([record for record in store if record.id in students], candidates, defaults)
+    ids = {spec.id for spec in students}
+    choice = choose([record for record in store if record.id in ids], candidates, students, defaults)
     out.print(choice_table(choice, candidates))
     words = {**plan.source, "--preset": plan.preset.name, "--methods": methods, "--dims": dims}
     command = tune_command({**words, "--seed": seed or None, "--steps": steps, **option, "--set": set})

@@ -151,59 +151,52 @@ class Choice:
     finished: int  # settings that have a score
 
 
-def choose(records: Sequence[Record], tried: Grid | Search, defaults: Collection[str] = ()) -> dict[str, Choice]:
+def choose(
+    records: Sequence[Record], tried: Grid | Search, planned: Sequence[Spec], defaults: Collection[str] = ()
+) -> dict[str, Choice]:
     """By method, the best of what was tried.
 
-    Ties go to the first by value. Records of several dimensions or forms of one method count together, by mean; what lacks one of
-    them, since its run failed there, is no candidate.
+    Ties go to the first by value. Runs of several dimensions or forms of one method count together, by mean; a setting of which one
+    of them did not finish is no candidate.
 
     Args:
         records: of the candidates; the teacher's is not one.
+        planned: all candidates, those that failed as well.
         defaults: ids of the runs at the preset's own setting.
 
     Raises:
-        BenchmarkError: no validation run is left, or of a method none that finished everywhere.
+        BenchmarkError: of no method a setting is left.
     """
-    scores: dict[str, dict[tuple[Any, ...], list[float]]] = {}
-    forms: dict[str, dict[tuple[Any, ...], set[tuple[int, bool]]]] = {}
-    unchanged: dict[str, tuple[Any, ...]] = {}
     for record in records:
-        spec = record.spec
-        if spec.evaluation != "validation":
-            raise ValueError(f"{record.id} was scored on {spec.evaluation} classes")
-        values = tuple(_value(record, key) for key in tried.axes(methods.entry(spec.method)))
-        scores.setdefault(spec.method, {}).setdefault(values, []).append(record.metrics[CRITERION])
-        forms.setdefault(spec.method, {}).setdefault(values, set()).add((spec.dim, spec.normalize))
-        if record.id in defaults:
-            unchanged[spec.method] = values
-    if not scores:
-        raise BenchmarkError("no validation run was finished, so nothing can be chosen")
+        if record.spec.evaluation != "validation":
+            raise ValueError(f"{record.id} was scored on {record.spec.evaluation} classes")
+    scores = {record.id: record.metrics[CRITERION] for record in records}
+    ids: dict[str, dict[tuple[Any, ...], list[str]]] = {}
+    for spec in planned:
+        values = tuple(_value(spec, key) for key in tried.axes(methods.entry(spec.method)))
+        ids.setdefault(spec.method, {}).setdefault(values, []).append(spec.id)
     result = {}
-    for method, by_values in sorted(scores.items()):
-        all_forms = set().union(*forms[method].values())
+    for method, by_values in sorted(ids.items()):
         means = {
-            values: _mean(found) for values, found in sorted(by_values.items()) if forms[method][values] == all_forms
+            values: sum(scores[id] for id in runs) / len(runs)
+            for values, runs in sorted(by_values.items())
+            if all(id in scores for id in runs)
         }
-        if not means:
-            raise BenchmarkError(f"{method}: no setting was finished at every dimension, so none can be chosen")
-        best = max(means, key=lambda values: means[values])
-        default = means.get(unchanged[method]) if method in unchanged else None
-        keys = tried.axes(methods.entry(method))
-        result[method] = Choice(dict(zip(keys, best, strict=True)), means[best], default, len(means))
+        if means:
+            best = max(means, key=lambda values: means[values])
+            default = next((means[values] for values in means if set(by_values[values]) & set(defaults)), None)
+            chosen = dict(zip(tried.axes(methods.entry(method)), best, strict=True))
+            result[method] = Choice(chosen, means[best], default, len(means))
+    if not result:
+        raise BenchmarkError("no setting was finished everywhere it was tried, so nothing can be chosen")
     return result
 
 
-def _value(record: Record, key: str) -> Any:
-    spec = record.spec
+def _value(spec: Spec, key: str) -> Any:
     if key in Spec.model_fields:
         return getattr(spec, key)
-    return spec.params.get(
-        key, methods.entry(spec.method).defaults[key]
-    )  # one that came later is left out at its default
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    # A hyper-parameter that came later is left out of a spec at its default.
+    return spec.params.get(key, methods.entry(spec.method).defaults[key])
 
 
 def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list[str]:

@@ -279,9 +279,9 @@ def test_mistakes_in_a_grid(cli: Cli, data_dir: Path, tmp_path: Path, grid: str,
 
 
 def test_nothing_to_tune(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
-    words = f"tune --dataset tiny --preset smoke --methods untrained --data {data_dir} --results {tmp_path / 'out'}"
-    for more in ([], ["--dry-run"]):
-        assert_one_line(cli(*words.split(), *more), 2, "untrained", "nothing to tune")
+    words = f"tune --dataset tiny --preset smoke --data {data_dir} --results {tmp_path / 'out'}".split()
+    for chosen, more in (("untrained", []), ("pca,untrained", []), ("pca", ["--dry-run"])):
+        assert_one_line(cli(*words, "--methods", chosen, *more), 2, chosen, "nothing to tune")
     assert not (tmp_path / "out").exists()
 
 

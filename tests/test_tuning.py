@@ -143,41 +143,54 @@ TRIED = [
     record("triplet", 0.50),
     record("triplet", 0.40, lr=2e-3, params={"margin": 0.4}),
 ]
+PLANNED = [one.spec for one in TRIED]
 DEFAULTS = {TRIED[0].id, TRIED[3].id}
 
 
 def test_the_best_is_chosen_for_each_method() -> None:
-    found = tuning.choose(TRIED[::-1], SEARCH, DEFAULTS)
+    found = tuning.choose(TRIED[::-1], SEARCH, PLANNED, DEFAULTS)
     assert found == {
         "rkd-da": Choice({"lr": 2e-3, "angle_weight": 7.0}, 0.42, 0.30, 3),
         "triplet": Choice({"lr": 1e-2, "margin": 0.2}, 0.50, 0.50, 2),
     }
-    assert tuning.choose(TRIED, Grid({"lr": [1e-2, 2e-3]}))["rkd-da"] == Choice(
+    assert tuning.choose(TRIED, Grid({"lr": [1e-2, 2e-3]}), PLANNED)["rkd-da"] == Choice(
         {"lr": 2e-3}, pytest.approx(0.415), None, 2
     )
     without = [one for one in TRIED if one.id not in DEFAULTS]  # they did not finish
-    assert tuning.choose(without, SEARCH, DEFAULTS)["triplet"] == Choice({"lr": 2e-3, "margin": 0.4}, 0.40, None, 1)
+    assert tuning.choose(without, SEARCH, PLANNED, DEFAULTS)["triplet"] == Choice(
+        {"lr": 2e-3, "margin": 0.4}, 0.40, None, 1
+    )
 
 
 def test_dimensions_count_together() -> None:
     wide = [record("rkd-d", 0.1, dim=12), record("rkd-d", 0.5, lr=2e-3, dim=12)]
     narrow = [record("rkd-d", 0.6), record("rkd-d", 0.4, lr=2e-3)]
     chosen = Choice({"lr": 2e-3}, pytest.approx(0.45), pytest.approx(0.35), 2)
-    assert tuning.choose([*narrow, *wide], SEARCH, {narrow[0].id, wide[0].id}) == {"rkd-d": chosen}
-    half = record("rkd-d", 0.9, lr=5e-3)  # at the other dimension it diverged
-    assert tuning.choose([*narrow, *wide, half], SEARCH, {half.id}) == {"rkd-d": replace(chosen, default=None)}
+    planned = [one.spec for one in (*narrow, *wide)]
+    assert tuning.choose([*narrow, *wide], SEARCH, planned, {narrow[0].id, wide[0].id}) == {"rkd-d": chosen}
+    half = record("rkd-d", 0.9, lr=5e-3)
+    planned += [half.spec, half.spec.replace(dim=12)]  # which diverged
+    assert tuning.choose([*narrow, *wide, half], SEARCH, planned, {half.id}) == {"rkd-d": replace(chosen, default=None)}
+    with pytest.raises(BenchmarkError, match="nothing can be chosen"):
+        tuning.choose([half], SEARCH, planned)
+
+
+def test_the_form_may_be_what_is_tried() -> None:
+    forms = [record("rkd-d", score, normalize=normalize) for score, normalize in ((0.4, True), (0.3, False))]
+    found = tuning.choose(forms, Grid({"normalize": [True, False]}), [one.spec for one in forms])
+    assert found == {"rkd-d": Choice({"normalize": True}, 0.4, None, 2)}
 
 
 def test_nothing_is_chosen_from_nothing_or_from_test_classes() -> None:
     with pytest.raises(BenchmarkError, match="nothing can be chosen"):
-        tuning.choose([], SEARCH)
+        tuning.choose([], SEARCH, PLANNED)
     with pytest.raises(ValueError, match="test classes"):
-        tuning.choose([record("triplet", 0.5, evaluation="test")], SEARCH)
+        tuning.choose([record("triplet", 0.5, evaluation="test")], SEARCH, PLANNED)
 
 
 def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
     path = tmp_path / "tuned" / "smoke-tiny.toml"
-    assert tuning.write_choice(path, tuning.choose(TRIED, SEARCH, DEFAULTS), "the command --trials 4") == []
+    assert tuning.write_choice(path, tuning.choose(TRIED, SEARCH, PLANNED, DEFAULTS), "the command --trials 4") == []
     tuned = presets.read_tuned(path)
     assert tuned == {"rkd-da": {"lr": 2e-3, "angle_weight": 7.0}, "triplet": {"lr": 1e-2, "margin": 0.2}}
     assert tomllib.loads(path.read_text())["chosen"]["rkd-da"] == {
