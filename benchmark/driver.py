@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -110,36 +110,40 @@ class Driver:
         from .run import Failure
 
         messages: list[str] = []
-        total = 0
+        failed: set[str] = set()
         for wave in waves(list(specs)):
-            for outcome in itertools.chain(self._orphans(wave), _outcomes(task, self._ready(wave))):
+            ready, orphans = self._parted(wave, failed)
+            for outcome in itertools.chain(orphans, _outcomes(task, ready)):
                 if isinstance(outcome, Failure):
-                    total += 1
+                    failed.add(outcome.spec.id)
                     self.store.fail(outcome.spec, outcome.message, outcome.details)
                     if outcome.message not in messages:
                         messages.append(outcome.message)
                         self.say(f"failed: {outcome.message}")
                 else:
                     self._save(outcome)
-        if total:
-            self.say(f"{total} of {len(specs)} runs failed; details in {self.store.failures}")
-        return total
+        if failed:
+            self.say(f"{len(failed)} of {len(specs)} runs failed; details in {self.store.failures}")
+        return len(failed)
 
-    def _lost(self, spec: Spec) -> Spec | None:
-        """The run that a run builds on and that did not finish."""
-        return next((parent for parent in spec.parents if not self.store.weights(parent).exists()), None)
-
-    def _ready(self, wave: Sequence[Sequence[Spec]]) -> list[list[Spec]]:
-        groups = ([spec for spec in group if self._lost(spec) is None] for group in wave)
-        return [group for group in groups if group]
-
-    def _orphans(self, wave: Sequence[Sequence[Spec]]) -> Iterator[Failure]:
-        """Those that cannot run, while the others of their group can."""
+    def _parted(
+        self, wave: Sequence[Sequence[Spec]], failed: Collection[str]
+    ) -> tuple[list[list[Spec]], list[Failure]]:
+        """The groups without those runs that build on one which did not finish, and what is said of these."""
         from .run import Failure
 
-        for spec in itertools.chain.from_iterable(wave):
-            if (parent := self._lost(spec)) is not None:
-                yield Failure(spec, f"{spec.label} was not run: {parent.label}, which it builds on, did not finish")
+        ready: list[list[Spec]] = []
+        orphans: list[Failure] = []
+        for group in wave:
+            ready.append([])
+            for spec in group:
+                missing = (one for one in spec.parents if one.id in failed or not self.store.weights(one).exists())
+                if (parent := next(missing, None)) is None:
+                    ready[-1].append(spec)
+                else:
+                    why = f"{spec.label} was not run: {parent.label}, which it builds on, did not finish"
+                    orphans.append(Failure(spec, why))
+        return [group for group in ready if group], orphans
 
     def _save(self, record: Record) -> None:
         recall = 100 * record.metrics["recall@1"]

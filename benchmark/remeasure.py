@@ -30,21 +30,22 @@ def remeasure(records: Iterable[Record], workspace: Workspace) -> Iterator[Outco
 
 
 def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]:
-    try:
-        search = Search.open([record.spec for record in records], workspace)
-    except BenchmarkError as error:
-        yield from (Failure(record.spec, str(error)) for record in records)
+    contents: dict[str, bytes] = {}
+    for record in records:
+        try:
+            contents[record.id] = weights_of(record, workspace.store)
+            _check_parents(record, workspace.store)
+        except BenchmarkError as error:
+            contents.pop(record.id, None)
+            yield Failure(record.spec, str(error))
+    records = [record for record in records if record.id in contents]
+    if not records:
         return
+    search = Search.open([record.spec for record in records], workspace)
     for record in records:
         spec = record.spec
-        try:
-            content = weights_of(record, workspace.store)
-            _check_teacher(record, workspace.store)
-        except BenchmarkError as error:
-            yield Failure(spec, str(error))
-            continue
         student = make_student(spec, search.teachers, search.inputs, search.dataset, workspace.device)
-        student.encoder.load_state_dict(load(content))
+        student.encoder.load_state_dict(load(contents[spec.id]))
         found = search.measure(student, mapped=False)
         if (off := difference(found.evaluation, record.evaluation)) > TOLERANCE:
             yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
@@ -52,9 +53,13 @@ def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]
             yield record.model_copy(update={"geometry": record.geometry or found.geometry})
 
 
-def _check_teacher(record: Record, store: Store) -> None:
-    """Raise a BenchmarkError where the teacher's weights are not those that taught the run: likeness to another says nothing."""
-    if record.spec.teacher is not None and record.teacher is not None:
+def _check_parents(record: Record, store: Store) -> None:
+    """Raise a BenchmarkError where the networks that a run builds on are gone, or, if likeness to its teacher is to be measured, that is
+    another one."""
+    for parent in record.spec.parents:
+        if not store.weights(parent).exists():
+            raise BenchmarkError(f"{record.spec.label}: the weights of {parent.label} are not on this machine")
+    if record.spec.teacher is not None and record.teacher is not None and record.geometry is None:
         path = store.weights(record.spec.teacher)
         if digest(path.read_bytes()) != record.teacher:
             raise BenchmarkError(

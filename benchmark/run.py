@@ -106,7 +106,7 @@ def _finish(student: Student, search: Search) -> Outcome:
     started = time.perf_counter()
     try:
         measured = search.measure(student)
-    except BenchmarkError as error:
+    except Exception as error:  # a map of the method's own is part of it
         return _failure(spec, error)
     weights = serialized(student.encoder)
     write_atomically(store.weights(spec), weights)

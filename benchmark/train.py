@@ -221,10 +221,13 @@ def fit(
     Raises:
         Interrupted: SIGINT or SIGTERM; all students' states are on disk.
     """
+    failed: dict[str, Exception] = {}
     for student in students:
         if (path := checkpoint(student.spec)).exists():
-            student.resume(path, device)
-    failed: dict[str, Exception] = {}
+            try:
+                student.resume(path, device)
+            except Exception as error:
+                failed[student.spec.id] = error
     steps = students[0].spec.steps
     needs = {
         teacher: frozenset().union(

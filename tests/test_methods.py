@@ -574,3 +574,8 @@ def test_the_edition_of_a_method_is_of_the_files_that_its_loss_comes_from(
     changed = {name for name in TRAINED if methods.edition(name) != before[name]}
     methods.edition.cache_clear()
     assert {"triplet", "darkrank", "fitnet", "crd"} <= changed and not {"rkd-d", "pkt", "cosine"} & changed
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.name == "combination.py" else b""))
+    alone, together = methods.edition("pkt"), methods.edition("pkt+sp")
+    methods.edition.cache_clear()
+    monkeypatch.undo()
+    assert alone == before["pkt"] and together != methods.edition("pkt+sp")

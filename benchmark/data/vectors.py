@@ -39,6 +39,8 @@ def open_array(path: Path, name: str) -> np.ndarray:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except DataError:
         raise
+    except MemoryError:
+        raise DataError(f"{path} is compressed and does not fit into memory; write it with numpy.savez") from None
     except Exception as error:  # whatever zip, zlib and numpy's parser of headers meet in a damaged file
         raise DataError(
             f"{path} is not an array that numpy wrote: {(str(error) or type(error).__name__).splitlines()[0]}"

@@ -110,19 +110,21 @@ def load(name: str) -> Callable[..., Method]:
 def edition(name: str) -> str:
     """Digest of the text of the method's file, or of its parts' files, and of the methods' files that these import: what tells a method
     from itself before it was edited."""
-    waiting, texts = [entry(part).module for part in entry(name).parts or (name,)], {}
+    waiting, texts = [entry(one).module for one in (name, *entry(name).parts)], {}
     while waiting:
         module = waiting.pop()
-        if module not in texts:
-            texts[module] = Path(__file__).with_name(f"{module}.py").read_bytes()
+        path = Path(__file__).with_name(f"{module}.py")
+        if module not in texts and path.exists():
+            texts[module] = path.read_bytes()
             waiting += _imported(ast.parse(texts[module]))
     return hashlib.sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest()[:10]
 
 
 def _imported(tree: ast.Module) -> list[str]:
     """The files of methods that one imports; `base` is what all have in common, and no method's."""
-    found = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
-    return [module for module in found if module and module != "base"]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
+    found = [name for node in nodes for name in ([node.module] if node.module else [one.name for one in node.names])]
+    return [module for module in found if module != "base"]
 
 
 def _class(found: Entry) -> type[Method]:

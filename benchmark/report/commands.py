@@ -157,8 +157,9 @@ def _options(specs: Sequence[Spec]) -> list[str]:
 def words_of(spec: Spec) -> list[str]:
     """The options that name a run's data."""
     if spec.backbone in (VECTORS, TEACHER_VECTORS):
-        return ["--features", "FILE", "..."]
-    words = ["--dataset", f"path/to/{spec.dataset}" if spec.data else spec.dataset]
+        words = ["--features", "FILE", "..."]
+    else:
+        words = ["--dataset", f"path/to/{spec.dataset}" if spec.data else spec.dataset]
     return words + (["--subset", spec.subset] if spec.subset else [])
 
 
