@@ -25,7 +25,7 @@ from benchmark.report.cells import DASH, fixed
 from benchmark.report.comparison import BASELINE, Comparison
 from benchmark.report.document import as_markdown, document
 from benchmark.report.families import Families
-from benchmark.report.figures import steps_figure
+from benchmark.report.figures import curves_figure, steps_figure
 from benchmark.report.frames import comparison, frame
 from benchmark.report.stats import paired, summarise
 from benchmark.spec import Spec
@@ -341,6 +341,16 @@ def test_the_steps_figure_has_a_line_a_method_of_three_lengths():
     assert figure == steps_figure(Comparison(runs[::-1], KINDS)) and figure is not None
     assert ">rkd-d<" in figure and ">triplet<" not in figure and ">teacher<" in figure and ">d = 16<" in figure
     assert steps_figure(Comparison([run for run in runs if run.spec.steps != 40], KINDS)) is None
+
+
+def test_curves_are_of_one_dimension():
+    def tried(method, recall, **fields):
+        run = record(method, recall, evaluation="validation", **fields)
+        return run.model_copy(update={"curve": (Point(step=50, evaluation=run.evaluation),)})
+
+    narrow = [tried("rkd-d", 0.4, teacher=TEACHER, lr=lr) for lr in (1e-2, 1e-3)] + [tried("triplet", 0.3)]
+    drawn = curves_figure([*narrow, tried("rkd-d", 0.9, teacher=TEACHER, dim=128)])
+    assert drawn == curves_figure(narrow) and ">rkd-d-16<" in drawn and ">triplet-16<" in drawn
 
 
 def test_notes_name_what_is_flagged():

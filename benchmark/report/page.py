@@ -23,7 +23,8 @@ CAPTIONS = {
     "differences": "Paired differences of Recall@1 to the baseline. Lines: 95 % interval; dots: seeds, of fewer than six.",
     "cost": "Recall@1 against cost. The line joins what nothing of the same cost or less beats (Pareto front).",
     "steps": "Recall@1 against the number of training steps; each point is a run of that length with its own schedule.",
-    "curves": "MAP@R on validation classes on the way, of each method's best validation run: at a rate not yet annealed.",
+    "curves": "MAP@R on validation classes on the way, of each method's best validation run (at the dimension that most were at): at a "
+    "rate not yet annealed.",
     "families": "Relational minus individual methods, each family as the mean of its methods. Lines: 95 % interval over seeds.",
 }
 
