@@ -21,21 +21,22 @@ def finished(tmp_path: Path) -> Callable[[], list[str]]:
     return lambda: sorted(path.stem.rpartition("-")[0] for path in tmp_path.glob("*/*/runs/*.json"))
 
 
+def cannot_be_made(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    load = methods.load
+
+    def make(*args: Any, **params: Any) -> Any:
+        raise TypeError("missing 1 required argument")
+
+    monkeypatch.setattr(methods, "load", lambda name: make if name == broken else load(name))
+
+
 def test_one_that_cannot_be_made(
     cli: Callable[..., Result],
     smoke: list[str],
     finished: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    load = methods.load
-
-    def broken(name: str) -> Any:
-        def make(*args: Any, **params: Any) -> Any:
-            raise TypeError("missing 1 required argument")
-
-        return make if name == "rkd-d" else load(name)
-
-    monkeypatch.setattr(methods, "load", broken)
+    cannot_be_made(monkeypatch, "rkd-d")
     found = cli(*smoke, "--methods", "rkd-d,rkd-a")
     assert found.code == 1
     assert "failed: rkd-d conv4-8-8 raw seed 0: TypeError: missing 1 required argument" in found.out
@@ -107,15 +108,7 @@ def test_what_builds_on_a_failure_is_not_run_and_the_others_are(
     views: int,
 ) -> None:
     """A generation whose teacher diverged does not keep those of other methods from theirs; nor a teacher of heads the baseline."""
-    load = methods.load
-
-    def broken(name: str) -> Any:
-        def make(*args: Any, **params: Any) -> Any:
-            raise TypeError("no")
-
-        return make if name == ("multi-similarity" if views else "rkd-d") else load(name)
-
-    monkeypatch.setattr(methods, "load", broken)
+    cannot_be_made(monkeypatch, "multi-similarity" if views else "rkd-d")
     if views:
         more = ["--methods", "rkd-a,triplet", "--set", "views=2", "--set", "teacher.views=0"]
         found = cli(*smoke, *more, "--set", "teacher.method=multi-similarity")
