@@ -134,9 +134,12 @@ class Spec(Stream):
 
     @property
     def generation(self) -> int:
-        """1 for a network taught by another of its size, one more for one that is taught by such a network of its own method; else 0."""
+        """1 for a network taught by another of its size, one more for one that is taught by such a network of its own method; else 0,
+        as for every head on frozen features."""
         teacher = self.teacher
-        if teacher is None or not self.steps or (teacher.backbone, teacher.dim) != (self.backbone, self.dim):
+        if teacher is None or not self.steps or self.views:
+            return 0
+        if (teacher.backbone, teacher.dim) != (self.backbone, self.dim):
             return 0
         return 1 + (teacher.generation if teacher.method == self.method else 0)
 

@@ -49,6 +49,9 @@ def test_methods_between_networks_of_one_size_are_so_by_themselves() -> None:
 
 
 def test_heads_have_no_generations() -> None:
+    teacher = tiny_spec("multi-similarity")
+    head = tiny_spec("rkd-d", teacher=teacher, views=2, backbone=teacher.backbone, dim=teacher.dim)
+    assert head.generation == 0 and head.name == "rkd-d"
     with pytest.raises(UsageError, match="not of the teacher's size"):
         grid("born-again", views=2)
 
