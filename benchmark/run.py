@@ -164,7 +164,10 @@ def check(specs: Sequence[Spec], workspace: Workspace) -> None:
 def make_student(
     spec: Spec, teachers: Mapping[str, Network], inputs: Inputs, dataset: DataSet, device: torch.device
 ) -> Student:
-    """A student at step 0. Its initial weights depend on seed, network, dimension and generation alone: equal for all methods."""
+    """A student at step 0. Its initial weights depend on seed, network, dimension and generation alone: equal for all methods.
+
+    What a method itself learns begins alike in all generations.
+    """
     members = [teachers[member.id] for member in spec.members]
     teacher = members[0].widths if members else None
     make = functools.partial(

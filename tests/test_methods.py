@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import math
 from dataclasses import fields, replace
@@ -53,10 +54,10 @@ def widths(maps: bool) -> tuple[Widths, Widths]:
     return (STUDENT, TEACHER) if maps else (STUDENT._replace(maps=()), TEACHER._replace(maps=()))
 
 
-def batch(progress: float = 0.0, teacher_grad: bool = False, maps: bool = True, seed: int = 1) -> Batch:
+def batch(progress: float = 0.0, maps: bool = True, seed: int = 1) -> Batch:
     labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
     mine, theirs = widths(maps)
-    student, teacher = features(mine, seed, 16, True), features(theirs, 2, 32, teacher_grad)
+    student, teacher = features(mine, seed, 16, True), features(theirs, 2, 32, False)
     return Batch(student, teacher, labels, torch.arange(len(labels)), progress)
 
 
@@ -79,6 +80,8 @@ def test_catalogue_is_what_the_classes_say() -> None:
         cls = methods.load(name)
         for field in declared:
             assert getattr(cls, field) == getattr(entry, field), (name, field)
+        own = [one for one in inspect.signature(cls.__init__).parameters.values() if one.name not in methods.GIVEN]
+        assert entry.defaults == {one.name: one.default for one in own}, f"{name} needs an __init__ of its own"
         assert {*entry.later} <= {*entry.defaults}
         assert entry.reference and entry.summary and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
 
@@ -143,7 +146,7 @@ def test_scalar_finite_and_gradients_where_they_belong(name: str, maps: bool) ->
     reached = [torch.zeros((), dtype=torch.bool) for _ in method.parameters()]
     student_reached = False
     for progress in (0.0, 0.3, 0.6, 0.99):  # a recipe may have stages
-        seen = batch(progress, teacher_grad=True, maps=maps)
+        seen = batch(progress, maps=maps)
         torch.manual_seed(0)
         loss = method(seen)
         assert loss.shape == () and loss.dtype == torch.float32 and torch.isfinite(loss)
@@ -193,12 +196,16 @@ def test_reads_only_what_it_declares(name: str, maps: bool) -> None:
         assert method(bare).item() == expected.item()
 
 
-@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+PLACES = [("cpu", torch.float64), *([("cuda", torch.float32)] if torch.cuda.is_available() else [])]
+
+
+@pytest.mark.parametrize(("device", "dtype"), PLACES, ids=[f"{device}-{dtype}" for device, dtype in PLACES])
 @each_case
-def test_devices_agree(name: str, maps: bool, device: str) -> None:
+def test_devices_and_precisions_agree(name: str, maps: bool, device: str, dtype: torch.dtype) -> None:
     def moved(found: Features | None) -> Features | None:
         return found and Features(
-            *(found[i].detach().to(device) for i in (0, 1)), tuple(m.detach().to(device) for m in found.maps)
+            *(found[i].detach().to(device, dtype) for i in (0, 1)),
+            tuple(m.detach().to(device, dtype) for m in found.maps),
         )
 
     method, seen = build(name, maps), batch(maps=maps)
@@ -207,7 +214,7 @@ def test_devices_agree(name: str, maps: bool, device: str) -> None:
     expected = method(seen).item()
     torch.manual_seed(0)
     # What is drawn differs from device to device.
-    assert method.to(device)(there).item() == pytest.approx(expected, rel=0.5 if method.draws else 1e-3)
+    assert method.to(device, dtype)(there).item() == pytest.approx(expected, rel=0.5 if method.draws else 1e-3)
 
 
 @each_case
@@ -505,6 +512,8 @@ def test_a_combination_is_the_sum_of_its_parts() -> None:
     entry = methods.entry("fitnet+rkd-da")
     assert entry.kind == "mixed" and entry.normalize and entry.defaults["rkd-da.angle_weight"] == 2.0
     assert methods.entry("triplet+rkd-d").kind == "relational"
+    tasks, own = methods.entry("triplet+contrastive"), methods.entry("s2sd+triplet")
+    assert tasks.kind == "none" and not tasks.self_taught and own.self_taught and not own.needs_teacher
     seen = batch()
     method = methods.load("fitnet+rkd-da")(STUDENT, TEACHER, CLASSES, **{"rkd-da.angle_weight": 0.5})
     first, second = method.parts

@@ -145,6 +145,13 @@ def test_a_number_is_one_number_however_it_is_written() -> None:
     assert len(ids) == 1
 
 
+def test_what_is_set_of_a_sum_is_set_in_any_order_of_its_parts() -> None:
+    for target in ("fitnet+rkd-da", "rkd-da+fitnet"):
+        settings = presets.parse_assignments([f"{target}.rkd-da.angle_weight=7", f"{target}.lr=0.5"])
+        student = grid("smoke", cards.load("tiny"), settings, chosen=["fitnet+rkd-da"])[1]
+        assert student.params["rkd-da.angle_weight"] == 7 and student.lr == 0.5
+
+
 def test_every_field_of_the_spec_can_be_set() -> None:
     values = presets.parse_assignments(["lr=3e-4", "flip=true", "schedule=cosine", "batchnorm=frozen", "batch=32"])
     assert values == {"lr": 3e-4, "flip": True, "schedule": "cosine", "batchnorm": "frozen", "batch": 32}

@@ -153,7 +153,7 @@ def _combined(name: str) -> Entry:
         trained=True,
         head=True,
         same_size=any(part.same_size for part in parts),
-        self_taught=all(part.self_taught or part.kind == "none" for part in parts),
+        self_taught=bool(kinds) and all(part.self_taught or part.kind == "none" for part in parts),
         defaults={f"{part.name}.{key}": value for part in parts for key, value in part.defaults.items()},
         search={f"{part.name}.{key}": range_ for part in parts for key, range_ in part.search.items()},
         later=tuple(f"{part.name}.{key}" for part in parts for key in part.later),

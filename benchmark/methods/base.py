@@ -77,8 +77,10 @@ class Method(nn.Module):
     same_size: ClassVar[bool] = (
         False  # True: between networks of one size; the student has the teacher's backbone and dimension
     )
-    draws: ClassVar[bool] = False  # whether the loss has random choices of its own, such as a miner's
-    rate: float = 1.0  # learning rate of the method's own parameters, in units of the head's
+    # Whether it has random choices of its own at its defaults, such as a miner's: a post-hoc method without any is one run for all seeds.
+    draws: ClassVar[bool] = False
+    # Learning rate of the method's own parameters, in units of the head's. AdamW's decay goes with the rate: lr * rate * weight_decay.
+    rate: float = 1.0
 
     def __init__(self, student: Widths, teacher: Widths | None, classes: int) -> None:
         super().__init__()
@@ -126,7 +128,7 @@ class Method(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss: a scalar, gradients to the student's features and the method's own parameters only."""
+        """The loss: a scalar, from which gradients reach the student's features and the method's own parameters."""
         raise TypeError(f"{type(self).__name__} defines no loss")
 
 

@@ -14,6 +14,8 @@ from .base import Batch, Method, Widths
 class Combination(Method):
     """The sum of methods' losses, each with the weights that it has alone, and what it learns at the rate that it has alone.
 
+    A part that is published with a task loss brings it along: fitnet+darkrank has two triplet losses in its sum.
+
     Args:
         parts: classes of the methods.
         params: hyper-parameters as METHOD.KEY.

@@ -185,9 +185,9 @@ def parse_assignments(words: Sequence[str]) -> dict[str, Scalar]:
 
 def split_key(key: str) -> tuple[str, str]:
     """`rkd-da.angle_weight` -> target and name; a key without a target has the empty one. The name may have a dot of its own: what is
-    set of fitnet+rkd-da is its part's, `fitnet+rkd-da.rkd-da.angle_weight`."""
+    set of fitnet+rkd-da is its part's, `fitnet+rkd-da.rkd-da.angle_weight`. A sum has no order, and its name has one."""
     target, dot, name = key.partition(".")
-    return (target, name) if dot else ("", key)
+    return ("+".join(sorted(target.split("+"))), name) if dot else ("", key)
 
 
 def parse_scalar(text: str) -> Scalar:
