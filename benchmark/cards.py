@@ -7,7 +7,7 @@ import tomllib
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -180,16 +180,21 @@ def of_vectors(vectors: Vectors) -> Card:
     return Card(name=name, title=f"vectors in {file.name}", layout="vectors", folder=str(file.parent), vectors=vectors)
 
 
+def read_toml(file: Path | Traversable, what: str) -> dict[str, Any]:
+    """What a TOML file holds, which is `what` to the user. Raises a UsageError where it cannot be read."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # what TOML and UTF-8 raise are ValueErrors
+        raise UsageError(f"{file} cannot be read as {what}: {error}") from None
+
+
 def read(file: Path | Traversable) -> Card:
     """The card in a TOML file.
 
     Raises:
         UsageError: not TOML, or not a card, with the file and the field.
     """
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # what TOML and UTF-8 raise are ValueErrors
-        raise UsageError(f"{file} cannot be read as a card: {error}") from None
+    content = read_toml(file, "a card")
     if content.get("layout") == "vectors" and isinstance(file, Path):
         return _of_vectors(content, file)
     return _validated(content, file)

@@ -56,6 +56,8 @@ class Plan:
         self.device = device
         self.subset = subset
         self.results = results
+        if results.exists() and not results.is_dir():
+            raise UsageError(f"--results {results} is a file; name a folder")
         if (dataset is None) == (vectors is None):
             raise UsageError(f"give --dataset or --features{', not both' if dataset else ''}")
         self.card = cards.of_vectors(vectors) if vectors else cards.load(str(dataset), self.data_dir)
@@ -137,7 +139,8 @@ class Plan:
             values["teacher.backbone"] = name
             if dim:
                 (values["teacher.dim"],) = integers("--teacher NAME@DIM", dim, most=1)
-        chosen = presets.select(words("--methods", methods), self.preset) if methods else list(self.preset.methods)
+        given = None if methods is None else words("--methods", methods)
+        chosen = list(self.preset.methods) if given is None else presets.select(given, self.preset)
         chosen = self._applicable(chosen, values)
         check = functools.partial(_check_targets, chosen=chosen, vectors=self.card.vectors is not None)
         check(values)
@@ -165,8 +168,8 @@ class Plan:
             self.preset,
             self.card,
             chosen=chosen,
-            dims=integers("--dims", dims) if dims else self.dims,
-            seeds=integers("--seeds", seeds) if seeds else self.preset.seeds,
+            dims=integers("--dims", dims) if dims is not None else self.dims,
+            seeds=integers("--seeds", seeds) if seeds is not None else self.preset.seeds,
             assignments=values,
             stream=stream,
             tuned={} if variants else presets.read_tuned(self.tuned_path),

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import shlex
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import methods
+from .cards import read_toml
 from .errors import BenchmarkError, UsageError
-from .presets import Axis, Preset, Range, Settings, parse_scalar
+from .presets import Axis, Preset, Range, Settings, parse_scalar, read_tuned
 from .spec import Scalar, Spec, derive
 from .store import Record, write_atomically
 
@@ -205,8 +205,8 @@ def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list
     Returns:
         A line for each method whose earlier settings were others.
     """
-    before = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {"method": {}, "chosen": {}}
-    settings, chosen = before["method"], before["chosen"]
+    settings = read_tuned(path)
+    chosen = read_toml(path, "tuned settings").get("chosen", {}) if path.exists() else {}
     replaced = []
     for method, found in choice.items():
         if settings.get(method, found.values) != found.values:

@@ -360,6 +360,18 @@ def test_mistakes_in_words(cli: Cli, data_dir: Path, tmp_path: Path, words: str,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--methods", "--seeds", "--dims"])
+def test_an_empty_word_is_not_the_default(cli: Cli, smoke: list[str], tmp_path: Path, option: str) -> None:
+    assert_one_line(cli(*smoke, option, ""), 2, option)
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_that_are_a_file(cli: Cli, data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    result = cli("run", "--dataset", "tiny", "--data", data_dir, "--results", tmp_path / "out", "--dry-run")
+    assert_one_line(result, 2, "out is a file; name a folder")
+
+
 def test_a_gpu_that_is_not_there(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
     import torch
 

@@ -152,6 +152,28 @@ def test_what_is_set_of_a_sum_is_set_in_any_order_of_its_parts() -> None:
         assert student.params["rkd-da.angle_weight"] == 7 and student.lr == 0.5
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = [", "cannot be read as tuned settings: Invalid"),
+        ("[chosen.rkd-d]", "no .method.NAME. tables"),
+        ("method = 1", "no .method"),
+    ],
+)
+def test_damaged_tuned_settings(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "tuned.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=rf"tuned\.toml.*{message}"):
+        presets.read_tuned(file)
+
+
+def test_a_damaged_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    (tmp_path / "quick.toml").write_text("title = \n")
+    with pytest.raises(UsageError, match=r"quick\.toml cannot be read as a preset: .*line 1"):
+        presets.load("quick")
+
+
 def test_every_field_of_the_spec_can_be_set() -> None:
     values = presets.parse_assignments(["lr=3e-4", "flip=true", "schedule=cosine", "batchnorm=frozen", "batch=32"])
     assert values == {"lr": 3e-4, "flip": True, "schedule": "cosine", "batchnorm": "frozen", "batch": 32}

@@ -392,11 +392,12 @@ def test_verify_finds_what_was_changed_by_hand(tmp_path):
     (tmp_path / "report.html").unlink()  # is not committed
     (tmp_path / "figures" / "mine.svg").write_text("<svg/>")  # is none of ours
     (tmp_path / "figures" / "steps.svg").write_text("<svg/>")
+    (tmp_path / "tuning.csv").write_text("")  # of records that are gone
     lines = verify(tmp_path, folder.files())
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert any("comparison.md differs" in line and "line " in line for line in lines)
     assert any("runs.csv is missing" in line for line in lines)
-    assert any("steps.svg is not generated" in line for line in lines)
+    assert all(any(f"{name} is not generated" in line for line in lines) for name in ("steps.svg", "tuning.csv"))
     write(folder)
     assert verify(tmp_path, folder.files()) == []
     assert (tmp_path / "figures" / "mine.svg").exists()

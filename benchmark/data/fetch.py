@@ -59,6 +59,10 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
         folder = data_dir / card.folder
     else:
         replacing = None
+    dead = [archive.name for archive in card.archives if archive.url is None]
+    if dead and mirror is None and not (folder.is_dir() and any(folder.iterdir())):
+        # before anything is made: the data folder's name may be mistyped
+        raise DataError(f"no {folder}, and no public address is left for {', '.join(dead)}. {card.where}")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(data_dir / f".{card.name}.lock"):
@@ -100,9 +104,7 @@ def _install(card: Card, data_dir: Path, mirror: Path | None, replacing: Path | 
     downloads = (
         data_dir / f".{card.name}.downloads"
     )  # kept until all went well: a disk that was full costs no second download
-    files = [
-        _mirrored(archive, mirror) if mirror else _downloaded(archive, card, downloads) for archive in card.archives
-    ]
+    files = [_mirrored(archive, mirror) if mirror else _downloaded(archive, downloads) for archive in card.archives]
     staging = data_dir / f".{card.name}.partial"
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     try:
@@ -144,13 +146,10 @@ def _mirrored(archive: Archive, mirror: Path) -> Path:
     return file
 
 
-def _downloaded(archive: Archive, card: Card, downloads: Path) -> Path:
+def _downloaded(archive: Archive, downloads: Path) -> Path:
     import pooch
     from requests import RequestException
 
-    dead = [other.name for other in card.archives if other.url is None]
-    if dead:  # before the first byte of the others
-        raise DataError(f"{card.name}: no public address is left for {', '.join(dead)}. {card.where}")
     assert archive.url
     known = f"sha256:{archive.sha256}" if archive.sha256 else f"md5:{archive.md5}" if archive.md5 else None
     pooch.get_logger().setLevel("ERROR")

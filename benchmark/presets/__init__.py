@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .. import methods
-from ..cards import Card
+from ..cards import Card, read_toml
 from ..errors import UsageError, unknown
 from ..spec import ENSEMBLE, Frozen, Scalar, Spec
 
@@ -109,7 +108,7 @@ def load(name: str) -> Preset:
         raise unknown("preset", name, names())
     path = FOLDER / f"{name}.toml"
     try:
-        return Preset.model_validate({"name": name, **tomllib.loads(path.read_text(encoding="utf-8"))})
+        return Preset.model_validate({"name": name, **read_toml(path, "a preset")})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -122,7 +121,12 @@ def tuned_path(preset: Preset, card: Card) -> Path:
 
 def read_tuned(path: Path) -> dict[str, Settings]:
     """By method, what `benchmark tune` chose; empty where it has not been run."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))["method"] if path.exists() else {}
+    if not path.exists():
+        return {}
+    found = read_toml(path, "tuned settings").get("method")
+    if not isinstance(found, dict) or not all(isinstance(settings, dict) for settings in found.values()):
+        raise UsageError(f"{path} has no [method.NAME] tables; delete it, and tune again")
+    return found
 
 
 class Layers(NamedTuple):

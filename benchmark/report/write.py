@@ -24,6 +24,8 @@ from .table import latex, rich
 if TYPE_CHECKING:
     from rich.table import Table
 
+TABLES = ("runs.csv", "comparison.csv", "comparison.md", "comparison.tex", "tuning.csv")
+
 
 def find(results: Path) -> list[Path]:
     """All folders at or below `results` that hold records, sorted.
@@ -134,21 +136,21 @@ def write_report(folder: Path, kinds: Mapping[str, str] | None = None, baseline:
 
 
 def write(folder: Folder) -> list[Path]:
-    """Write all that is generated; a figure for which there is nothing left to draw goes."""
+    """Write all that is generated; a table or figure for which there is nothing left goes."""
     return write_files(folder.path, folder.files())
 
 
 def write_files(path: Path, files: Mapping[str, str]) -> list[Path]:
     for name, content in files.items():
         write_atomically(path / name, content)
-    for stale in stale_figures(path, files):
-        stale.unlink()
+    for one in stale(path, files):
+        one.unlink()
     return [path / name for name in files]
 
 
-def stale_figures(path: Path, files: Mapping[str, str]) -> list[Path]:
-    """Figures of ours that are there and are generated no more."""
-    names = (f"figures/{name}.svg" for name in CAPTIONS)
+def stale(path: Path, files: Mapping[str, str]) -> list[Path]:
+    """Tables and figures of ours that are there and are generated no more."""
+    names = (*TABLES, *(f"figures/{name}.svg" for name in CAPTIONS))
     return [path / name for name in names if name not in files and (path / name).exists()]
 
 
@@ -184,7 +186,7 @@ def verify(path: Path, files: Mapping[str, str]) -> list[str]:
             lines.append(
                 f"{there} differs from what its records give, first in line {_first_difference(found, content)}"
             )
-    return lines + [f"{stale} is not generated from these records" for stale in stale_figures(path, files)]
+    return lines + [f"{one} is not generated from these records" for one in stale(path, files)]
 
 
 def _first_difference(ours: str, theirs: str) -> int:

@@ -242,7 +242,7 @@ def test_disk_full(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_cars_says_that_its_download_is_dead(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no public address is left for cars_train\.tgz, .*Kaggle"):
-        fetch(cards.load("cars"), tmp_path)
+        fetch(cards.load("cars"), tmp_path / "mistyped")
     assert left(tmp_path) == []
 
 
