@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,6 +235,39 @@ def test_a_measured_process_that_is_killed_is_an_error_of_ours() -> None:
         measure.apart(die)
     with pytest.raises(BenchmarkError, match="was killed"):
         measure.cost(prepare_to_die, (), ())
+
+
+INTERRUPTED = """
+import os, signal, time
+from pathlib import Path
+from benchmark.bench.measure import apart
+
+def wait(file):
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(1000)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    apart(wait, "worker")
+"""
+
+
+def test_an_interrupt_ends_the_measured_process_too(tmp_path: Path) -> None:
+    """As `timeout` sends it: to the command, and once more to all of its processes."""
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+    process = subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE
+    )
+    worker = tmp_path / "worker"
+    while not (worker.exists() and worker.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    assert b"KeyboardInterrupt" in process.communicate(timeout=60)[1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(worker.read_text()), 0)
 
 
 def hold(megabytes: int) -> Callable[[], object]:

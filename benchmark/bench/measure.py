@@ -5,8 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
@@ -58,18 +57,36 @@ def cost(prepare: Prepare, args: tuple[object, ...], small: tuple[object, ...]) 
 
 
 def apart(function: Callable[..., T], *args: object) -> T:
-    """`function(*args)` in a new process, which knows neither this one's allocator settings nor its memory.
+    """`function(*args)` in a new process, which knows neither this one's allocator settings nor its memory, and ends with this call.
+
+    A pool of one would wait for its work when this process is interrupted, and an interrupt more made it wait for ever.
 
     Raises:
         BenchmarkError: the process died, as by the kernel for want of memory.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(function, *args).result()
-        except BrokenProcessPool:
-            raise BenchmarkError(
-                "a measured process was killed; is there memory for it? bench takes up to 12 GB"
-            ) from None
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, args))
+    process.start()
+    sender.close()  # so that the worker's death ends the waiting
+    try:
+        found = receiver.recv()
+    except EOFError:
+        raise BenchmarkError("a measured process was killed; is there memory for it? bench takes up to 12 GB") from None
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _answer(sender: Connection, function: Callable[..., object], args: tuple[object, ...]) -> None:
+    try:
+        found = function(*args)
+    except Exception as error:  # raised again where it was asked for
+        found = error
+    sender.send(found)
 
 
 def _measure(prepare: Prepare, args: tuple[object, ...], small: tuple[object, ...]) -> Times:
