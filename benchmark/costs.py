@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from .errors import BenchmarkError
+from .files import write_atomically
 from .methods import catalogue
 from .spec import Frozen, Spec
-from .store import write_atomically
 
 FILE = "costs.json"
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from .data import DataSet, Split
 from .data.vectors import new_array
 from .errors import UsageError, unknown
+from .files import write_atomically
 from .inputs import trunk_features
 from .spec import Spec
-from .store import write_atomically
 from .workspace import Workspace
 
 BLOCK = 1024  # images that are copied at once

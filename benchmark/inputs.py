@@ -17,8 +17,8 @@ from .data import DataSet, Split
 from .data.batches import Batches, Sampler, centre_crop
 from .data.features import features
 from .data.vectors import PlainView, VectorRows, Views
+from .files import digest
 from .spec import Spec, Stream, derive
-from .store import digest
 from .train import Drawn, Rows, autocast, seeded
 from .weights import load_encoder, serialized, without_trunk
 from .workspace import Workspace

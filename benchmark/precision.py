@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from . import estimate
 from .data.stored import cannot_write
+from .files import write_atomically
 from .machine import multiplies_bfloat16, processor
 from .spec import AUTO, Spec
-from .store import write_atomically
 
 MARGIN = 1.2  # times faster than float32 that bfloat16 must be: less may be noise, and would not be worth the digits
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from safetensors.torch import load
 
 from .errors import BenchmarkError
+from .files import digest
 from .run import Failure, Outcome, Search, make_student
 from .spec import waves
-from .store import Evaluation, Record, Store, digest
+from .store import Evaluation, Record, Store
 from .workspace import Workspace
 
 TOLERANCE = (

@@ -19,11 +19,12 @@ from .data.batches import check as check_batches
 from .data.vectors import VectorRows
 from .errors import BenchmarkError, DataError, UsageError
 from .evaluate import NEAREST, Floats, agreement, evaluate
+from .files import digest, write_atomically
 from .geometry import Space, geometry
 from .inputs import Inputs, open_inputs
 from .methods.posthoc import PostHoc
 from .spec import Spec, Stream, derive
-from .store import Evaluation, Geometry, Point, Record, Store, digest, write_atomically
+from .store import Evaluation, Geometry, Point, Record, Store
 from .train import Student, Watch, embed, fit, optimizer, seeded
 from .weights import serialized
 from .workspace import Workspace

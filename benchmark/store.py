@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -13,6 +10,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from .errors import BenchmarkError
+from .files import digest, write_atomically
 from .methods import edition
 from .spec import Frozen, Spec
 
@@ -88,28 +86,6 @@ class Record(Frozen):
         if self.asymmetric is None or self.spec.teacher is None:
             return {}
         return self.asymmetric.cosine if self.spec.teacher.normalize else self.asymmetric.l2
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that, whatever happens, either the old or the new content is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o666 & ~_umask())  # noqa: PTH101  (mkstemp makes private files; records are for everyone)
-        os.replace(partial, path)  # noqa: PTH105
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class Store:
@@ -220,11 +196,6 @@ def _ancestors(spec: Spec) -> Iterator[Spec]:
     for parent in spec.parents:
         yield parent
         yield from _ancestors(parent)
-
-
-def digest(content: bytes) -> str:
-    """16 hexadecimal digits of SHA-256, which tell two networks of one spec apart: other machines round differently."""
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def read_record(path: Path) -> Record:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from .backbones import Network
 from .errors import BenchmarkError, TrainingError
+from .files import write_atomically
 from .methods.base import Batch, Features, Method
 from .spec import Spec, derive
-from .store import write_atomically
 
 MOST_SAVING = 50  # checkpoints take at most a fiftieth of the time
 

@@ -17,9 +17,10 @@ import numpy as np
 from . import methods
 from .cards import read_toml
 from .errors import BenchmarkError, UsageError
+from .files import write_atomically
 from .presets import Axis, Preset, Range, Settings, parse_scalar, read_tuned
 from .spec import Scalar, Spec, derive
-from .store import Record, write_atomically
+from .store import Record
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -38,6 +38,7 @@ LAYERS = [
     {"data", "backbones", "machine", "methods", "store"},
     {"cards", "zoo"},
     {"spec"},
+    {"files"},
     {"errors"},
 ]
 HEIGHT = {name: len(LAYERS) - row for row, names in enumerate(LAYERS) for name in names}

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError
+from benchmark.files import digest, write_atomically
 from benchmark.spec import Spec, Stream, derive, waves
-from benchmark.store import Evaluation, Record, Store, digest, read_record, write_atomically
+from benchmark.store import Evaluation, Record, Store, read_record
 
 
 def record(spec: Spec, recall: float = 0.5) -> Record:

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..data.stored import cannot_write
 from ..errors import BenchmarkError
+from ..files import write_atomically
 from ..report.drawing import COLOURS, MARKERS, canvas
 from ..report.table import Column, Line, Table, dash, markdown, text
-from ..store import write_atomically
 
 Row = Mapping[str, str | float]
 FILE = "performance.json"

@@ -22,7 +22,7 @@ from filelock import FileLock
 from .. import cards
 from ..cards import Archive, Card
 from ..errors import DataError, UsageError
-from ..store import write_atomically
+from ..files import write_atomically
 from . import glyphs
 from .layouts import load
 from .stored import cannot_write

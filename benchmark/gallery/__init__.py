@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from .. import cards
 from ..errors import UsageError
+from ..files import write_atomically
 from ..remeasure import weights_of
 from ..report import BASELINE, Folder
-from ..store import Store, write_atomically
+from ..store import Store
 from ..workspace import Workspace, silent
 from ..zoo import TEACHER_VECTORS, VECTORS
 from .cases import sections

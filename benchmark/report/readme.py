@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..store import write_atomically
+from ..files import write_atomically
 from .table import markdown
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..costs import read_costs
 from ..errors import BenchmarkError, UsageError
-from ..store import Record, Store, write_atomically
+from ..files import write_atomically
+from ..store import Record, Store
 from .cells import AGREEMENT, SELF_TAUGHT
 from .commands import Recipes
 from .comparison import BASELINE, Comparison

@@ -1,0 +1,88 @@
+"""Files that are whole or not there: written at once, and read within limits."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+from .errors import BenchmarkError
+
+PARTIAL = ".partial"  # the suffix of a file on its way
+_ABANDONED = 3600.0  # seconds after which nobody on another machine is still writing a file
+_HOST = "".join(letter for letter in socket.gethostname() if letter.isalnum())[:32] or "host"
+
+
+def digest(content: bytes) -> str:
+    """16 hexadecimal digits of SHA-256, which tell two networks of one spec apart: other machines round differently."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that, whatever happens, either the old or the new content is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Who writes it is in its name, so that `clear_partial` leaves alone what another process is writing.
+    handle, partial = tempfile.mkstemp(PARTIAL, f"{path.name}.{_HOST}.{os.getpid()}.", path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o666 & ~_umask())  # noqa: PTH101  (mkstemp makes private files; records are for everyone)
+        os.replace(partial, path)  # noqa: PTH105
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def clear_partial(folder: Path) -> None:
+    """Delete what killed processes left of `write_atomically` in a folder, not what others are writing now."""
+    for path in folder.glob(f"*.*.*.*{PARTIAL}"):
+        *_, host, process, _, _ = path.name.split(".")
+        with contextlib.suppress(FileNotFoundError):  # another command clears the folder as well
+            if _gone(int(process)) if host == _HOST and process.isdecimal() else _age(path) > _ABANDONED:
+                path.unlink()
+
+
+def _gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """The content of a regular file. A pipe would wait for ever, and a device may never end.
+
+    Args:
+        most: bytes.
+
+    Raises:
+        BenchmarkError: it is none, or larger than `most`.
+        OSError: it is not there, or may not be read.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise BenchmarkError(f"{path} is not a regular file; take it out of the folder")
+        if most is not None and status.st_size > most:
+            raise BenchmarkError(f"{path} has {status.st_size:,} bytes, and {most:,} are the most that such a file has")
+        return file.read()
