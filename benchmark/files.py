@@ -1,18 +1,21 @@
-"""Files that are whole or not there: written at once, and read within limits."""
+"""Files that are whole or not there: written at once, read within limits, and told from damaged ones by a digest."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import socket
 import stat
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from .errors import BenchmarkError
 
+SEAL = "digest"  # the field of a sealed file
 PARTIAL = ".partial"  # the suffix of a file on its way
 _ABANDONED = 3600.0  # seconds after which nobody on another machine is still writing a file
 _HOST = "".join(letter for letter in socket.gethostname() if letter.isalnum())[:32] or "host"
@@ -86,3 +89,29 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         if most is not None and status.st_size > most:
             raise BenchmarkError(f"{path} has {status.st_size:,} bytes, and {most:,} are the most that such a file has")
         return file.read()
+
+
+def sealed(fields: dict[str, Any]) -> str:
+    """JSON text of some fields, with a digest of all of them as one more."""
+    return json.dumps({**fields, SEAL: _seal(fields)}, indent=1, sort_keys=True) + "\n"
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """The fields of a text that `sealed` made; of one without a digest, as older versions wrote it, whatever it holds.
+
+    Raises:
+        ValueError: it is not JSON, or not what was written.
+    """
+    try:
+        fields = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(fields, dict):
+        raise ValueError("it holds no fields")
+    if (seal := fields.pop(SEAL, None)) is not None and seal != _seal(fields):
+        raise ValueError("it was changed since it was written: its digest is another")
+    return fields
+
+
+def _seal(fields: dict[str, Any]) -> str:
+    return digest(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())

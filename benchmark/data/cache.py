@@ -16,6 +16,7 @@ from PIL import Image
 
 from .. import cards
 from ..errors import DataError
+from .contents import digests
 from .splits import Split
 from .stored import Filling, stored
 from .vectors import VectorRows
@@ -54,7 +55,7 @@ def decoded(split: Split, size: int, folder: Path, progress: Progress | None = N
     assert not isinstance(split.images, VectorRows), "vectors are not decoded"
     if isinstance(split.images, np.ndarray):
         return _coloured(split.images, size)
-    file = folder / f"{_key(split.images, size)}-{size}.npy"
+    file = folder / f"{_key(split.images, size, folder)}-{size}.npy"
     fill = functools.partial(_decode, split.images, size, progress)
     return stored(
         file,
@@ -67,15 +68,9 @@ def decoded(split: Split, size: int, folder: Path, progress: Progress | None = N
     )
 
 
-def _key(images: tuple[Path, ...], size: int) -> str:
-    digest = hashlib.sha256(f"{RULE}\n{size}\n".encode())
-    for path in images:
-        try:
-            found = path.stat()
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}") from None
-        digest.update(f"{path.absolute()}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:20]
+def _key(images: tuple[Path, ...], size: int, folder: Path) -> str:
+    contents = "\n".join(digests(images, folder))
+    return hashlib.sha256(f"{RULE}\n{size}\n{contents}".encode()).hexdigest()[:20]
 
 
 def _decode(images: tuple[Path, ...], size: int, progress: Progress | None, file: Filling) -> None:

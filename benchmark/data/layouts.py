@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -15,6 +14,8 @@ from ..cards import Card
 from ..errors import DataError
 from ..spec import derive
 from . import glyphs
+from .cache import RULE, cache_dir
+from .contents import Contents
 from .splits import DataSet, Row, Split, Splits, cut, first_of, grouped, halves, natural, take, three
 from .vectors import VectorFile, VectorRows, read_labels
 
@@ -41,13 +42,14 @@ def load(card: Card, data_dir: Path, subset: str = "") -> DataSet:
         if subset:
             classes, images = map(int, subset.split("x"))
             splits = first_of(splits, classes, images)
-        fingerprint = _fingerprint(root, splits)
+        contents = Contents(root, splits, RULE, cache_dir(data_dir))
+        _ = contents.listing  # looks whether all files are there
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(card, data_dir, error.filename) from None
     except OSError as error:
         raise DataError(f"{card.name}: {error.filename} cannot be read: {error.strerror}") from None
     query = splits["test"] if "test" in splits else splits["query"]
-    return DataSet(card, splits["train"], query, splits.get("gallery"), fingerprint)
+    return DataSet(card, splits["train"], query, splits.get("gallery"), contents)
 
 
 # --- readers: one a layout, each (card, root) -> splits with classes in their official order ---
@@ -287,24 +289,3 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
         raise DataError(
             f"{card.name}: class {both[0]!r} is trained on and tested; the classes must be disjoint ({root})"
         )
-
-
-def _fingerprint(root: Path, splits: Splits) -> str:
-    """Independent of where the data lie.
-
-    Raises:
-        DataError: an image that the annotations name is missing.
-    """
-    digest = hashlib.sha256()
-    for name, split in splits.items():
-        digest.update(f"{name} {len(split)}\n".encode())
-        digest.update(np.ascontiguousarray(split.labels, "<i8").data)
-        if isinstance(split.images, VectorRows):
-            digest.update(split.images.digest)
-            continue
-        if isinstance(split.images, np.ndarray):
-            digest.update(np.ascontiguousarray(split.images).data)
-            continue
-        for path in split.images:
-            digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()[:16]

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..cards import Card
 from ..errors import UsageError
+from .contents import Contents
 from .vectors import VectorRows
 
 
@@ -55,9 +56,17 @@ class DataSet:
     train: Split
     query: Split
     gallery: Split | None
-    fingerprint: (
-        str  # 16 hex digits: relative names, sizes and labels of the files; of rendered sets and vectors the content
-    )
+    contents: Contents
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of names, contents and labels."""
+        return self.contents.fingerprint
+
+    @property
+    def listing(self) -> str:
+        """The same of names, sizes and labels, by which older records know their images."""
+        return self.contents.listing
 
     @property
     def labelled(self) -> bool:

@@ -1,4 +1,8 @@
-"""Arrays that are computed once, row by row, into a file, and mapped into memory from then on."""
+"""Arrays that are computed once, row by row, into a file, and mapped into memory from then on.
+
+The file is an .npy, and behind its rows a sum of each block of them. What is damaged is computed again: a whole file from the
+start, one of a stopped call from its first damaged block.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,77 @@ import io
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import xxhash
 from filelock import FileLock
 
 from ..errors import DataError
+
+_SUM = 8  # bytes of a sum
+_checked: set[tuple[str, int, int, int]] = set()  # files whose sums this process has seen to be right
 
 
 class Filling:
     """A file of rows on its way: what is there, and what comes next."""
 
-    def __init__(self, output: BinaryIO, done: int, every: int) -> None:
+    def __init__(self, output: BinaryIO, sums: BinaryIO, done: int, every: int) -> None:
         self.done = done  # rows that are written
-        self._output, self._every = output, every
+        self._output, self._sums, self._every = output, sums, every
+        self._block = xxhash.xxh3_64()
 
     def append(self, rows: np.ndarray) -> None:
         """Write the next rows [k, ...]."""
-        self._output.write(np.ascontiguousarray(rows).data)
-        before, self.done = self.done, self.done + len(rows)
-        if before // self._every < self.done // self._every:
-            sync(self._output)
+        while len(rows):
+            part, rows = np.split(rows, [min(len(rows), self._every - self.done % self._every)])
+            content = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+            self._output.write(content)
+            self._block.update(content)
+            self.done += len(part)
+            if self.done % self._every == 0:
+                self.close()
+
+    def close(self) -> None:
+        """End a block: its rows are on the disk before its sum says that they are."""
+        sync(self._output)
+        self._sums.write(self._block.digest())
+        self._sums.flush()
+        self._block.reset()
+
+
+class _Form:
+    """How an array lies in its file: header, rows in blocks, the blocks' sums, and a sum of header and sums."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, every: int) -> None:
+        self.shape, self.dtype, self.every = shape, dtype, every
+        self.header = _header(shape, dtype)
+        self.row = np.dtype(dtype).itemsize * math.prod(shape[1:])
+        self.blocks = -(-shape[0] // every)
+        self.rows_end = len(self.header) + shape[0] * self.row
+        self.size = self.rows_end + (self.blocks + 1) * _SUM
+
+    def seal(self, sums: bytes) -> bytes:
+        return xxhash.xxh3_64_digest(self.header + sums)
+
+    def mapped(self, file: Path) -> np.ndarray:
+        return np.memmap(file, self.dtype, "r", len(self.header), self.shape)
+
+    def right(self, file: Path, sums: bytes) -> Iterator[bool]:
+        """Whether each block is what its sum says, in order."""
+        blocks = np.memmap(file, np.uint8, "r", len(self.header))
+        size = self.every * self.row
+        end = self.rows_end - len(self.header)
+
+        def check(number: int) -> bool:
+            block = blocks[number * size : min((number + 1) * size, end)]
+            return xxhash.xxh3_64_digest(block.data) == sums[number * _SUM : (number + 1) * _SUM]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            yield from pool.map(check, range(len(sums) // _SUM))
 
 
 def stored(
@@ -43,64 +95,79 @@ def stored(
 ) -> np.ndarray:
     """The array in a file, read-only and mapped into memory; filled by the first call, by one process at a time.
 
-    Rows of a call that was stopped are kept beside it for the next one; of one that failed nothing is left.
+    Rows of a call that was stopped are kept beside it for the next one; of one that failed nothing is left. All blocks are
+    held against their sums when a process first maps the file.
 
     Args:
         file: .npy; equal names must mean equal rows.
         fill: appends the rows that are missing.
-        every: rows that are safe on the disk before more are written: so many are computed again at most.
+        every: rows of a block, which are safe on the disk before more are written: so many are computed again at most.
         what: the array, in the plural, and `advice`, for the message where there is no room.
 
     Raises:
         DataError: no room or no permission in the file's folder. And whatever `fill` raises.
     """
-    if (found := _opened(file, shape, dtype)) is not None:
-        return found
+    form = _Form(shape, dtype, every)
+    if (array := _opened(file, form)) is not None:
+        return array
     folder = file.parent
-    row = np.dtype(dtype).itemsize * math.prod(shape[1:])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
-            if (found := _opened(file, shape, dtype)) is None:  # not filled meanwhile by another process
-                header, partial = _header(shape, dtype), file.with_suffix(".partial")
-                done = _safe(partial, len(header), row, every)
-                needed, free = (shape[0] - done) * row, shutil.disk_usage(folder).free
-                if free < needed * 1.02:
-                    raise DataError(
-                        f"{what} need {needed / 1e9:,.2f} GB in {folder}, {free / 1e9:,.2f} GB are free; make room, {advice}"
-                    )
-                _go_on(partial, header, done * row, lambda output: fill(Filling(output, done, every)))
-                partial.replace(file)
-                found = _opened(file, shape, dtype)
+            if (array := _opened(file, form)) is None:  # not filled meanwhile by another process
+                _fill(file, form, fill, f"{what} need", advice)
+                array = _opened(file, form)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    assert found is not None, f"{file} was written and cannot be opened"
-    return found
+    assert array is not None, f"{file} was written and cannot be opened"
+    return array
 
 
-def _safe(partial: Path, header: int, row: int, every: int) -> int:
-    """Rows of a stopped call that are there for certain.
-
-    After a power failure a file may be longer than what has reached the disk, with zeros in the place of the rest. What stands before
-    its last `every` rows had reached it when these were begun.
-    """
-    written = (partial.stat().st_size - header) // row if partial.exists() else 0
-    return max(0, written - 1) // every * every
-
-
-def _go_on(partial: Path, header: bytes, done: int, fill: Callable[[BinaryIO], None]) -> None:
-    """Fill a file behind its header and the `done` bytes that stand."""
+def _fill(file: Path, form: _Form, fill: Callable[[Filling], None], need: str, advice: str) -> None:
+    """Make the file from what a stopped call has left, or from nothing."""
+    partial, sums = file.with_suffix(".partial"), file.with_suffix(".sums")
+    kept = _kept(partial, sums, form)
+    done = len(kept) // _SUM * form.every
+    needed, free = (form.shape[0] - done) * form.row, shutil.disk_usage(file.parent).free
+    if free < needed * 1.02:
+        raise DataError(
+            f"{need} {needed / 1e9:,.2f} GB in {file.parent}, {free / 1e9:,.2f} GB are free; make room, {advice}"
+        )
     try:
         # Written in order rather than through a writable map: there, a full disk kills the process.
-        with partial.open("r+b" if done else "wb") as output:
-            output.write(header)
-            output.seek(done, os.SEEK_CUR)
+        with partial.open("r+b" if done else "wb") as output, sums.open("wb") as journal:
+            journal.write(kept)
+            output.write(form.header)
+            output.seek(done * form.row, os.SEEK_CUR)
             output.truncate()
-            fill(output)
+            filling = Filling(output, journal, done, form.every)
+            fill(filling)
+            if filling.done % form.every:
+                filling.close()
+            every_sum = sums.read_bytes()
+            output.write(every_sum + form.seal(every_sum))
             sync(output)
     except Exception:  # not an interruption: what is written by then is for the next call
         partial.unlink(missing_ok=True)
+        sums.unlink(missing_ok=True)
         raise
+    partial.replace(file)
+    sums.unlink()
+
+
+def _kept(partial: Path, sums: Path, form: _Form) -> bytes:
+    """The sums of a stopped call's blocks, up to the first that is not what its sum says: a power failure, a damaged disk."""
+    if not (partial.is_file() and sums.is_file()):
+        return b""
+    whole = (partial.stat().st_size - len(form.header)) // (form.every * form.row)
+    said = sums.read_bytes()[: max(0, min(whole, form.shape[0] // form.every)) * _SUM]
+    said = said[: len(said) // _SUM * _SUM]
+    right = 0
+    for block in form.right(partial, said) if said else ():
+        if not block:
+            break
+        right += 1
+    return said[: right * _SUM]
 
 
 def sync(output: BinaryIO) -> None:
@@ -108,13 +175,23 @@ def sync(output: BinaryIO) -> None:
     os.fsync(output.fileno())
 
 
-def _opened(file: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray | None:
-    """The finished file; None if there is none or it is not whole (`rename` should rule that out, disks do not)."""
+def _opened(file: Path, form: _Form) -> np.ndarray | None:
+    """The finished file; None if there is none, or it is not what was written."""
     try:
-        array = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+        if not file.is_file() or (status := file.stat()).st_size != form.size:
+            return None
+        seen = str(file), status.st_ino, status.st_size, status.st_mtime_ns
+        if seen not in _checked:
+            with file.open("rb") as content:
+                header = content.read(len(form.header))
+                content.seek(form.rows_end)
+                sums, seal = content.read(form.blocks * _SUM), content.read(_SUM)
+            if header != form.header or seal != form.seal(sums) or not all(form.right(file, sums)):
+                return None
+            _checked.add(seen)
+        return form.mapped(file)
+    except OSError:
         return None
-    return array if array.shape == shape and array.dtype == dtype else None
 
 
 def _header(shape: tuple[int, ...], dtype: str) -> bytes:

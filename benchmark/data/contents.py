@@ -1,0 +1,134 @@
+"""What files hold, not what they are called: a digest of each one's content, computed once and remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from ..errors import BenchmarkError, DataError
+from ..files import read_regular, sealed, unsealed, write_atomically
+from .vectors import VectorRows
+
+if TYPE_CHECKING:
+    from .splits import Split
+
+MEMORY = "contents.json"
+_Known = list[Any]  # a file's mark, and its digest
+_Mark = list[int]  # of a file: size, mtime and ctime in nanoseconds, inode; a content cannot change without one of them
+
+
+def digests(paths: Sequence[Path], folder: Path) -> list[str]:
+    """SHA-256 of the content of each file, 32 hexadecimal digits.
+
+    A file is read again when its size, times or inode are others than when it was read last.
+
+    Args:
+        folder: where that is remembered, in `contents.json`; without permission to write there, all files are read each time.
+
+    Raises:
+        DataError: a file is missing, cannot be read, or is not a regular one.
+    """
+    names, marks = [str(path.absolute()) for path in paths], [_mark(path) for path in paths]
+    memory = _remembered(folder / MEMORY)
+    new = {
+        name: path for name, mark, path in zip(names, marks, paths, strict=True) if memory.get(name, [])[:-1] != mark
+    }
+    if new:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            computed = dict(zip(new, pool.map(_digest, new.values()), strict=True))
+        learned = {name: [*mark, computed[name]] for name, mark in zip(names, marks, strict=True) if name in new}
+        _remember(folder / MEMORY, learned)
+        memory |= learned
+    return [memory[name][-1] for name in names]
+
+
+def _mark(path: Path) -> _Mark:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(read_regular(path)).hexdigest()[:32]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
+def _remembered(file: Path) -> dict[str, _Known]:
+    """By absolute name, a file's mark and digest; nothing where the memory is not there or was damaged."""
+    try:
+        return unsealed(read_regular(file))
+    except (OSError, ValueError, BenchmarkError):
+        return {}
+
+
+def _remember(file: Path, learned: Mapping[str, _Known]) -> None:
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            write_atomically(file, sealed({**_remembered(file), **learned}))
+
+
+@dataclass(eq=False)
+class Contents:
+    """What tells a data set from others, computed when it is asked for.
+
+    Args:
+        root: the data set's own folder; names are relative to it, so that it does not matter where it lies.
+        splits: by name.
+        rule: how files become pixels: part of what the data are.
+        folder: where the files' digests are remembered.
+    """
+
+    root: Path
+    splits: Mapping[str, Split]
+    rule: str
+    folder: Path
+
+    @cached_property
+    def listing(self) -> str:
+        """16 hexadecimal digits of names, sizes and labels: all that tells older records' images. Of what is rendered, and of
+        vectors, the content.
+
+        Raises:
+            OSError: an image that the annotations name is missing.
+        """
+        return self._fingerprint("", lambda paths: [str(path.stat().st_size) for path in paths])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of names, contents and labels.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        if not any(isinstance(split.images, tuple) for split in self.splits.values()):
+            return self.listing
+        return self._fingerprint(self.rule, lambda paths: digests(paths, self.folder))
+
+    def _fingerprint(self, rule: str, said_of: Callable[[Sequence[Path]], list[str]]) -> str:
+        digest = hashlib.sha256(rule.encode())
+        for name, split in self.splits.items():
+            digest.update(f"{name} {len(split)}\n".encode())
+            digest.update(np.ascontiguousarray(split.labels, "<i8").data)
+            if isinstance(split.images, VectorRows):
+                digest.update(split.images.digest)
+            elif isinstance(split.images, np.ndarray):
+                digest.update(np.ascontiguousarray(split.images).data)
+            else:
+                for path, said in zip(split.images, said_of(split.images), strict=True):
+                    digest.update(f"{path.relative_to(self.root).as_posix()}\0{said}\n".encode())
+        return digest.hexdigest()[:16]
