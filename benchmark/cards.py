@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from .errors import UsageError, unknown
+from .errors import UsageError, unknown, wrong_field
+from .files import read_regular
 from .spec import Frozen, Positive
 
 # A card that a mirror brought along, kept beside the data that it describes (see `replacement`).
 BESIDE = "card.toml"
+MOST = 2**20  # bytes of a TOML file
 
 _ROOT = Path(__file__).resolve().parents[1]
 # Not the folder alone: beside an installed package, `datasets/` is Hugging Face's.
@@ -32,9 +34,9 @@ class Archive(Frozen):
 
     name: Annotated[str, Field(pattern=r"^[^/\\]+$")]
     url: str | None = Field(default=None, description="null: no public address is left, `where` says what people use")
-    bytes: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
+    bytes: Annotated[int, Field(ge=0, le=2**62)] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
     into: str = Field(default=".", description="folder to unpack into, below the data folder")
 
     @field_validator("into")
@@ -48,8 +50,8 @@ class Archive(Frozen):
 class Counts(Frozen):
     """What a split must hold; asserted on load."""
 
-    images: int
-    classes: int
+    images: Positive
+    classes: Positive
 
 
 class Vectors(Frozen):
@@ -183,7 +185,8 @@ def of_vectors(vectors: Vectors) -> Card:
 def read_toml(file: Path | Traversable, what: str) -> dict[str, Any]:
     """What a TOML file holds, which is `what` to the user. Raises a UsageError where it cannot be read."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        content = read_regular(file, MOST) if isinstance(file, Path) else file.read_bytes()
+        return tomllib.loads(content.decode())
     except (OSError, ValueError) as error:  # what TOML and UTF-8 raise are ValueErrors
         raise UsageError(f"{file} cannot be read as {what}: {error}") from None
 
@@ -252,6 +255,4 @@ def _validated(content: object, source: object) -> Card:
     try:
         return Card.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the card"
-        raise UsageError(f"{source} is not a card: {field}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise UsageError(f"{source} is not a card: {wrong_field(error)}") from None

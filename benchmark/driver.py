@@ -21,6 +21,7 @@ from .store import Record, Store, read_record
 if TYPE_CHECKING:
     import torch
 
+    from .data import DataSet
     from .executors import Task
     from .run import Failure, Outcome
 
@@ -50,6 +51,10 @@ class Driver:
         self.say(f"{self.plan.name}, preset {self.plan.preset.name}{why}: {len(specs) - left} done, {left} to run")
         if self.plan.card.vectors is not None:
             self.say(self.plan.card.vectors.rule)
+        if self.plan.older is not None:
+            self.say(
+                f"{self.plan.older} has results of images of these names and sizes, from before contents were read; it is left alone"
+            )
         for line in self.plan.left_out:
             self.say(line)
         self._say_tuned(specs)
@@ -60,13 +65,13 @@ class Driver:
 
     def _say_tuned(self, specs: Sequence[Spec]) -> None:
         """Which methods run at tuned settings, and which do not: a table of both is not a fair one."""
-        tuned = presets.read_tuned(self.plan.tuned_path)
+        tuned = self.plan.tuned.read()
         teachers = {spec.teacher.id for spec in specs if spec.teacher is not None}
         students = {spec.method for spec in specs if spec.steps and spec.id not in teachers}
         if tuned and specs[-1].evaluation == "test":
             without = sorted(students - set(tuned))
             but = f", but not of {', '.join(without)}: benchmark tune does that" if without else ""
-            self.say(f"settings as tuned, from {self.plan.tuned_path.name}{but}")
+            self.say(f"settings as tuned, from {' and '.join(map(str, self.plan.tuned.there))}{but}")
 
     def _say_edited(self, specs: Sequence[Spec]) -> None:
         """Which finished runs are not of their method as it is now: a run is known by its settings, and stays as it is."""
@@ -78,6 +83,20 @@ class Driver:
         for method, runs in edited.items():
             files = self.store.records / f"{method}-{'?' * 10}.json"  # no other's whose name begins so
             self.say(f"{method} was edited since {runs} of its runs were done; to run them again, delete {files}")
+
+    def _say_other_images(self, images: DataSet) -> None:
+        """Which finished runs are of other images than these, or of images that they are not known to be."""
+        records = [record for record in self.store if record.spec.evaluation == "test"]
+        others = sum(not record.was_of(images.fingerprint, images.listing) for record in records)
+        if others:
+            self.say(
+                f"{others} of {len(records)} finished runs are of other images than these ({images.fingerprint}), and are marked "
+                "in the tables; to compare like with like choose other --results"
+            )
+        elif images.fingerprint != images.listing and any(not record.listing for record in records):
+            self.say(
+                "finished runs of an older version are taken to be of these images by names and sizes: they knew no contents"
+            )
 
     def run(self, specs: Sequence[Spec], device: torch.device, *, checkpoint_every: float, yes: bool) -> int:
         """Check, estimate, confirm where it matters, and run; the number of failures.
@@ -91,6 +110,7 @@ class Driver:
         from .workspace import Workspace
 
         images = self.plan.images()
+        self._say_other_images(images)
         self._estimate(specs, device, yes=yes)
         _check_weights(specs)
         with Reporter(self.console) as reporter:
@@ -99,6 +119,7 @@ class Driver:
             self.store.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self.store.folder / ".lock", timeout=0):
+                    self.store.clear_litter()
                     return self._execute(specs, Task(workspace, checkpoint_every, reporter.group))
             except Timeout:
                 where = self.store.folder

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class BenchmarkError(Exception):
@@ -28,6 +32,13 @@ class WeightsError(BenchmarkError):
 
 class TrainingError(BenchmarkError):
     """Training cannot go on, for instance because a loss is no longer finite."""
+
+
+def wrong_field(error: ValidationError) -> str:
+    """The first thing that a model says of its input, for people: `spec.dim: Input should be greater than 0`."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UsageError:

@@ -146,12 +146,13 @@ def tune(
     device: str | None = None,
     checkpoint_every: float = 120.0,
     measure_only: bool = False,
+    publish: bool = False,
     dry_run: bool = False,
 ) -> int:
     """Choose settings on held-out training classes: equally many tried for every method, in lockstep, scored by MAP@R.
 
     Trains on the first 80 % of the training classes (teacher included) and scores on the rest; test classes are not read.
-    Writes tuning.csv, and the choice to benchmark/presets/tuned/, where it replaces the earlier one of the same methods.
+    Writes tuning.csv and, beside it, tuned.toml: the choice, which run uses and which replaces the earlier one of the same methods.
 
     Parameters
     ----------
@@ -186,12 +187,19 @@ def tune(
         as for run
     measure_only
         write tuning.csv, and leave the settings that runs use as they are
+    publish
+        write the choice into the package instead, to benchmark/presets/tuned/: for all who use it
     dry_run
         print the plan and stop
     """
     from .tuning import asked, choice_table, choose, tune_command, write_choice
 
     plan = Plan(dataset, preset, vectors=vectors, data=data, mirror=mirror, results=results, device=device, dry=dry_run)
+    path = plan.tuned.published if publish else plan.tuned.own
+    if path is None:
+        raise UsageError(
+            f"--publish: {plan.card.name} is no data set of the suite; its settings stay among the results"
+        )
     middle = str(sorted(plan.dims)[(len(plan.dims) - 1) // 2])
     candidates, option = asked(grid, trials, seed, plan.preset)
     specs_of = functools.partial(
@@ -226,9 +234,9 @@ def tune(
     from .report import write_report
 
     if not measure_only:
-        for line in write_choice(plan.tuned_path, choice, command):
+        for line in write_choice(path, choice, command):
             out.print(line, markup=False, soft_wrap=True)
-        say_written([plan.tuned_path])
+        say_written([path])
     say_written(write_report(plan.folder))  # which says whose settings are the tuned ones
     return 1 if failures else 0
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from .data import DataSet, Split
 from .data.vectors import new_array
-from .errors import UsageError, unknown
+from .errors import UsageError, unknown, wrong_field
 from .files import write_atomically
 from .inputs import trunk_features
 from .spec import Spec
@@ -36,9 +36,7 @@ def request(dataset: DataSet, backbone: str, *, views: int, image: int, resize: 
             steps=0,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"--{name}: " for name in first["loc"])
-        raise UsageError(place + first["msg"].removeprefix("Value error, ")) from None
+        raise UsageError(f"--{wrong_field(error)}") from None
 
 
 def named(dataset: DataSet, name: str) -> Split:

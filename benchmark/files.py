@@ -91,9 +91,9 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         return file.read()
 
 
-def sealed(fields: dict[str, Any]) -> str:
-    """JSON text of some fields, with a digest of all of them as one more."""
-    return json.dumps({**fields, SEAL: _seal(fields)}, indent=1, sort_keys=True) + "\n"
+def sealed(fields: dict[str, Any], *, sort: bool = True) -> str:
+    """JSON text of some fields, with a digest of all of them as one more; `sort` orders the fields by name."""
+    return json.dumps({**fields, SEAL: _seal(fields)}, indent=1, sort_keys=sort) + "\n"
 
 
 def unsealed(content: bytes) -> dict[str, Any]:

@@ -88,6 +88,13 @@ class Plan:
         return "-".join(filter(None, (self.card.name, self.own[:6], self.subset)))
 
     @property
+    def older(self) -> Path | None:
+        """The folder of an older version's results of own images of these names and sizes, whose contents it did not know."""
+        listing = self.images().listing if self.own else ""
+        name = "-".join(filter(None, (self.card.name, listing[:6], self.subset)))
+        return self.results / name if listing != self.own and (self.results / name).is_dir() else None
+
+    @property
     def folder(self) -> Path:
         return self.results / self.name / self.preset.name
 
@@ -96,9 +103,9 @@ class Plan:
         return Store(self.folder)
 
     @property
-    def tuned_path(self) -> Path:
-        """Where `tune` writes its choice: in the package for the suite's data sets, among the results for own data."""
-        return self.folder / "tuned.toml" if self.own else presets.tuned_path(self.preset, self.card)
+    def tuned(self) -> presets.TunedFiles:
+        """Where what was tuned is."""
+        return presets.TunedFiles.of(self.preset, None if self.own else self.card, self.folder.parent)
 
     def images(self) -> DataSet:
         """The data set, fetched when it is not there."""
@@ -172,7 +179,7 @@ class Plan:
             seeds=integers("--seeds", seeds) if seeds is not None else self.preset.seeds,
             assignments=values,
             stream=stream,
-            tuned={} if variants else presets.read_tuned(self.tuned_path),
+            tuned={} if variants else self.tuned.read(),
             variants=variants,
             generations=generations,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ from filelock import FileLock
 
 from . import estimate
 from .data.stored import cannot_write
-from .files import write_atomically
+from .files import read_regular, sealed, unsealed, write_atomically
 from .machine import multiplies_bfloat16, processor
 from .spec import AUTO, Spec
 
@@ -64,7 +63,7 @@ def _precision(
             choices = _read(file)
             if key not in choices:
                 choices[key] = _measured(spec, device, say)
-                write_atomically(file, (json.dumps(choices, indent=1) + "\n").encode())
+                write_atomically(file, sealed(choices))
             return choices[key]
     except OSError as error:
         raise cannot_write(folder, error) from error
@@ -84,7 +83,7 @@ def _measured(spec: Spec, device: torch.device, say: Callable[[str], None]) -> P
 def _read(file: Path) -> dict[str, Precision]:
     """What was chosen before; a file that is none is measured anew and written over."""
     try:
-        found = json.loads(file.read_bytes())
+        choices = unsealed(read_regular(file))
     except (OSError, ValueError):
         return {}
-    return {key: value for key, value in found.items() if value in ("fp32", "bf16")} if isinstance(found, dict) else {}
+    return {key: value for key, value in choices.items() if value in ("fp32", "bf16")}

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from safetensors.torch import load
 
 from .errors import BenchmarkError
-from .files import digest
+from .files import digest, read_regular
 from .run import Failure, Outcome, Search, make_student
 from .spec import waves
 from .store import Evaluation, Record, Store
+from .train import Student
 from .workspace import Workspace
 
 TOLERANCE = (
@@ -22,7 +23,7 @@ def remeasure(records: Iterable[Record], workspace: Workspace) -> Iterator[Outco
     """Each record with all that can be measured of its network without training; a Failure where its metrics are not found again.
 
     What was measured first stays: only what is missing is added. Queries in the teacher's space need the method's own map, which
-    is not kept, so they are not measured again.
+    older versions did not keep: there they are not measured again.
     """
     by_id = {record.id: record for record in records}
     for wave in waves([record.spec for record in by_id.values()]):
@@ -47,11 +48,35 @@ def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]
         spec = record.spec
         student = make_student(spec, search.teachers, search.inputs, search.dataset, workspace.device)
         student.encoder.load_state_dict(load(contents[spec.id]))
-        found = search.measure(student, mapped=False)
-        if (off := difference(found.evaluation, record.evaluation)) > TOLERANCE:
+        try:
+            mapped = _load_projector(student, record, workspace.store)
+        except BenchmarkError as error:
+            yield Failure(spec, str(error))
+            continue
+        measured = search.measure(student, mapped=mapped)
+        off = difference(measured.evaluation, record.evaluation)
+        if measured.asymmetric is not None and record.asymmetric is not None:
+            off = max(off, difference(measured.asymmetric, record.asymmetric))
+        if off > TOLERANCE:
             yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
         else:
-            yield record.model_copy(update={"geometry": record.geometry or found.geometry})
+            yield record.model_copy(update={"geometry": record.geometry or measured.geometry})
+
+
+def _load_projector(student: Student, record: Record, store: Store) -> bool:
+    """Give a student its map into the teacher's space, where that was kept; whether it was.
+
+    Raises:
+        BenchmarkError: the file is not the one of the record.
+    """
+    path = store.projector(record.spec)
+    if record.projector is None or not path.exists():
+        return False
+    content = read_regular(path)
+    if digest(content) != record.projector:
+        raise BenchmarkError(f"{record.spec.label}: {path} is not the map of its record; delete it")
+    student.method.load_state_dict(load(content))
+    return True
 
 
 def _check_parents(record: Record, store: Store) -> None:
@@ -60,12 +85,12 @@ def _check_parents(record: Record, store: Store) -> None:
     for parent in record.spec.parents:
         if not store.weights(parent).exists():
             raise BenchmarkError(f"{record.spec.label}: the weights of {parent.label} are not on this machine")
-    if record.spec.teacher is not None and record.teacher is not None and record.geometry is None:
-        path = store.weights(record.spec.teacher)
-        if digest(path.read_bytes()) != record.teacher:
-            raise BenchmarkError(
-                f"{record.spec.label}: {path} is not the teacher that it had; another was trained since"
-            )
+    teacher = record.spec.teacher
+    if teacher is None or record.teacher is None or (record.geometry is not None and record.projector is None):
+        return
+    if digest(store.read_weights(teacher)) != record.teacher:
+        path = store.weights(teacher)
+        raise BenchmarkError(f"{record.spec.label}: {path} is not the teacher that it had; another was trained since")
 
 
 def weights_of(record: Record, store: Store) -> bytes:
@@ -77,7 +102,7 @@ def weights_of(record: Record, store: Store) -> bytes:
     path = store.weights(record.spec)
     if not path.exists():
         raise BenchmarkError(f"{record.spec.label}: its weights are not on this machine ({path})")
-    content = path.read_bytes()
+    content = read_regular(path)
     if digest(content) != record.weights:
         raise BenchmarkError(f"{record.spec.label}: {path} is not the network of its record; delete one of the two")
     return content

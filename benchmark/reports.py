@@ -163,8 +163,11 @@ def _rerun(results: Path, id: str, tolerance: float, data: Path | None, device: 
             device=device,
             subset=record.spec.subset,
         )
-        if (found := plan.images().fingerprint) != record.data:
-            raise UsageError(f"{record.spec.label} was run on other images ({record.data}) than these ({found})")
+        images = plan.images()
+        if not record.was_of(images.fingerprint, images.listing):
+            raise UsageError(
+                f"{record.spec.label} was run on other images ({record.data}) than these ({images.fingerprint})"
+            )
         store = Store(plan.folder)
         for parent in store.bring(record.spec, Store(folder)):
             out.print(f"{parent.label}: taken from {folder}", markup=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from .data.batches import check as check_batches
 from .data.vectors import VectorRows
 from .errors import BenchmarkError, DataError, UsageError
 from .evaluate import NEAREST, Floats, agreement, evaluate
-from .files import digest, write_atomically
+from .files import digest
 from .geometry import Space, geometry
 from .inputs import Inputs, open_inputs
 from .methods.posthoc import PostHoc
@@ -107,10 +107,12 @@ def _finish(student: Student, search: Search) -> Outcome:
     started = time.perf_counter()
     try:
         measured = search.measure(student)
+        # Without the method's map, queries in the teacher's space could never be measured again.
+        projector = serialized(student.method) if measured.asymmetric is not None else None
     except Exception as error:  # a map of the method's own is part of it
         return _failure(spec, error)
     weights = serialized(student.encoder)
-    write_atomically(store.weights(spec), weights)
+    store.save_weights(spec, weights, projector)
     return Record(
         id=spec.id,
         spec=spec,
@@ -120,8 +122,10 @@ def _finish(student: Student, search: Search) -> Outcome:
         parameters=sum(p.numel() for p in student.encoder.parameters()),
         seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
         data=search.dataset.fingerprint,
+        listing=search.dataset.listing,
         weights=digest(weights),
-        teacher=digest(store.weights(spec.teacher).read_bytes()) if spec.teacher is not None else None,
+        projector=None if projector is None else digest(projector),
+        teacher=digest(store.read_weights(spec.teacher)) if spec.teacher is not None else None,
         environment={**search.workspace.environment, "method": methods.edition(spec.method)},
     )
 

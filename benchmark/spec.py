@@ -12,7 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 ENSEMBLE = "ensemble"  # the method that is made of generations
 AUTO: Final = "auto"  # precision: the faster one on this machine
 Scalar = bool | int | float | str
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+# What can be built and shown: an image of 65,536 pixels a side, a layer of a million, a name of one line.
+Pixels = Annotated[int, Field(ge=1, le=2**16)]
+Width = Annotated[int, Field(ge=1, le=2**20)]
+Name = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")]
+MethodName = Annotated[Name, Field(pattern=r"^[^/\\]+$")]  # part of a file's name
 
 
 class Frozen(BaseModel):
@@ -24,22 +29,20 @@ class Frozen(BaseModel):
 class Stream(Frozen):
     """What students that are trained together share: equal streams draw equal batches, image for image and crop for crop."""
 
-    dataset: str
+    dataset: Name
     data: str = Field("", description="digest of the file listing of an own folder; empty for a card of the suite")
     subset: str = Field("", description="'8x6': 8 classes of 6 images of each split; empty: all")
     evaluation: Literal["test", "validation"] = Field(
         "test", description="validation: train on the first 80 % of the training classes, evaluate on the rest"
     )
-    seed: Annotated[int, Field(ge=0)] = 0
-    steps: Annotated[int, Field(ge=0)] = 1000
-    batch: Annotated[int, Field(ge=2)] = 64
-    per_class: Annotated[int, Field(ge=2)] = 4
-    resize: Positive = Field(
-        256, description="pixels a side of the decoded image (aspect ratio squashed, as published)"
-    )
-    image: Positive = Field(224, description="pixels a side of the crop that the network sees")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    steps: Annotated[int, Field(ge=0, le=10**9)] = 1000
+    batch: Annotated[int, Field(ge=2, le=10**9)] = 64
+    per_class: Annotated[int, Field(ge=2, le=10**9)] = 4
+    resize: Pixels = Field(256, description="pixels a side of the decoded image (aspect ratio squashed, as published)")
+    image: Pixels = Field(224, description="pixels a side of the crop that the network sees")
     flip: bool = Field(True, description="mirror half of the training crops")
-    views: Annotated[int, Field(ge=0)] = Field(
+    views: Annotated[int, Field(ge=0, le=10**6)] = Field(
         0,
         description="0: crops are drawn step by step, and the whole network trains; else the stream carries pooled features "
         "of that many seeded crops of each training image (1: the centre crop), cached once, and only the head trains",
@@ -64,16 +67,18 @@ class Stream(Frozen):
 class Spec(Stream):
     """A run: one network trained by one method. Without a teacher it is a baseline, or the teacher of others."""
 
-    method: str
-    params: dict[str, Scalar] = Field({}, description="every hyper-parameter of the method, defaults included")
+    method: MethodName
+    params: dict[Name, Scalar] = Field({}, description="every hyper-parameter of the method, defaults included")
     teacher: Spec | None = None
-    backbone: str = "resnet18"
+    backbone: Name = "resnet18"
     pretrained: bool = True
     trunk: Spec | None = Field(
         None, description="the run whose trunk is frozen under the head; without it the pretrained one"
     )
-    hidden: Annotated[int, Field(ge=0)] = Field(0, description="width of the head's hidden layer; 0: a linear head")
-    dim: Positive = 64
+    hidden: Annotated[int, Field(ge=0, le=2**20)] = Field(
+        0, description="width of the head's hidden layer; 0: a linear head"
+    )
+    dim: Width = 64
     normalize: bool = Field(True, description="l2-normalise the embedding, in training and in evaluation")
     batchnorm: Literal["train", "frozen"] = "train"
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -101,6 +106,8 @@ class Spec(Stream):
             raise ValueError("a frozen trunk is for streams of features: set views as well")
         if self.teacher is not None and self.teacher.views and not self.views:
             raise ValueError("a head on features cannot teach a network that reads images")
+        if self.teacher is None and self.method == ENSEMBLE:
+            raise ValueError("an ensemble is made of generations, and there is no teacher")
         return self
 
     def __hash__(self) -> int:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import itertools
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from .errors import BenchmarkError
-from .files import digest, write_atomically
+from .errors import BenchmarkError, wrong_field
+from .files import clear_partial, digest, read_regular, sealed, unsealed, write_atomically
 from .methods import edition
 from .spec import Frozen, Spec
 
-Metrics = dict[str, float]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Metrics = dict[str, Fraction]
+Count = Annotated[int, Field(ge=0, le=2**62)]
+MOST = 2**24  # bytes of a record; the largest have some thousands
+_ROUNDED = 1e-6
+_METRIC = re.compile(r"recall@[1-9]\d{0,8}|map@r|r_precision")
 
 
 class Evaluation(Frozen):
@@ -22,28 +29,53 @@ class Evaluation(Frozen):
 
     l2: Metrics = Field(description="by raw Euclidean distance: recall@K, map@r, r_precision; fractions of 1")
     cosine: Metrics = Field(description="the same by cosine similarity")
-    queries: int = Field(description="queries that have a partner, the ones that are scored")
-    dropped: int = Field(description="queries without a partner, left out")
-    gallery: int = Field(description="items that a query is searched in")
+    queries: Count = Field(ge=1, description="queries that have a partner, the ones that are scored")
+    dropped: Count = Field(description="queries without a partner, left out")
+    gallery: Count = Field(ge=1, description="items that a query is searched in")
     relevance: Literal["class", "teacher"] = Field(
         "class", description="what a query is to find: items of its class, or the teacher's 10 nearest neighbours"
     )
+
+    @field_validator("l2", "cosine")
+    @classmethod
+    def _metrics(cls, metrics: Metrics) -> Metrics:
+        """Recall@1 is among them, and all are what they can be: Recall@K grows with K, MAP@R is at most R-precision."""
+        if unknown := [name for name in metrics if not _METRIC.fullmatch(name)]:
+            raise ValueError(f"{unknown[0]!r} is no metric")
+        if "recall@1" not in metrics:
+            raise ValueError("recall@1 is missing")
+        recalls = sorted((int(name[7:]), value) for name, value in metrics.items() if name.startswith("recall@"))
+        if any(later < before for (_, before), (_, later) in itertools.pairwise(recalls)):
+            raise ValueError("recall@K falls where K grows")
+        if metrics.get("map@r", 0) > metrics.get("r_precision", 1) + _ROUNDED:
+            raise ValueError("map@r is above r_precision")
+        return metrics
+
+    @model_validator(mode="after")
+    def _alike(self) -> Evaluation:
+        if self.l2.keys() != self.cosine.keys():
+            raise ValueError("l2 and cosine have different metrics")
+        return self
 
 
 class Point(Frozen):
     """One evaluation on the way, on validation classes."""
 
-    step: int
+    step: Count
     evaluation: Evaluation
 
 
 class Geometry(Frozen):
     """How the embeddings of what is searched lie in their space, by the main distance."""
 
-    effective_dimension: float = Field(description="exp of the entropy of the singular values")
+    effective_dimension: float = Field(ge=0, description="exp of the entropy of the singular values")
     spectral_decay: float = Field(description="KL divergence from the singular values to uniform ones, in nats")
-    overlap: float | None = Field(description="share of the 10 nearest that are the teacher's; null without a teacher")
-    rank_correlation: float | None = Field(description="Spearman's, of distances to the teacher's")
+    overlap: Fraction | None = Field(
+        description="share of the 10 nearest that are the teacher's; null without a teacher"
+    )
+    rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        description="Spearman's, of distances to the teacher's"
+    )
 
 
 class Record(Frozen):
@@ -63,10 +95,21 @@ class Record(Frozen):
     loss: float | None = Field(
         description="mean training loss of the last tenth of the steps; null where nothing is trained"
     )
-    parameters: int
-    seconds: dict[str, float] = Field(description="train: this student's own share of its group; evaluate")
-    data: str = Field(description="fingerprint of the images' names, sizes and labels")
+    parameters: Count
+    seconds: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        description="train: this student's own share of its group; evaluate"
+    )
+    data: str = Field(
+        description="fingerprint of the images' names, contents and labels; where there is no listing, that"
+    )
+    listing: str = Field(
+        "",
+        description="fingerprint of the images' names, sizes and labels; empty in records from before contents were read",
+    )
     weights: str = Field(description="digest of the network's weights")
+    projector: str | None = Field(
+        None, description="digest of the weights of the map into the teacher's space; null where there is none"
+    )
     teacher: str | None = Field(description="digest of the teacher's weights; null without a teacher")
     environment: dict[str, str] = Field(description="code, and the edition of the method's file; libraries, device")
 
@@ -74,6 +117,15 @@ class Record(Frozen):
     def dirty(self) -> bool:
         """Whether it was run with code that was not committed."""
         return self.environment.get("code", "").endswith("+dirty")
+
+    def was_of(self, fingerprint: str, listing: str) -> bool:
+        """Whether it was run on the images of that fingerprint; of an older record only whether their listing is the same."""
+        return self.data == fingerprint if self.listing else self.data == listing
+
+    @property
+    def listed(self) -> str:
+        """The images' fingerprint by names, sizes and labels, which records of all versions have."""
+        return self.listing or self.data
 
     @property
     def metrics(self) -> Metrics:
@@ -107,15 +159,61 @@ class Store:
     def weights(self, spec: Spec) -> Path:
         return self.checkpoints / f"{spec.id}.safetensors"
 
+    def projector(self, spec: Spec) -> Path:
+        """The map into the teacher's space, of a method that has one."""
+        return self.checkpoints / f"{spec.id}.projector.safetensors"
+
     def checkpoint(self, spec: Spec) -> Path:
         """Where a run in training is kept; another file once its method is edited, so that no run is of two methods."""
         return self.checkpoints / f"{spec.id}.{edition(spec.method)}.pt"
 
     def drop_checkpoints(self, spec: Spec) -> None:
-        """Those of a run that is finished, of all editions, and what a process left that was killed while it wrote one."""
-        for pattern in (f"{spec.id}.*.pt", f"{spec.id}.*.partial"):
-            for path in self.checkpoints.glob(pattern):
+        """Those of a run that is finished, of all editions."""
+        for path in self.checkpoints.glob(f"{spec.id}.*.pt"):
+            path.unlink(missing_ok=True)
+
+    def clear_litter(self) -> None:
+        """Delete what killed processes left: files on their way, and checkpoints of runs that are finished."""
+        for folder in (self.records, self.checkpoints, self.failures, self.folder, self.folder / "figures"):
+            clear_partial(folder)
+        finished = {path.stem.rpartition("-")[2] for path in self.records.glob("*.json")}
+        for path in self.checkpoints.glob("*.pt"):
+            id = path.name.partition(".")[0]
+            if id in finished and (self.checkpoints / f"{id}.safetensors").exists():
                 path.unlink(missing_ok=True)
+
+    def save_weights(self, spec: Spec, weights: bytes, projector: bytes | None = None) -> None:
+        """Write a network's file, and that of its map into the teacher's space, each with its SHA-256 beside it."""
+        for path, content in ((self.weights(spec), weights), (self.projector(spec), projector)):
+            if content is not None:
+                write_atomically(path, content)
+                write_atomically(_sum_file(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+
+    def read_weights(self, spec: Spec) -> bytes:
+        """A network's file.
+
+        Raises:
+            BenchmarkError: it is not there, or not what was written.
+        """
+        path = self.weights(spec)
+        try:
+            content = read_regular(path)
+            said = _sum_file(path).read_text().split()[:1] if _sum_file(path).exists() else None
+        except FileNotFoundError:
+            raise BenchmarkError(f"{spec.label} has no weights at {path}: its own run failed or was left out") from None
+        # Older versions wrote no sum; then the record knows.
+        right = self.done(spec) and digest(content) == read_record(self.path(spec)).weights
+        if said != [hashlib.sha256(content).hexdigest()] if said is not None else not right:
+            raise BenchmarkError(f"the weights {path} are damaged; delete the file, and they are trained again")
+        return content
+
+    def has_weights(self, spec: Spec) -> bool:
+        """Whether a network's file is there and sound."""
+        try:
+            self.read_weights(spec)
+        except BenchmarkError:
+            return False
+        return True
 
     def adopt(self, specs: Iterable[Spec]) -> list[Record]:
         """Take over the records and weights of parents of `specs` that another preset's folder of the same data set has.
@@ -126,45 +224,43 @@ class Store:
             What was taken over.
         """
         parents = {parent.id: parent for spec in specs for parent in _ancestors(spec)}
-        found = []
-        for parent in parents.values():
-            for folder in sorted(self.folder.parent.glob("*/checkpoints")):
-                other = Store(folder.parent, self.kind)
-                weights = other.weights(parent)
-                if self.weights(parent).exists() or not other.done(parent) or not weights.exists():
-                    continue
-                record, content = read_record(other.path(parent)), weights.read_bytes()
-                if digest(content) == record.weights and (
-                    not self.done(parent) or read_record(self.path(parent)) == record
-                ):
-                    write_atomically(self.weights(parent), content)
-                    write_atomically(self.path(parent), other.path(parent).read_bytes())
-                    found.append(record)
-        return found
+        return [
+            record
+            for parent in parents.values()
+            if not self.has_weights(parent)
+            for folder in sorted(self.folder.parent.glob("*/checkpoints"))
+            if (record := self.take(parent, Store(folder.parent, self.kind))) is not None
+        ]
 
     def bring(self, spec: Spec, other: Store) -> list[Spec]:
         """Take over those parents of a run whose record and weights another store has; they are returned."""
-        found = []
-        for parent in dict.fromkeys(_ancestors(spec)):
-            if not other.done(parent) or not other.weights(parent).exists():
-                continue
-            content = other.weights(parent).read_bytes()
-            if digest(content) == read_record(other.path(parent)).weights:
-                write_atomically(self.weights(parent), content)
-                write_atomically(self.path(parent), other.path(parent).read_bytes())
-                found.append(parent)
-        return found
+        parents = dict.fromkeys(_ancestors(spec))
+        return [parent for parent in parents if self.take(parent, other) is not None]
+
+    def take(self, spec: Spec, other: Store) -> Record | None:
+        """Take over a run's record and weights from another store, where it has both and they belong together; the record."""
+        if self.has_weights(spec) or not other.done(spec) or not other.has_weights(spec):
+            return None
+        record, content = read_record(other.path(spec)), other.read_weights(spec)
+        if digest(content) != record.weights or (self.done(spec) and read_record(self.path(spec)) != record):
+            return None
+        self.save_weights(spec, content)
+        write_atomically(self.path(spec), other.path(spec).read_bytes())
+        return record
 
     def done(self, spec: Spec) -> bool:
         return self.path(spec).exists()
 
     def missing(self, specs: Iterable[Spec]) -> list[Spec]:
-        """What is still to run: specs without a record, and parents of those whose weights are not on this machine."""
+        """What is still to run: specs without a record, and parents of those whose weights are not on this machine, or damaged."""
         result: dict[str, Spec] = {}
+        sound: dict[str, bool] = {}
 
         def visit(spec: Spec) -> None:
             for parent in spec.parents:
-                if not self.weights(parent).exists():
+                if parent.id not in sound:
+                    sound[parent.id] = self.has_weights(parent)
+                if not sound[parent.id]:
                     visit(parent)
             result[spec.id] = spec
 
@@ -175,8 +271,8 @@ class Store:
 
     def save(self, record: Record) -> None:
         (self.failures / f"{record.spec.method}-{record.id}.txt").unlink(missing_ok=True)
-        data = json.dumps(_rounded(record.model_dump(mode="json")), indent=1, sort_keys=True)
-        write_atomically(self.path(record.spec), data + "\n")
+        fields: dict[str, Any] = _rounded(record.model_dump(mode="json"))
+        write_atomically(self.path(record.spec), sealed(fields))
 
     def fail(self, spec: Spec, message: str, details: str) -> None:
         """Keep why a run failed, as text for people."""
@@ -198,21 +294,26 @@ def _ancestors(spec: Spec) -> Iterator[Spec]:
         yield from _ancestors(parent)
 
 
+def _sum_file(path: Path) -> Path:
+    """As `sha256sum` writes and checks it."""
+    return path.with_name(f"{path.name}.sha256")
+
+
 def read_record(path: Path) -> Record:
-    """The record in a file, checked against its schema and its own id."""
+    """The record in a file, checked against its schema, its digest and its own id."""
     advice = "restore it, or delete it and run again"
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        record = Record.model_validate(unsealed(read_regular(path, MOST)))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BenchmarkError(f"{path} is not a record ({place}: {first['msg']}); {advice}") from None
+        raise BenchmarkError(f"{path} is not a record ({wrong_field(error)}); {advice}") from None
+    except ValueError as error:
+        raise BenchmarkError(f"{path} is not a record ({error}); {advice}") from None
     if record.id != record.spec.id or path.stem != f"{record.spec.method}-{record.id}":
         raise BenchmarkError(f"{path}: its spec has the id {record.spec.id}, so file or content was changed; {advice}")
     return record
 
 
-def _rounded(value: object) -> object:
+def _rounded(value: Any) -> Any:
     """Six decimals for metrics and seconds (a spec is left alone: its numbers are its identity)."""
     if isinstance(value, dict):
         return {key: inner if key == "spec" else _rounded(inner) for key, inner in value.items()}

@@ -9,6 +9,7 @@ import math
 import signal
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from .backbones import Network
 from .errors import BenchmarkError, TrainingError
-from .files import write_atomically
+from .files import read_regular, write_atomically
 from .methods.base import Batch, Features, Method
 from .spec import Spec, derive
 
@@ -164,7 +165,9 @@ class Student:
             BenchmarkError: it cannot be read.
         """
         try:
-            state = torch.load(path, weights_only=True, map_location=device)
+            content = read_regular(path)
+            _check_archive(content)
+            state = torch.load(io.BytesIO(content), weights_only=True, map_location=device)
             self.encoder.load_state_dict(state["encoder"])
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -173,6 +176,13 @@ class Student:
                 f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start that run again"
             ) from error
         self.step, self.tail, self.seconds, self.curve = state["step"], state["tail"], state["seconds"], state["curve"]
+
+
+def _check_archive(content: bytes) -> None:
+    """Raise a ValueError where a file of torch.save is damaged: it is a zip archive, whose checksums torch does not look at."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if (member := archive.testzip()) is not None:
+            raise ValueError(f"{member} is damaged")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import numpy as np
 from . import methods
 from .cards import read_toml
 from .errors import BenchmarkError, UsageError
-from .files import write_atomically
-from .presets import Axis, Preset, Range, Settings, parse_scalar, read_tuned
+from .files import digest, write_atomically
+from .presets import SEALED, Axis, Preset, Range, Settings, parse_scalar, read_tuned
 from .spec import Scalar, Spec, derive
 from .store import Record
 
@@ -206,7 +206,7 @@ def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list
     Returns:
         A line for each method whose earlier settings were others.
     """
-    settings = read_tuned(path)
+    settings = read_tuned(path) if path.exists() else {}
     chosen = read_toml(path, "tuned settings").get("chosen", {}) if path.exists() else {}
     replaced = []
     for method, found in choice.items():
@@ -217,9 +217,7 @@ def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list
         if found.default is not None:
             chosen[method]["validation_map_at_r_default"] = round(found.default, 4)
         chosen[method]["values_finished"] = found.finished
-    lines = [
-        "# Written by `benchmark tune`: what did best, by MAP@R, on held-out training classes. Settings first, then how they were chosen."
-    ]
+    lines = ["# What did best, by MAP@R, on held-out training classes. Settings first, then how they were chosen."]
     for title, tables in (("method", settings), ("chosen", chosen)):
         for method, values in sorted(tables.items()):
             lines += [
@@ -227,7 +225,8 @@ def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list
                 f"[{title}.{_key(method)}]",
                 *(f"{_key(key)} = {_toml(value)}" for key, value in values.items()),
             ]
-    write_atomically(path, "\n".join(lines) + "\n")
+    content = "\n".join(lines) + "\n"
+    write_atomically(path, f"# Written by `benchmark tune`; {SEALED}{digest(content.encode())}\n{content}")
     return replaced
 
 

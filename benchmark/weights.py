@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import nn
 
 from . import methods
@@ -24,11 +24,9 @@ def load_encoder(spec: Spec, store: Store, device: torch.device) -> Network:
     Raises:
         BenchmarkError: there is no such file, or it is damaged.
     """
-    path = store.weights(spec)
-    if not path.exists():
-        raise BenchmarkError(f"{spec.label} has no weights at {path}: its own run failed or was left out")
+    content = store.read_weights(spec)
     try:
-        state = load_file(path)
+        state = load(content)
         found: Network
         if not methods.entry(spec.method).head:
             found = Identity(spec.dim, normalize=spec.normalize)
@@ -39,7 +37,7 @@ def load_encoder(spec: Spec, store: Store, device: torch.device) -> Network:
         found.load_state_dict(state)
     except Exception as error:  # safetensors and torch have error types of their own here
         raise BenchmarkError(
-            f"the weights {path} cannot be read; delete the file, and they are trained again"
+            f"the weights {store.weights(spec)} cannot be read; delete the file, and they are trained again"
         ) from error
     return found.to(device).eval().requires_grad_(False)
 

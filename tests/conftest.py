@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from benchmark import cards
 from benchmark.cli import run_command
 from benchmark.data import fetch
+from benchmark.files import unsealed
 from benchmark.spec import Spec
 
 
@@ -31,6 +32,11 @@ def assert_one_line(result: Result, code: int, *words: str) -> None:
     assert "Traceback" not in result.err + result.out
     for word in words:
         assert word in lines[0], lines[0]
+
+
+def fields_of(path: Path) -> dict[str, Any]:
+    """What a record's file holds, to be changed and written back as older versions wrote it: without its digest."""
+    return unsealed(path.read_bytes())
 
 
 @pytest.fixture(scope="session")

@@ -152,8 +152,8 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     from benchmark import presets
     from benchmark.workspace import Workspace
 
-    monkeypatch.setattr(presets, "TUNED", tmp_path / "tuned")
-    path = tmp_path / "tuned" / "smoke-tiny.toml"
+    monkeypatch.setattr(presets, "TUNED", tmp_path / "published")
+    path = tmp_path / "tiny" / "smoke" / "tuned.toml"
     seen = []
     images = Workspace.images
     monkeypatch.setattr(
@@ -191,12 +191,21 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     assert "replaces lr=" in result.out and presets.read_tuned(path)["rkd-da"]["lr"] == chosen["rkd-da"]["lr"] / 2
     assert presets.read_tuned(path)["triplet"] == chosen["triplet"]
 
+    # The package's own settings change only where that is asked for, and those among the results have the last word.
+    published = tmp_path / "published" / "smoke-tiny.toml"
+    assert not published.exists()
+    assert cli(*words, "--methods", "triplet", "--grid", "lr=1e-3", "--steps", "8", "--publish").code == 0
+    assert presets.read_tuned(published) == {"triplet": {"lr": 1e-3}} and presets.read_tuned(path)["triplet"]["lr"]
+    assert "as tuned, from" in cli(*smoke, "--methods", "rkd-da,triplet", "--dry-run").out
+    plain = cli(*smoke[:-1], tmp_path / "elsewhere", "--methods", "triplet", "--dry-run")
+    assert str(published) in plain.out and "0.001" in plain.out
+
 
 def test_tune_by_random_search(cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark import presets
 
-    monkeypatch.setattr(presets, "TUNED", tmp_path / "tuned")
-    path = tmp_path / "tuned" / "smoke-tiny.toml"
+    monkeypatch.setattr(presets, "TUNED", tmp_path / "published")
+    path = tmp_path / "tiny" / "smoke" / "tuned.toml"
     words = ["tune", *(word for word in smoke[1:] if word not in ("--seeds", "0"))]
     result = cli(*words, "--trials", "3", "--methods", "rkd-da,triplet", "--steps", "8")
     assert result.code == 0, result.err
@@ -472,10 +481,12 @@ def test_two_runs_do_not_write_to_one_folder(cli: Cli, smoke: list[str], tmp_pat
 def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark import estimate, plan
     from benchmark.data import DataSet, Split
+    from benchmark.data.contents import Contents
 
     labels = np.repeat(np.arange(4), 4)
     split = Split(np.zeros((16, 8, 8), np.uint8), labels, ("a", "b", "c", "d"))
-    monkeypatch.setattr(plan.Plan, "images", lambda self: DataSet(self.card, split, split, None, "0"))
+    contents = Contents(tmp_path, {"train": split}, "", tmp_path)
+    monkeypatch.setattr(plan.Plan, "images", lambda self: DataSet(self.card, split, split, None, contents))
     monkeypatch.setattr(estimate, "_pass", lambda spec, device: (1.0, 0.1) if spec.batch == 128 else (0.001, 0.0001))
     words = ["run", "--dataset", "cars", "--preset", "paper", "--device", "cpu", "--results", tmp_path / "out"]
     result = cli(*words)

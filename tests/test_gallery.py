@@ -15,7 +15,7 @@ import html5lib
 import numpy as np
 import pytest
 import torch
-from conftest import Result
+from conftest import Result, fields_of
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -265,12 +265,12 @@ def weights(ran: Ran, method: str) -> Path:
 
 def edited(ran: Ran, **change: object) -> None:
     for path in ran.folder.glob("runs/*.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        path.write_text(json.dumps(fields_of(path) | change))
 
 
 def worse(ran: Ran) -> None:
     for path in ran.folder.glob("runs/*.json"):
-        record = json.loads(path.read_text())
+        record = fields_of(path)
         for distance in ("l2", "cosine"):
             record["evaluation"][distance]["recall@1"] -= 0.01
         path.write_text(json.dumps(record))

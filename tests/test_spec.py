@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import tiny_spec
+from conftest import fields_of, tiny_spec
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -108,8 +108,7 @@ def test_store_saves_reads_and_knows_what_is_missing(tmp_path: Path) -> None:
     assert store.missing([spec]) == [spec.teacher, spec]
     store.save(record(spec.teacher))
     assert store.missing([spec]) == [spec.teacher, spec]  # its weights are not here
-    store.weights(spec.teacher).parent.mkdir()
-    store.weights(spec.teacher).write_bytes(b"")
+    store.save_weights(spec.teacher, b"weights")
     assert store.missing([spec]) == [spec]
     store.save(record(spec, 0.123456789))
     assert store.missing([spec]) == []
@@ -122,8 +121,7 @@ def test_a_teacher_is_taken_over_from_another_preset(tmp_path: Path) -> None:
     other, store = Store(tmp_path / "cpu"), Store(tmp_path / "heads")
     spec = tiny_spec("rkd-d")
     assert spec.teacher is not None
-    other.weights(spec.teacher).parent.mkdir(parents=True)
-    other.weights(spec.teacher).write_bytes(b"weights")
+    other.save_weights(spec.teacher, b"weights")
     other.save(record(spec.teacher))
     assert store.adopt([spec]) == []  # the weights are not those of the record
     known = record(spec.teacher).model_copy(update={"weights": digest(b"weights")})
@@ -148,10 +146,15 @@ def test_a_record_that_was_edited_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     spec = tiny_spec()
     store.save(record(spec))
-    content = json.loads(store.path(spec).read_text())
+    content = fields_of(store.path(spec))
     content["spec"]["lr"] = 0.5
     store.path(spec).write_text(json.dumps(content))
     with pytest.raises(BenchmarkError, match="file or content was changed"):
+        list(store)
+    store.save(record(spec))
+    text = store.path(spec).read_text()
+    store.path(spec).write_text(text.replace('"recall@1": 0.5', '"recall@1": 0.51'))
+    with pytest.raises(BenchmarkError, match="its digest is another"):
         list(store)
 
 

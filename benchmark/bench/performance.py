@@ -12,8 +12,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..data.stored import cannot_write
-from ..errors import BenchmarkError
-from ..files import write_atomically
+from ..errors import BenchmarkError, wrong_field
+from ..files import read_regular, sealed, unsealed, write_atomically
 from ..report.drawing import COLOURS, MARKERS, canvas
 from ..report.table import Column, Line, Table, dash, markdown, text
 
@@ -154,9 +154,10 @@ GAINS = (
 def read(path: Path) -> Performance:
     """Raises a BenchmarkError where it is none."""
     try:
-        return Performance.model_validate_json(path.read_bytes()) if path.exists() else Performance(sections={})
-    except ValidationError as error:
-        raise BenchmarkError(f"{path} is no record of a benchmark ({error.errors()[0]['msg']}); delete it") from None
+        return Performance.model_validate(unsealed(read_regular(path)) if path.exists() else {"sections": {}})
+    except ValueError as error:
+        why = wrong_field(error) if isinstance(error, ValidationError) else error
+        raise BenchmarkError(f"{path} is no record of a benchmark ({why}); delete it") from None
 
 
 def check_folder(folder: Path) -> None:
@@ -174,7 +175,10 @@ def write(folder: Path, found: Mapping[str, Section]) -> list[Path]:
     file = folder / FILE
     known = read(file).sections | dict(found)
     performance = Performance(sections={name: known[name] for name in TITLES if name in known})
-    contents = {file: performance.model_dump_json(indent=1) + "\n", file.with_suffix(".md"): page(performance)}
+    contents = {
+        file: sealed(performance.model_dump(mode="json"), sort=False),
+        file.with_suffix(".md"): page(performance),
+    }
     if "growth" in performance.sections:
         contents[folder / FIGURE] = figure(performance.sections["growth"].rows)
     for path, content in contents.items():

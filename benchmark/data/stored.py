@@ -137,6 +137,7 @@ def _fill(file: Path, form: _Form, fill: Callable[[Filling], None], need: str, a
         # Written in order rather than through a writable map: there, a full disk kills the process.
         with partial.open("r+b" if done else "wb") as output, sums.open("wb") as journal:
             journal.write(kept)
+            journal.flush()
             output.write(form.header)
             output.seek(done * form.row, os.SEEK_CUR)
             output.truncate()

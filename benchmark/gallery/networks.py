@@ -128,7 +128,7 @@ def dataset_of(records: Sequence[Record], data_dir: Path) -> DataSet:
     spec = records[0].spec
     dataset = load(_card(spec.dataset, data_dir), data_dir, spec.subset)
     for record in records:
-        if record.data != dataset.fingerprint:
+        if not record.was_of(dataset.fingerprint, dataset.listing):
             raise DataError(
                 f"the {spec.dataset} images in {data_dir} are not those of {record.spec.label}: "
                 f"their fingerprint is {dataset.fingerprint}, that of its record {record.data}"

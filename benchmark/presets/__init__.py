@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .. import methods
 from ..cards import Card, read_toml
-from ..errors import UsageError, unknown
-from ..spec import ENSEMBLE, Frozen, Scalar, Spec
+from ..errors import UsageError, unknown, wrong_field
+from ..files import digest
+from ..spec import ENSEMBLE, Frozen, Scalar, Spec, Width
 
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"
+SEALED = "digest of what follows: "  # ends the first line of what `tune` writes
 OF_TEACHER = ("backbone", "pretrained", "batchnorm", "precision")  # of what is made of its embeddings
 # Of what is not trained.
 OF_UNTRAINED = (
@@ -50,7 +52,7 @@ class Overrides(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     base: str | None = None
-    dims: tuple[int, ...] | None = None
+    dims: tuple[Width, ...] | None = None
     shared: Settings = {}
     teacher: Settings = {}
     student: Settings = {}
@@ -72,8 +74,8 @@ class Preset(BaseModel):
     title: str
     datasets: tuple[str, ...]  # names or layouts of cards
     methods: tuple[str, ...]
-    dims: tuple[int, ...]
-    seeds: tuple[int, ...]
+    dims: tuple[Width, ...]
+    seeds: tuple[Annotated[int, Field(ge=0)], ...]
     shared: Settings = {}
     base: str = ""
     tuned: str = ""
@@ -110,23 +112,46 @@ def load(name: str) -> Preset:
     try:
         return Preset.model_validate({"name": name, **read_toml(path, "a preset")})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path} is not a preset: {place}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise UsageError(f"{path} is not a preset: {wrong_field(error)}") from None
 
 
-def tuned_path(preset: Preset, card: Card) -> Path:
-    return TUNED / f"{preset.tuned or preset.name}-{card.name}.toml"
+class TunedFiles(NamedTuple):
+    """Where what was tuned for a preset and data set is kept; the later one has the last word on a method."""
+
+    published: Path | None  # in the package, for all; None of own data
+    own: Path  # among the results that the choice came from
+
+    @classmethod
+    def of(cls, preset: Preset, card: Card | None, results: Path) -> TunedFiles:
+        """Those of a card of the suite, or of own data, which have none; `results` is the data set's folder among the results."""
+        name = preset.tuned or preset.name
+        published = None if card is None else TUNED / f"{name}-{card.name}.toml"
+        return cls(published, results / name / "tuned.toml")
+
+    @property
+    def there(self) -> list[Path]:
+        return [path for path in self if path is not None and path.exists()]
+
+    def read(self) -> dict[str, Settings]:
+        """By method, what `benchmark tune` chose; empty where it has not been run. Raises as `read_tuned`."""
+        return {method: settings for path in self.there for method, settings in read_tuned(path).items()}
 
 
 def read_tuned(path: Path) -> dict[str, Settings]:
-    """By method, what `benchmark tune` chose; empty where it has not been run."""
-    if not path.exists():
-        return {}
-    found = read_toml(path, "tuned settings").get("method")
-    if not isinstance(found, dict) or not all(isinstance(settings, dict) for settings in found.values()):
+    """By method, what one file of `benchmark tune` says.
+
+    Raises:
+        UsageError: it is none, or was changed since it was written.
+    """
+    methods = read_toml(path, "tuned settings").get("method")
+    if not isinstance(methods, dict) or not all(isinstance(settings, dict) for settings in methods.values()):
         raise UsageError(f"{path} has no [method.NAME] tables; delete it, and tune again")
-    return found
+    head, _, settings = path.read_text(encoding="utf-8").partition("\n")
+    if SEALED in head and head.partition(SEALED)[2] != digest(settings.encode()):
+        raise UsageError(
+            f"{path} was changed since `benchmark tune` wrote it; tune again, or delete its first line to use it"
+        )
+    return methods
 
 
 class Layers(NamedTuple):
@@ -355,11 +380,7 @@ def _spec(settings: Settings, more: Settings) -> Spec:
         named = {key: value for key, value in params.items() if key not in entry.later or value != entry.defaults[key]}
         return Spec(**fields, **more, params=named)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise UsageError(
-            f"{place}: {first['msg'].removeprefix('Value error, ')} (given: {_short(first.get('input'))})"
-        ) from None
+        raise UsageError(f"{wrong_field(error)} (given: {_short(error.errors()[0].get('input'))})") from None
 
 
 def _typed(params: Settings, entry: methods.Entry) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +62,7 @@ class Folder:
 
     @classmethod
     def read(cls, path: Path, kinds: Mapping[str, str] | None = None, baseline: str = BASELINE) -> Folder:
-        runs, tuned = list(Store(path)), list(Store(path, "tuning"))
+        runs, tuned = alike(list(Store(path))), list(Store(path, "tuning"))
         if not runs and not tuned:
             raise UsageError(f"no results in {path}: neither runs/ nor tuning/ holds a record")
         names = sorted({record.spec.dataset for record in (*runs, *tuned)})
@@ -118,17 +119,27 @@ class Folder:
         return found
 
 
+def alike(records: Sequence[Record]) -> Sequence[Record]:
+    """Records whose images can be held against each other's: where some are of a version that knew no contents, all by their
+    listing, unless images of one listing are known to differ."""
+    contents: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        if record.listing:
+            contents[record.listing].add(record.data)
+    if all(record.listing for record in records) or any(len(several) > 1 for several in contents.values()):
+        return records
+    return [record.model_copy(update={"data": record.listed}) for record in records]
+
+
 def _tuned(path: Path, dataset: str) -> Mapping[str, Mapping[str, Any]]:
     """By method, what `tune` chose for a folder's preset; nothing where the preset is none of the suite's."""
     from .. import cards, presets
 
-    own = path / "tuned.toml"
-    if own.exists():
-        return presets.read_tuned(own)
-    name = path.resolve().name
-    if name not in presets.names() or dataset not in cards.names():
+    path = path.resolve()
+    if path.name not in presets.names():
         return {}
-    return presets.read_tuned(presets.tuned_path(presets.load(name), cards.load(dataset, Path())))
+    card = cards.load(dataset, Path()) if dataset in cards.names() else None
+    return presets.TunedFiles.of(presets.load(path.name), card, path.parent).read()
 
 
 def write_report(folder: Path, kinds: Mapping[str, str] | None = None, baseline: str = BASELINE) -> list[Path]:
