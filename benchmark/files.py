@@ -82,10 +82,13 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         BenchmarkError: it is none, or larger than `most`.
         OSError: it is not there, or may not be read.
     """
-    with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BenchmarkError(f"{path} is not a regular file; take it out of the folder")
+    # Without blocking, as opening a pipe waits for who writes to it.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise BenchmarkError(f"{path} is not a regular file; take it out of the folder")
+    with os.fdopen(handle, "rb") as file:
         if most is not None and status.st_size > most:
             raise BenchmarkError(f"{path} has {status.st_size:,} bytes, and {most:,} are the most that such a file has")
         return file.read()

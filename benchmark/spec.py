@@ -17,7 +17,8 @@ Positive = Annotated[int, Field(ge=1, le=10**9)]
 Pixels = Annotated[int, Field(ge=1, le=2**16)]
 Width = Annotated[int, Field(ge=1, le=2**20)]
 Name = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")]
-MethodName = Annotated[Name, Field(pattern=r"^[^/\\]+$")]  # part of a file's name
+# Part of a file's name.
+MethodName = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^/\\\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")]
 
 
 class Frozen(BaseModel):
