@@ -44,6 +44,8 @@ class Driver:
         for record in () if dry else self.store.adopt(spec for spec in specs if not self.store.done(spec)):
             recall = f"Recall@1 {100 * record.metrics['recall@1']:.2f} %"
             self.say(f"{record.spec.label}: taken over from another preset, {recall}")
+        if not dry:
+            self.store.drop_finished_checkpoints()
         missing = self.store.missing(specs)
         again = sum(self.store.done(spec) for spec in missing)
         left = sum(not self.store.done(spec) for spec in specs)
@@ -60,7 +62,7 @@ class Driver:
         self._say_tuned(specs)
         self._say_edited(specs)
         if again:
-            self.say(f"{again} done before, trained again: a teacher whose weights are not on this machine")
+            self.say(f"{again} done before, trained again: a teacher whose weights are not on this machine, or damaged")
         return missing
 
     def _say_tuned(self, specs: Sequence[Spec]) -> None:
@@ -119,7 +121,6 @@ class Driver:
             self.store.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self.store.folder / ".lock", timeout=0):
-                    self.store.clear_litter()
                     return self._execute(specs, Task(workspace, checkpoint_every, reporter.group))
             except Timeout:
                 where = self.store.folder

@@ -27,8 +27,10 @@ def digest(content: bytes) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that, whatever happens, either the old or the new content is there."""
+    """Write a file so that, whatever happens, either the old or the new content is there; what was killed on the way to the same
+    folder goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    clear_partial(path.parent)
     # Who writes it is in its name, so that `clear_partial` leaves alone what another process is writing.
     handle, partial = tempfile.mkstemp(PARTIAL, f"{path.name}.{_HOST}.{os.getpid()}.", path.parent)
     try:

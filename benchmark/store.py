@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import BenchmarkError, wrong_field
-from .files import clear_partial, digest, read_regular, sealed, unsealed, write_atomically
+from .files import digest, read_regular, sealed, unsealed, write_atomically
 from .methods import edition
 from .spec import Frozen, Spec
 
@@ -173,14 +173,13 @@ class Store:
         for path in self.checkpoints.glob(f"{spec.id}.*.pt"):
             path.unlink(missing_ok=True)
 
-    def clear_litter(self) -> None:
-        """Delete what killed processes left: files on their way, and checkpoints of runs that are finished."""
-        for folder in (self.records, self.checkpoints, self.failures, self.folder, self.folder / "figures"):
-            clear_partial(folder)
+    def drop_finished_checkpoints(self) -> None:
+        """Those of runs that have a record and weights: of a process that was killed between the two and this."""
         finished = {path.stem.rpartition("-")[2] for path in self.records.glob("*.json")}
         for path in self.checkpoints.glob("*.pt"):
             id = path.name.partition(".")[0]
-            if id in finished and (self.checkpoints / f"{id}.safetensors").exists():
+            weights = self.checkpoints / f"{id}.safetensors"
+            if id in finished and weights.is_file() and _as_written(weights, read_regular(weights)):
                 path.unlink(missing_ok=True)
 
     def save_weights(self, spec: Spec, weights: bytes, projector: bytes | None = None) -> None:
@@ -201,12 +200,8 @@ class Store:
             content = read_regular(path)
         except FileNotFoundError:
             raise BenchmarkError(f"{spec.label} has no weights at {path}: its own run failed or was left out") from None
-        beside = _sum_file(path)
-        said = read_regular(beside, MOST) if beside.exists() else b""
-        if said.startswith(hashlib.sha256(content).hexdigest().encode()):
-            return content
         # Older versions wrote no sum; the record knows them, unless they were trained again on another machine.
-        if self.done(spec) and digest(content) == read_record(self.path(spec)).weights:
+        if _as_written(path, content) or (self.done(spec) and digest(content) == read_record(self.path(spec)).weights):
             return content
         raise BenchmarkError(f"the weights {path} are damaged; delete the file, and they are trained again")
 
@@ -300,6 +295,13 @@ def _ancestors(spec: Spec) -> Iterator[Spec]:
 def _sum_file(path: Path) -> Path:
     """As `sha256sum` writes and checks it."""
     return path.with_name(f"{path.name}.sha256")
+
+
+def _as_written(path: Path, content: bytes) -> bool:
+    """Whether a file is what the sum beside it says."""
+    beside = _sum_file(path)
+    said = read_regular(beside, MOST) if beside.exists() else b""
+    return said.startswith(hashlib.sha256(content).hexdigest().encode())
 
 
 def read_record(path: Path) -> Record:

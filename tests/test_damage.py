@@ -219,3 +219,43 @@ def test_what_is_no_regular_file_is_one_clear_line(tmp_path: Path, cli: Callable
             file.truncate(2**40)
     result = cli("report", "--results", tmp_path)
     assert result.code == 1 and path.name in result.err and len(result.err.splitlines()) == 1
+
+
+def test_a_damaged_teacher_teaches_nobody(cli: Callable[..., Result], smoke: list[str], tmp_path: Path) -> None:
+    """It is trained again; and the checkpoints of finished runs, which a killed process may have left, go."""
+    assert cli(*smoke, "--methods", "rkd-d", "--steps", "4").code == 0
+    store = Store(tmp_path / "tiny" / "smoke")
+    teacher = next(record.spec.teacher for record in store if record.spec.teacher)
+    path = store.weights(teacher)
+    right = path.read_bytes()
+    path.write_bytes(right[:-100] + bytes(100))
+    leftover = store.checkpoints / f"{next(r.id for r in store if r.spec.teacher)}.0123456789.pt"
+    leftover.touch()
+    words = [*smoke, "--methods", "rkd-a", "--steps", "4"]
+    assert "are not on this machine, or damaged" in cli(*words, "--dry-run").out
+    assert leftover.exists()
+    assert cli(*words).code == 0
+    assert path.read_bytes() == right and not leftover.exists()
+    student = next(record for record in store if record.spec.method == "rkd-a")
+    assert student.teacher == next(record.weights for record in store if record.id == teacher.id)
+
+
+def test_a_projector_measures_again_what_was_measured(ran: Path, data_dir: Path, cli: Callable[..., Result]) -> None:
+    """Queries in the teacher's space are measured again from what is kept, and another map is not taken for it."""
+    store = Store(ran)
+    record = next(record for record in store if record.projector)
+    words = f"measure --dataset tiny --preset smoke --device cpu --data {data_dir} --results {ran.parents[1]}".split()
+    assert record.asymmetric is not None and cli(*words).code == 0
+    path = store.path(record.spec)
+    before = path.read_bytes()
+    changed = fields_of(path)
+    changed["asymmetric"]["cosine"]["map@r"] /= 2
+    path.write_text(json.dumps(changed))
+    wrong = cli(*words)
+    assert wrong.code == 1 and "a metric differs from its record" in wrong.out
+    path.write_bytes(before)
+    projector = store.projector(record.spec).read_bytes()
+    store.projector(record.spec).write_bytes(projector[:-4] + bytes(4))
+    wrong = cli(*words)
+    assert wrong.code == 1 and "is not the map of its record" in wrong.out
+    store.projector(record.spec).write_bytes(projector)

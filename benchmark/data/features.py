@@ -79,6 +79,6 @@ def features(
 def view(images: np.ndarray, number: int, stream: Stream, start: int, stop: int) -> np.ndarray:
     """View `number` of images[start:stop] as uint8 [stop - start, image, image, 3]: the same whatever block it is computed in."""
     if number == 0:
-        return np.ascontiguousarray(centre_crop(images[start:stop], stream.image))
+        return np.array(centre_crop(images[start:stop], stream.image))
     corners, flips = places(np.random.default_rng(derive(0, "view", number)), len(images), images.shape[1], stream)
     return cut(images, range(start, stop), corners[start:stop], flips[start:stop], stream.image)
