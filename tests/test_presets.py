@@ -167,6 +167,15 @@ def test_damaged_tuned_settings(tmp_path: Path, text: str, message: str) -> None
         presets.read_tuned(file)
 
 
+@pytest.mark.parametrize("numbers", ["dims = [0]", f"dims = [{10**400}]", "dims = [16]\nseeds = [-1]", "dims = [1.5]"])
+def test_a_preset_takes_no_number_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: str) -> None:
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    given = numbers if "seeds" in numbers else f"{numbers}\nseeds = [0]"
+    (tmp_path / "quick.toml").write_text(f'title = "x"\ndatasets = []\nmethods = []\n{given}\n[student]\n')
+    with pytest.raises(UsageError, match=r"quick\.toml (is not a preset: (dims|seeds)|cannot be read)"):
+        presets.load("quick")
+
+
 def test_a_damaged_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "FOLDER", tmp_path)
     (tmp_path / "quick.toml").write_text("title = \n")
