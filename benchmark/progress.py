@@ -41,7 +41,11 @@ class Reporter:
         self.progress.stop()
 
     def preparing(self, what: str, done: int, of: int) -> None:
-        self._show(what, done, of, "")
+        """Show how far something is; a remark, where there is nothing to count, stays on the screen."""
+        if of:
+            self._show(what, done, of, "")
+        else:
+            self.console.print(what, highlight=False, soft_wrap=True, markup=False)
 
     def group(self, specs: Sequence[Spec]) -> Watch:
         """The `watch` of one group: loss per student, images (each seen by all students) a second."""

@@ -36,7 +36,7 @@ class Workspace:
     data_dir: Path
     store: Store
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    progress: Callable[[str, int, int], None] = silent  # of decoding and the like
+    progress: Callable[[str, int, int], None] = silent  # of decoding and the like; 0 of 0 is a remark
     _targets: dict[str, Ints] = field(default_factory=dict)
     environment: Mapping[str, str] = field(init=False)
 
@@ -49,11 +49,13 @@ class Workspace:
 
     def images(self, split: Split, size: int) -> np.ndarray:
         """Decoded images uint8 [n, size, size, 3] of a split."""
-        return split.of_whole(
-            lambda whole: decoded(
-                whole, size, self.cache, functools.partial(self.progress, f"decode {self.name(whole)} images")
-            )
-        )
+
+        def of_whole(whole: Split) -> np.ndarray:
+            name = f"{self.name(whole)} images"
+            progress = functools.partial(self.progress, f"decode {name}")
+            return decoded(whole, size, self.cache, progress, lambda text: self.progress(f"{name}: {text}", 0, 0))
+
+        return split.of_whole(of_whole)
 
     def name(self, split: Split) -> str:
         """Which split of the data set that is."""

@@ -17,17 +17,17 @@ from PIL import Image
 from .. import cards
 from ..errors import DataError
 from .contents import digests
+from .decode import RULE, several, square
 from .splits import Split
 from .stored import Filling, stored
 from .vectors import VectorRows
 
-# Part of the key: whoever changes how an image is decoded changes this, and no old file is taken for a new one.
-RULE = "RGB, squashed to a square, bilinear with antialiasing by torch; JPEG decoded at no less than twice the size"
 SAFE = 1024  # images that are on the disk before more are written
 AHEAD = 4  # decoded images a core that wait to be written
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, of all
+Say = Callable[[str], None]
 
 
 def cache_dir(data_dir: Path) -> Path:
@@ -39,7 +39,9 @@ def cache_dir(data_dir: Path) -> Path:
     return (data_dir if writable else cards.default_data_dir()) / ".cache"
 
 
-def decoded(split: Split, size: int, folder: Path, progress: Progress | None = None) -> np.ndarray:
+def decoded(
+    split: Split, size: int, folder: Path, progress: Progress | None = None, say: Say | None = None
+) -> np.ndarray:
     """All images of a split as uint8 [n, size, size, 3], read-only.
 
     Files are decoded by the first call and mapped into memory by later ones; what a stopped call has decoded is kept. Rendered
@@ -48,6 +50,7 @@ def decoded(split: Split, size: int, folder: Path, progress: Progress | None = N
     Args:
         size: pixels a side; the aspect ratio is not kept, as published.
         folder: for the decoded file, `n * size * size * 3` bytes.
+        say: told in one line, when files are decoded, how many of them hold more than the one image that is taken.
 
     Raises:
         DataError: an image cannot be decoded, or there is no room or no permission in `folder`. Nothing is left behind then.
@@ -56,7 +59,7 @@ def decoded(split: Split, size: int, folder: Path, progress: Progress | None = N
     if isinstance(split.images, np.ndarray):
         return _coloured(split.images, size)
     file = folder / f"{_key(split.images, size, folder)}-{size}.npy"
-    fill = functools.partial(_decode, split.images, size, progress)
+    fill = functools.partial(_decode, split.images, size, progress, say)
     return stored(
         file,
         (len(split), size, size, 3),
@@ -73,11 +76,14 @@ def _key(images: tuple[Path, ...], size: int, folder: Path) -> str:
     return hashlib.sha256(f"{RULE}\n{size}\n{contents}".encode()).hexdigest()[:20]
 
 
-def _decode(images: tuple[Path, ...], size: int, progress: Progress | None, file: Filling) -> None:
+def _decode(images: tuple[Path, ...], size: int, progress: Progress | None, say: Say | None, file: Filling) -> None:
     """Append all images that the file does not have yet."""
     damaged: list[str] = []
+    animated = 0
     left = images[file.done :]
-    for number, image in enumerate(_ahead(lambda path: _decoded(path, size), left), file.done + 1):
+    work = _ahead(lambda path: (_decoded(path, size), say is not None and several(path)), left)
+    for number, (image, more) in enumerate(work, file.done + 1):
+        animated += more
         if isinstance(image, DataError):
             damaged.append(str(image))
         elif not damaged:  # after a gap rows would stand in the wrong places
@@ -86,6 +92,8 @@ def _decode(images: tuple[Path, ...], size: int, progress: Progress | None, file
             progress(number, len(images))
     if damaged:
         raise DataError(_several(damaged))
+    if say and animated:
+        say(f"{animated} {'file has' if animated == 1 else 'files have'} several frames or pages; the first is taken")
 
 
 def _ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
@@ -111,18 +119,10 @@ def _several(messages: list[str], shown: int = 3) -> str:
 
 
 def _decoded(path: Path, size: int) -> np.ndarray | DataError:
-    import torch
-    import torch.nn.functional as F
-
     try:
-        with Image.open(path) as image:
-            image.draft(image.mode, (2 * size, 2 * size))
-            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
-    except Exception as error:  # damaged files make decoders raise about anything
-        return DataError(f"{path} cannot be decoded ({error})")
-    # Not Pillow's own resizing, which takes twice as long.
-    resized = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
+        return square(path, size)
+    except DataError as error:
+        return error
 
 
 def _coloured(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 from ..errors import DataError
 from ..spec import Stream, derive
 from .batches import centre_crop, cut, places
-from .cache import RULE as DECODED
 from .cache import Progress
+from .decode import RULE as DECODED
 from .stored import Filling, stored
 
 # Part of the key: whoever changes how a view is made changes this, and no old file is taken for a new one.

@@ -14,12 +14,14 @@ from ..cards import Card
 from ..errors import DataError
 from ..spec import derive
 from . import glyphs
-from .cache import RULE, cache_dir
+from .cache import cache_dir
 from .contents import Contents
+from .decode import RULE
 from .splits import DataSet, Row, Split, Splits, cut, first_of, grouped, halves, natural, take, three
 from .vectors import VectorFile, VectorRows, read_labels
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"))
+KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"
+SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
 
 
 def load(card: Card, data_dir: Path, subset: str = "") -> DataSet:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ..data import DataSet, Split
+from ..data.decode import rgb
 from ..data.vectors import VectorRows
-from ..errors import DataError
 from .cases import Section
 from .map import Map
 from .networks import SHOWN, Shown, answerable, searched
@@ -90,13 +90,8 @@ def thumbnail(split: Split, row: int) -> str:
     """
     images = split.images
     assert not isinstance(images, VectorRows)
-    try:
-        with Image.fromarray(images[row]) if isinstance(images, np.ndarray) else Image.open(images[row]) as image:
-            image.draft("RGB", (2 * PIXELS, 2 * PIXELS))
-            small = image.convert("RGB")
-    except Exception as error:  # damaged files make decoders raise about anything
-        raise DataError(f"{images[row]} cannot be decoded ({error})") from None
+    small = Image.fromarray(images[row]) if isinstance(images, np.ndarray) else rgb(images[row], 2 * PIXELS)
     small.thumbnail((PIXELS, PIXELS))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
+    small.convert("RGB").save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -41,7 +41,7 @@ def test_images_become_squares_of_rgb(split: Split, tmp_path: Path) -> None:
     assert array[0, :, :6].reshape(-1, 3).tolist() == [[255, 0, 0]] * 96  # squashed, not cropped
     assert array[0, :, 10:].reshape(-1, 3).tolist() == [[0, 0, 255]] * 96
     assert np.unique(array[1]).tolist() == [77]
-    assert array[2, 3, 3].tolist() == [10, 20, 30]
+    assert array[2, 3, 3].tolist() == [132, 137, 142]  # half opaque, on white
 
 
 def test_resizing_is_antialiased(tmp_path: Path) -> None:
