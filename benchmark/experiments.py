@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from . import cards
 from .console import RESULTS, app, device_of, out, say_written
-from .driver import Driver
+from .data import cards
 from .errors import UsageError
-from .plan import Plan
+from .protocol.request import Plan
 from .spec import Spec, waves
 from .store import Store
+from .training.driver import Driver
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ def run(
         subset=subset,
         dry=dry_run,
     )
-    planned = plan.specs(
+    specs = plan.specs(
         methods=methods,
         dims=dims,
         seeds=seeds,
@@ -112,7 +112,6 @@ def run(
         assignments=set,
         generations=generations,
     )
-    specs = plan.settled(planned, out.print, dry=dry_run)
     driver = Driver(plan, plan.store, out)
     missing = driver.announce(specs, dry=dry_run)
     if dry_run:
@@ -192,7 +191,7 @@ def tune(
     dry_run
         print the plan and stop
     """
-    from .tuning import asked, choice_table, choose, tune_command, write_choice
+    from .protocol.tuning import asked, choice_table, choose, tune_command, write_choice
 
     plan = Plan(dataset, preset, vectors=vectors, data=data, mirror=mirror, results=results, device=device, dry=dry_run)
     path = plan.tuned.published if publish else plan.tuned.own
@@ -212,7 +211,7 @@ def tune(
         teacher=None,
         assignments=set,
     )
-    planned = plan.settled(specs_of(variants=candidates.variants), out.print, dry=dry_run)
+    planned = specs_of(variants=candidates.variants)
     teachers = {spec.teacher.id for spec in planned if spec.teacher is not None}
     students = [spec for spec in planned if spec.steps and spec.id not in teachers]
     if not students:
@@ -225,7 +224,7 @@ def tune(
         out.print(_plan_table(waves(missing)))
         return 0
     failures = driver.run(missing, device_of(device), checkpoint_every=checkpoint_every, yes=True) if missing else 0
-    defaults = {spec.id for spec in plan.settled(specs_of(variants=lambda entry: [{}]), out.print, dry=False)}
+    defaults = {spec.id for spec in specs_of(variants=lambda entry: [{}])}
     ids = {spec.id for spec in students}
     choice = choose([record for record in store if record.id in ids], candidates, students, defaults)
     out.print(choice_table(choice, candidates))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import cards, methods, presets, zoo
+from . import methods
+from .data import cards
+from .networks import names as zoo
+from .protocol import presets
 
 Row = dict[str, Any]
 

@@ -142,10 +142,10 @@ def _rerun(results: Path, id: str, tolerance: float, data: Path | None, device: 
     """Train a run again, in a folder that is thrown away, and hold its metrics against its record's."""
     from rich.table import Table
 
-    from .apply import find
-    from .driver import Driver
-    from .plan import Plan
+    from .protocol.request import Plan
+    from .shipping.apply import find
     from .store import Store, read_record
+    from .training.driver import Driver
 
     path = find(results, id)
     record, folder = read_record(path), path.parents[1]
@@ -220,7 +220,7 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
 
 def _gallery(folders: Sequence[Folder], n: int, baseline: str, data: Path | None, device: str | None) -> list[Path]:
     from .gallery import write_gallery
-    from .progress import Reporter
+    from .training.progress import Reporter
 
     paths = [folder.path for folder in folders if folder.runs]
     if len(paths) != 1:
@@ -269,12 +269,12 @@ def measure(
     device
         as for run
     """
-    from .plan import Plan
-    from .progress import Reporter
-    from .remeasure import remeasure
+    from .protocol.request import Plan
     from .report import write_report
-    from .run import Failure
-    from .workspace import Workspace
+    from .training.context import Workspace
+    from .training.group import Failure
+    from .training.progress import Reporter
+    from .training.remeasure import remeasure
 
     plan = Plan(dataset, preset, data=data, mirror=None, results=results, device=device, subset=subset)
     records = list(plan.store)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 ENSEMBLE = "ensemble"  # the method that is made of generations
-AUTO: Final = "auto"  # precision: the faster one on this machine
+VECTORS, TEACHER_VECTORS = "vectors", "teacher-vectors"  # in the place of a backbone: own feature vectors
 Scalar = bool | int | float | str
 Positive = Annotated[int, Field(ge=1, le=10**9)]
 # What can be built and shown: an image of 65,536 pixels a side, a layer of a million, a name of one line.
@@ -93,9 +93,7 @@ class Spec(Stream):
         (), description="schedule 'step': fractions of the run at which the rate is multiplied by decay"
     )
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
-    precision: Literal["fp32", "bf16", "auto"] = Field(
-        "fp32", description="of a trunk's passes; auto stands in presets and options alone, runs have what it came to"
-    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of a trunk's passes")
     _id: str = PrivateAttr()  # once: the training loop asks for it ten times a step
 
     def model_post_init(self, context: Any) -> None:

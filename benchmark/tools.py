@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from . import cards, listing
+from . import listing
 from .console import RESULTS, app, device_of, out, print_json, say_written
+from .data import cards
 from .errors import UsageError
-from .plan import integers
+from .protocol.request import integers
 from .store import Store
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def evaluate_(
         print JSON
     """
     from .data.vectors import open_array
-    from .evaluate import evaluate
+    from .retrieval.metrics import evaluate
 
     query = open_array(embeddings, "embeddings"), open_array(labels, "labels")
     gallery = (
@@ -117,7 +118,7 @@ def apply_(*, run: str, features: Path, to: Out, results: Path = RESULTS, device
     device
         as for run
     """
-    from .apply import apply, find
+    from .shipping.apply import apply, find
 
     spec, rows = apply(find(results, run), features, to, device_of(device))
     out.print(f"{spec.label}: wrote {to}, {rows} x {spec.dim}", markup=False, soft_wrap=True)
@@ -163,11 +164,13 @@ def extract_(
     device
         as for run
     """
-    from . import estimate, extract, zoo
     from .data import fetch as fetch_data
     from .data import load
-    from .progress import Reporter
-    from .workspace import Workspace
+    from .networks import names as zoo
+    from .shipping import extract
+    from .training import estimate
+    from .training.context import Workspace
+    from .training.progress import Reporter
 
     zoo.check_name(backbone)
     folder = data or cards.default_data_dir()
@@ -210,7 +213,7 @@ def bench(
     import torch
 
     from .bench import data, formats, growth, loss, performance, report, retrieval, training
-    from .workspace import environment
+    from .training.context import environment
 
     tables = {
         "training": training.table,

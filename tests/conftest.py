@@ -12,9 +12,8 @@ import pytest
 # A test worker a core: with more threads than that they wait for each other at the end of every operation. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmark import cards
 from benchmark.cli import run_command
-from benchmark.data import fetch
+from benchmark.data import cards, fetch
 from benchmark.files import unsealed
 from benchmark.spec import Spec
 

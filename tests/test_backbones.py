@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark import backbones
-from benchmark.backbones import encoder as network
 from benchmark.errors import UsageError, WeightsError
-from benchmark.zoo import check_name
+from benchmark.networks import encoder as backbones
+from benchmark.networks.encoder import encoder as network
+from benchmark.networks.names import check_name
 
 
 def photos(n: int = 4, size: int = 64) -> torch.Tensor:

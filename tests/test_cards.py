@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import cards
+from benchmark.data import cards
 from benchmark.errors import UsageError
 
 SUITE = ["cars", "cub", "glyphs", "inshop", "sop", "tiny"]

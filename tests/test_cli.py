@@ -149,8 +149,8 @@ def test_query_and_gallery_folders(cli: Cli, tmp_path: Path) -> None:
 def test_tune_uses_training_classes_only_and_its_choice_is_used(
     cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmark import presets
-    from benchmark.workspace import Workspace
+    from benchmark.protocol import presets
+    from benchmark.training.context import Workspace
 
     monkeypatch.setattr(presets, "TUNED", tmp_path / "published")
     path = tmp_path / "tiny" / "smoke" / "tuned.toml"
@@ -168,8 +168,7 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     assert all(r.spec.teacher is None or r.spec.teacher.evaluation == "validation" for r in records)
     assert [point.step for point in next(r for r in records if r.spec.steps == 8).curve] == [1, 2, 4]
     names = {name for split in seen for name in split.names}
-    from benchmark import cards
-    from benchmark.data import load
+    from benchmark.data import cards, load
 
     dataset = load(cards.load("tiny"), Path(smoke[smoke.index("--data") + 1]))
     assert names <= set(dataset.train.names) and not names & set(dataset.query.names)
@@ -202,7 +201,7 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
 
 
 def test_tune_by_random_search(cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark import presets
+    from benchmark.protocol import presets
 
     monkeypatch.setattr(presets, "TUNED", tmp_path / "published")
     path = tmp_path / "tiny" / "smoke" / "tuned.toml"
@@ -259,7 +258,7 @@ def test_tune_by_random_search(cli: Cli, smoke: list[str], tmp_path: Path, monke
 def test_mistakes_in_a_search(
     cli: Cli, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, expected: list[str]
 ) -> None:
-    from benchmark import presets
+    from benchmark.protocol import presets
 
     smoke, search = (presets.FOLDER / "smoke.toml").read_text().split("[search]")
     (tmp_path / "smoke.toml").write_text(f"{smoke}[search]{search}")
@@ -479,9 +478,10 @@ def test_two_runs_do_not_write_to_one_folder(cli: Cli, smoke: list[str], tmp_pat
 
 
 def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark import estimate, plan
     from benchmark.data import DataSet, Split
     from benchmark.data.contents import Contents
+    from benchmark.protocol import request as plan
+    from benchmark.training import estimate
 
     labels = np.repeat(np.arange(4), 4)
     split = Split(np.zeros((16, 8, 8), np.uint8), labels, ("a", "b", "c", "d"))

@@ -15,20 +15,19 @@ import torch
 from conftest import Result, assert_one_line, fields_of
 from PIL import Image
 
-from benchmark import cards, precision, presets, tuning
 from benchmark.bench import performance
 from benchmark.cli import run_command
 from benchmark.costs import read_costs
-from benchmark.data import Split, decoded, load
+from benchmark.data import Split, cards, decoded, load
 from benchmark.data.contents import MEMORY, digests
 from benchmark.data.features import features
 from benchmark.errors import BenchmarkError
-from benchmark.files import sealed
-from benchmark.remeasure import _load_projector
-from benchmark.run import Search, make_student
+from benchmark.protocol import presets, tuning
 from benchmark.spec import Stream
 from benchmark.store import Store, read_record
-from benchmark.workspace import Workspace
+from benchmark.training.context import Workspace
+from benchmark.training.group import Search, make_student
+from benchmark.training.remeasure import _load_projector
 
 TIMES = 18  # damages of each kind of file
 CPU = torch.device("cpu")
@@ -114,7 +113,6 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
     where = performance.Environment(device="cpu", threads="2", torch="2", code="abc")
     section = performance.Section(environment=where, rows=[{"way": "ours", "seconds": 1.25}])
     performance.write(tmp_path / "bench", {"loss": section})
-    (tmp_path / "precision.json").write_text(sealed({"conv4-4": "bf16", "conv4-8": "fp32"}))
     glyphs = next(data_dir.rglob("*.npz"))
     return {
         "record": (store.path(spec), lambda: read_record(store.path(spec))),
@@ -131,7 +129,6 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
             tmp_path / "bench/performance.json",
             lambda: performance.read(tmp_path / "bench/performance.json"),
         ),
-        "precision": (tmp_path / "precision.json", lambda: precision._read(tmp_path / "precision.json") or None),
         "glyphs": (glyphs, lambda: load(cards.load("tiny", data_dir), data_dir).fingerprint),
     }
 
@@ -153,9 +150,7 @@ def test_no_damaged_file_is_used(ran: Path, data_dir: Path, tmp_path: Path) -> N
             os.utime(path, ns=(turn, turn))  # as another time, which a file that is damaged while it lies does not have
             try:
                 value = read()
-                if value is None and name == "precision":  # measured anew
-                    noticed += 1
-                elif not same(value, right):
+                if not same(value, right):
                     used.append(f"{name}, damage {turn}")
             except BenchmarkError as error:
                 assert "\n" not in str(error) and path.name.removesuffix(".sha256") in str(error), error

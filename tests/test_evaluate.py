@@ -15,9 +15,9 @@ from conftest import assert_one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark import evaluate as module
 from benchmark.errors import DataError, UsageError
-from benchmark.evaluate import agreement, evaluate, map_at_r, neighbours, r_precision, recall_at_k
+from benchmark.retrieval import metrics as module
+from benchmark.retrieval.metrics import agreement, evaluate, map_at_r, neighbours, r_precision, recall_at_k
 
 REFERENCE = Path(__file__).parent / "reference" / "recall.npz"
 

@@ -10,12 +10,12 @@ import pytest
 from conftest import tiny_spec
 from test_lockstep import workspace
 
-from benchmark import executors
-from benchmark.executors import Task, local, processes
 from benchmark.machine import cores
-from benchmark.run import Failure
 from benchmark.spec import Spec, waves
 from benchmark.store import Record
+from benchmark.training import executors
+from benchmark.training.executors import Task, local, processes
+from benchmark.training.group import Failure
 
 
 def groups() -> list[list[Spec]]:

@@ -19,19 +19,18 @@ from conftest import Result, fields_of
 from PIL import Image
 from safetensors.torch import load_file
 
-from benchmark import cards
 from benchmark.cli import run_command
-from benchmark.data import DataSet, load
+from benchmark.data import DataSet, cards, load
 from benchmark.errors import BenchmarkError, DataError, UsageError
-from benchmark.evaluate import neighbours
 from benchmark.gallery import write_gallery
 from benchmark.gallery.cases import pick
 from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, look_of, sample
 from benchmark.gallery.networks import choose
 from benchmark.report import Folder
-from benchmark.run import Search, make_student
+from benchmark.retrieval.metrics import neighbours
 from benchmark.store import Store, read_record
-from benchmark.workspace import Workspace
+from benchmark.training.context import Workspace
+from benchmark.training.group import Search, make_student
 
 CPU = torch.device("cpu")
 METHODS = "untrained,triplet,contrastive,hinton,regression,rkd-d,pca"

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from conftest import Result, tiny_spec
 
-from benchmark import cards, presets
+from benchmark.data import cards
 from benchmark.errors import UsageError
+from benchmark.protocol import presets
 from benchmark.spec import Spec, waves
 from benchmark.store import Store
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from benchmark.geometry import (
+from benchmark.retrieval.geometry import (
     NEAREST,
     Space,
     effective_dimension,

@@ -15,9 +15,9 @@ from test_lockstep import assert_equal, final_weights, start, train, weights, wo
 from benchmark import methods
 from benchmark.data.features import features, view
 from benchmark.errors import DataError
-from benchmark.inputs import compute_features, open_inputs
 from benchmark.spec import Spec, Stream
 from benchmark.store import Record
+from benchmark.training.streams import compute_features, open_inputs
 
 METHODS = [name for name, entry in methods.catalogue().items() if entry.trained and "maps" not in entry.needs]
 TRUNK = tiny_spec("contrastive", backbone="conv4-4", dim=5, steps=4, seed=3)
@@ -82,7 +82,7 @@ def test_teacher_and_student_see_the_same_crop(data_dir: Path, tmp_path: Path) -
     drawn = inputs.draw(2)
     assert len(set(drawn.index)) == spec.batch and np.array_equal(drawn.labels, space.dataset.train.labels[drawn.index])
     images = space.images(space.dataset.train, spec.resize)
-    from benchmark.weights import load_encoder
+    from benchmark.networks.weights import load_encoder
 
     def nearest(run: Spec, cached: np.ndarray) -> list[int]:
         trunk = load_encoder(run, space.store, space.device).trunk

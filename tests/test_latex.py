@@ -19,7 +19,7 @@ from test_tables import KINDS, golden_costs, golden_records, record, student
 
 from benchmark.costs import write_costs
 from benchmark.report import Folder, write
-from benchmark.report.table import escaped
+from benchmark.report.render import escaped
 
 SPECIAL = r"&%$#_{}~^\±−–≈†‡§¶×µ<>|"
 ALPHABET = SPECIAL + "abfilxzAZ0159.,=+*/:;()[]!?-"

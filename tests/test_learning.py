@@ -8,11 +8,10 @@ import pytest
 from conftest import tiny_spec
 from test_lockstep import METHODS, train
 
-from benchmark import cards
-from benchmark.data import fetch, load
+from benchmark.data import cards, fetch, load
 from benchmark.spec import Spec
 from benchmark.store import Record, Store
-from benchmark.workspace import Workspace
+from benchmark.training.context import Workspace
 
 MARGIN = 0.05  # of Recall@1: about three standard errors of the 720 queries
 

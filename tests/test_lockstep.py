@@ -18,15 +18,15 @@ import torch
 from conftest import tiny_spec
 from safetensors.torch import load_file
 
-from benchmark import cards, methods
-from benchmark.backbones import Encoder
-from benchmark.data import load
+from benchmark import methods
+from benchmark.data import cards, load
 from benchmark.methods.base import Features
-from benchmark.run import Failure, Outcome, run
+from benchmark.networks.encoder import Encoder
 from benchmark.spec import Spec
 from benchmark.store import Record, Store
-from benchmark.train import Watch, rate
-from benchmark.workspace import Workspace
+from benchmark.training.context import Workspace
+from benchmark.training.group import Failure, Outcome, run
+from benchmark.training.loop import Watch, rate
 
 METHODS = [name for name, entry in methods.catalogue().items() if entry.trained]
 
@@ -192,11 +192,11 @@ def test_an_interrupted_evaluation_loses_no_training(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.run.Search.measure", stop)
+        patch.setattr("benchmark.training.group.Search.measure", stop)
         with pytest.raises(KeyboardInterrupt):
             train([spec], space)
     steps: list[int] = []
-    monkeypatch.setattr("benchmark.train.Student.train_step", lambda self, *_: steps.append(self.step))
+    monkeypatch.setattr("benchmark.training.loop.Student.train_step", lambda self, *_: steps.append(self.step))
     train([spec], space)
     assert not steps  # all of them are in the checkpoint
     assert_equal(weights(space, spec), weights(whole, spec))
@@ -261,8 +261,8 @@ def test_one_cycle_warms_up_and_ends_near_zero() -> None:
 
 
 def test_the_learning_rate_reaches_the_parts(data_dir: Path, tmp_path: Path) -> None:
-    from benchmark.inputs import open_inputs
-    from benchmark.run import make_student
+    from benchmark.training.group import make_student
+    from benchmark.training.streams import open_inputs
 
     spec = tiny_spec("proxy-anchor", head_lr=3.0, schedule="constant")
     space = workspace(data_dir, tmp_path)

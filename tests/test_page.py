@@ -29,7 +29,7 @@ from benchmark.report import Folder
 from benchmark.report.cells import DASH, ROLES
 from benchmark.report.commands import Recipes
 from benchmark.report.page import Part, page, part
-from benchmark.report.table import Line
+from benchmark.report.render import Line
 
 SWITCHES = (
     "--headless=new",

@@ -9,9 +9,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from benchmark import methods
-from benchmark.evaluate import evaluate
 from benchmark.methods.base import Widths
 from benchmark.methods.posthoc import Linear, PostHoc
+from benchmark.retrieval.metrics import evaluate
 
 N, WIDTH = 400, 24
 

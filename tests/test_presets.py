@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from benchmark import cards, methods, presets
-from benchmark.cards import Card
+from benchmark import methods
+from benchmark.data import cards
+from benchmark.data.cards import Card
 from benchmark.errors import UsageError
+from benchmark.protocol import presets
 from benchmark.spec import Scalar, Spec
 
 CARDS = [cards.load(name) for name in cards.names()]

@@ -16,7 +16,7 @@ from benchmark.report import Folder, find, overview_files, update, verify, write
 from benchmark.report.commands import Recipes
 from benchmark.report.comparison import FLAGS, Comparison
 from benchmark.report.contrast import contrast_folders, contrast_methods
-from benchmark.report.costing import price
+from benchmark.report.cost_table import price
 from benchmark.report.document import document
 from benchmark.report.families import Families
 from benchmark.report.page import PARENTS
@@ -468,7 +468,7 @@ def test_commands_say_what_the_preset_does_not(words):
 
 
 def planned(dataset, preset):
-    from benchmark.plan import Plan
+    from benchmark.protocol.request import Plan
 
     nowhere = Path("nowhere")
     return Plan(dataset, preset, data=nowhere, mirror=None, results=nowhere, device="cpu", dry=True)

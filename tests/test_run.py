@@ -12,7 +12,7 @@ from benchmark import methods
 from benchmark.errors import DataError
 from benchmark.methods.hinton import Hinton
 from benchmark.methods.rkd import RKD, RKDDistance
-from benchmark.run import Search
+from benchmark.training.group import Search
 
 
 @pytest.fixture

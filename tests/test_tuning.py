@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from benchmark import cards, methods, presets, tuning
+from benchmark import methods
+from benchmark.data import cards
 from benchmark.errors import BenchmarkError, UsageError
-from benchmark.presets import Range
+from benchmark.protocol import presets, tuning
+from benchmark.protocol.presets import Range
+from benchmark.protocol.tuning import Choice, Grid, Search
 from benchmark.store import Evaluation, Record
-from benchmark.tuning import Choice, Grid, Search
 
 SMOKE = presets.load("smoke")
 SEARCHING = [entry for entry in methods.catalogue().values() if entry.search]

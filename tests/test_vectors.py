@@ -15,16 +15,16 @@ from conftest import Result, assert_one_line, tiny_spec
 from data.test_vector_files import guard
 from safetensors.torch import load_file
 
-from benchmark import executors
-from benchmark.cards import Vectors
 from benchmark.data import vectors as module
-from benchmark.executors import Task, local
-from benchmark.inputs import open_inputs
-from benchmark.plan import Plan
-from benchmark.run import run
+from benchmark.data.cards import Vectors
+from benchmark.protocol.request import Plan
 from benchmark.spec import Spec
 from benchmark.store import Evaluation, Record, Store
-from benchmark.workspace import Workspace
+from benchmark.training import executors
+from benchmark.training.context import Workspace
+from benchmark.training.executors import Task, local
+from benchmark.training.group import run
+from benchmark.training.streams import open_inputs
 
 Cli = Callable[..., Result]
 C, D = 14, 18
@@ -354,7 +354,7 @@ def test_training_reads_nothing_but_its_batches(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks of 128 rows are the most that is read, calibration with 100 included; the files are longer."""
-    monkeypatch.setattr("benchmark.run.CALIBRATION", 100)
+    monkeypatch.setattr("benchmark.training.group.CALIBRATION", 100)
     monkeypatch.setattr(module, "BLOCK", 100 * C)
     guard(monkeypatch, 128)
     assert len(ALL["features"]) > 128

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..backbones import trunk
 from ..data.batches import Batches
 from ..data.cache import decoded
 from ..data.splits import Split
 from ..machine import keep_memory
+from ..networks.encoder import trunk
 from ..spec import Spec
-from ..train import autocast, seeded
+from ..training.loop import autocast, seeded
 from .measure import Times, apart, repeated
 
 

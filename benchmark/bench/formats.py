@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..backbones import trunk
 from ..machine import keep_memory
-from ..train import seeded
+from ..networks.encoder import trunk
+from ..training.loop import seeded
 from .measure import Times, apart, repeated
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..evaluate import evaluate
+from ..retrieval.metrics import evaluate
 from .measure import apart, cost
 from .performance import exponent
 from .retrieval import CLASS, rows

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..backbones import encoder
 from ..costs import Costs, NetworkCost, SearchCost, has_head, key, network_key, paid
 from ..errors import UsageError
-from ..spec import Spec
+from ..networks.encoder import encoder
+from ..networks.names import check_name
+from ..spec import TEACHER_VECTORS, VECTORS, Spec
 from ..store import Record
-from ..train import autocast, seeded
-from ..workspace import environment
-from ..zoo import TEACHER_VECTORS, VECTORS, check_name
+from ..training.context import environment
+from ..training.loop import autocast, seeded
 
 BATCH = 64
 ENOUGH = 0.3  # seconds of repetitions of one measurement

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..data.stored import cannot_write
 from ..errors import BenchmarkError, wrong_field
 from ..files import read_regular, sealed, unsealed, write_atomically
-from ..report.drawing import COLOURS, MARKERS, canvas
-from ..report.table import Column, Line, Table, dash, markdown, text
+from ..report.render import Column, Line, Table, dash, markdown, text
+from ..report.style import COLOURS, MARKERS, canvas
 
 Row = Mapping[str, str | float]
 FILE = "performance.json"

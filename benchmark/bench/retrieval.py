@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import torch
 
-from ..evaluate import evaluate
+from ..retrieval.metrics import evaluate
 from .measure import cost
 
 ROWS, WIDTH, AT = 60_502, 512, (1, 10, 100, 1000)  # SOP's test images, the teacher's dimension, the K of its card

@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
 
-from ..backbones import Encoder, encoder, trunk
 from ..data.batches import Batches
 from ..machine import keep_memory
 from ..methods import entry, load
 from ..methods.base import Batch
-from ..progress import Reporter
+from ..networks.encoder import Encoder, encoder, trunk
 from ..spec import Spec
-from ..train import Drawn, Student, autocast, fit, optimizer, seeded
+from ..training.loop import Drawn, Student, autocast, fit, optimizer, seeded
+from ..training.progress import Reporter
 from .loss import plain as plain_angle_loss
 from .measure import Times, apart, peak_memory, repeated, watch_memory
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from .. import cards
 from ..errors import DataError
+from . import cards
 from .contents import digests
 from .decode import RULE, several, square
 from .splits import Split

@@ -19,11 +19,10 @@ from typing import IO
 import numpy as np
 from filelock import FileLock
 
-from .. import cards
-from ..cards import Archive, Card
 from ..errors import DataError, UsageError
 from ..files import write_atomically
-from . import glyphs
+from . import cards, glyphs
+from .cards import Archive, Card
 from .layouts import load
 from .stored import cannot_write
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cards import Card
 from ..errors import DataError
+from .cards import Card
 
 if TYPE_CHECKING:
     from fontTools.ttLib import TTFont

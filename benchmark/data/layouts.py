@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import cards
-from ..cards import Card
 from ..errors import DataError
 from ..spec import derive
-from . import glyphs
+from . import cards, glyphs
 from .cache import cache_dir
+from .cards import Card
 from .contents import Contents
 from .decode import RULE
 from .splits import DataSet, Row, Split, Splits, cut, first_of, grouped, halves, natural, take, three

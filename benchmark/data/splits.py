@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cards import Card
 from ..errors import UsageError
+from .cards import Card
 from .contents import Contents
 from .vectors import VectorRows
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..zoo import TEACHER_VECTORS
+from ..spec import TEACHER_VECTORS
 
 BLOCK = 2**24  # numbers that are read at once where a whole file is gone through: 64 MB as float32
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import cards
+from ..data import cards
 from ..errors import UsageError
 from ..files import write_atomically
-from ..remeasure import weights_of
 from ..report import BASELINE, Folder
+from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Store
-from ..workspace import Workspace, silent
-from ..zoo import TEACHER_VECTORS, VECTORS
+from ..training.context import Workspace, silent
+from ..training.remeasure import weights_of
 from .cases import sections
 from .map import draw
 from .networks import choose, dataset_of, retrieved, spaces

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import DataSet
-from ..evaluate import Ints, Labels
+from ..retrieval.metrics import Ints, Labels
 from .networks import SHOWN, Bools, Shown, answerable
 
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import DataSet
-from ..evaluate import Floats, Ints, Labels
-from ..geometry import Space
-from ..report.drawing import COLOURS, STYLE
+from ..report.style import COLOURS, STYLE
+from ..retrieval.geometry import Space
+from ..retrieval.metrics import Floats, Ints, Labels
 from .networks import Shown
 
 MAP_CLASSES = 20

@@ -10,19 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import cards
-from ..data import DataSet, Split, load
+from ..data import DataSet, Split, cards, load
 from ..errors import BenchmarkError, DataError, UsageError
-from ..evaluate import Ints
-from ..geometry import Space
-from ..remeasure import TOLERANCE
 from ..report.cells import ROLES, Cell
 from ..report.comparison import Comparison
 from ..report.stats import summarise
-from ..run import Search
+from ..retrieval.geometry import Space
+from ..retrieval.metrics import Ints
 from ..spec import Spec, waves
 from ..store import Record
-from ..workspace import Workspace
+from ..training.context import Workspace
+from ..training.group import Search
+from ..training.remeasure import TOLERANCE
 
 SHOWN = 5  # neighbours of a query
 KINDS = ("baseline", "individual", "relational")  # of the students that are shown, in the order of the page

@@ -3,7 +3,7 @@
 from .comparison import BASELINE
 from .contrast import contrast_folders, contrast_methods
 from .readme import update
-from .table import rich
+from .render import rich
 from .write import Folder, find, overview_files, terminal_table, verify, write, write_files, write_report
 
 __all__ = [

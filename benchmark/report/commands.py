@@ -9,10 +9,9 @@ from typing import Any
 
 from ..errors import BenchmarkError
 from ..methods import catalogue, entry
-from ..plan import Plan
-from ..presets import OF_TEACHER, layers
-from ..spec import AUTO, ENSEMBLE, Spec
-from ..zoo import TEACHER_VECTORS, VECTORS
+from ..protocol.presets import OF_TEACHER
+from ..protocol.request import Plan
+from ..spec import ENSEMBLE, TEACHER_VECTORS, VECTORS, Spec
 
 NOWHERE = Path("nowhere")  # a plan of runs reads no images
 
@@ -40,15 +39,8 @@ class Recipes:
         first = specs[0]
         words = ["python", "-m", "benchmark", "run", *words_of(first), "--preset", self.preset]
         if parent:
-            return shlex.join([*words, *self._parents_precision(first)])
+            return shlex.join(words)
         return shlex.join([*words, *_options(specs), *self._set(specs)])
-
-    def _parents_precision(self, parent: Spec) -> list[str]:
-        """Of a teacher whose precision the preset leaves to the machine."""
-        plan = self._plan(parent) if self.known else None
-        if plan is None or layers(plan.preset, plan.card).teacher.get("precision") != AUTO:
-            return []
-        return ["--set", f"teacher.precision={parent.precision}"]
 
     def _set(self, specs: Sequence[Spec]) -> tuple[str, ...]:
         """What must be set for the preset's runs to be these."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ..errors import UsageError
 from .cells import Cell, Row, batches
 from .comparison import Comparison
+from .render import Column, Line, Table, Value, dash, difference, mean, text
 from .stats import Summary, holm, p_value, paired, summarise
-from .table import Column, Line, Table, Value, dash, difference, mean, text
 from .tables import p_text
 
 Pair = tuple[str, Cell, Cell]

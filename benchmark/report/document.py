@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..costs import Costs
+from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Record
-from ..zoo import TEACHER_VECTORS, VECTORS
 from .cells import AGREEMENT, code
 from .commands import words_of
 from .comparison import FLAGS, Comparison
-from .costing import cost_table
+from .cost_table import cost_table
 from .families import FAMILIES, Families
 from .paper import paper_table
+from .render import Table, markdown
 from .stats import FEW_SEEDS
-from .table import Table, markdown
 from .tables import detail_table, generations_table, likeness_table, recall_table
 
 

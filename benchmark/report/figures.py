@@ -10,8 +10,9 @@ from ..costs import Costs
 from ..store import Record
 from .cells import OF_ANY_DIM, ROLES
 from .comparison import Comparison
-from .costing import price
-from .drawing import (
+from .cost_table import price
+from .stats import FEW_SEEDS, Summary, summarise
+from .style import (
     COLOURS,
     FAMILY_COLOURS,
     FAMILY_MARKERS,
@@ -29,7 +30,6 @@ from .drawing import (
     recall_label,
     seed_dots,
 )
-from .stats import FEW_SEEDS, Summary, summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from .comparison import Comparison
 from .document import Document, several
 from .families import Families
 from .figures import families_figure
+from .render import Column, Line, Table, Value, dash, difference, markdown, mean, text
 from .stats import paired, summarise
-from .table import Column, Line, Table, Value, dash, difference, markdown, mean, text
 
 
 class Entry(NamedTuple):

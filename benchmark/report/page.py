@@ -14,7 +14,7 @@ from .cells import DASH, ROLES, code, fixed, plain
 from .commands import Recipes
 from .comparison import FLAGS, Comparison
 from .document import Document
-from .table import Column, Line, Table, Value, dash, text
+from .render import Column, Line, Table, Value, dash, text
 
 PARENTS = ("teacher", "trunk")  # every run of their preset makes them
 CAPTIONS = {

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..spec import Spec
 from .comparison import Comparison
-from .table import Column, Line, Table, Value, dash, difference, text
+from .render import Column, Line, Table, Value, dash, difference, text
 
 
 class Published(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_atomically
-from .table import markdown
+from .render import markdown
 
 if TYPE_CHECKING:
     from .write import Folder

@@ -8,8 +8,8 @@ from ..store import Record
 from .cells import AGREEMENT, DASH, OF_ANY_DIM, ROLES, Cell, Row, fixed, plain
 from .comparison import Comparison
 from .families import FAMILIES, Families, Pool
+from .render import Column, Line, Table, Value, dash, difference, mean, text, with_sd
 from .stats import Summary, paired
-from .table import Column, Line, Table, Value, dash, difference, mean, text, with_sd
 
 COLUMNS = (
     Column("group", False),

@@ -21,7 +21,7 @@ from .figures import figures
 from .frames import comparison, csv, frame, tuning
 from .overview import Entry, overview_figure, overview_markdown
 from .page import CAPTIONS, Part, page, part
-from .table import latex, rich
+from .render import latex, rich
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -133,7 +133,8 @@ def alike(records: Sequence[Record]) -> Sequence[Record]:
 
 def _tuned(path: Path, dataset: str) -> Mapping[str, Mapping[str, Any]]:
     """By method, what `tune` chose for a folder's preset; nothing where the preset is none of the suite's."""
-    from .. import cards, presets
+    from ..data import cards
+    from ..protocol import presets
 
     path = path.resolve()
     if path.name not in presets.names():

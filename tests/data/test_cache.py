@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import cards
-from benchmark.data import Split, cache, cache_dir, decoded
+from benchmark.data import Split, cache, cache_dir, cards, decoded
 from benchmark.data.contents import MEMORY
 from benchmark.errors import DataError
 

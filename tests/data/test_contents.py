@@ -13,8 +13,7 @@ import pytest
 from conftest import Result, assert_one_line, fields_of
 from PIL import Image
 
-from benchmark import cards
-from benchmark.data import DataSet, contents, load
+from benchmark.data import DataSet, cards, contents, load
 from benchmark.data.contents import MEMORY, digests
 from benchmark.errors import DataError
 

@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from PIL import Image, ImageCms, features
 from rich.console import Console
 
-from benchmark.cards import Card
 from benchmark.data import Split, decoded, load
+from benchmark.data.cards import Card
 from benchmark.data.decode import rgb, several, square
 from benchmark.errors import DataError
 from benchmark.gallery.page import thumbnail
-from benchmark.progress import Reporter
+from benchmark.training.progress import Reporter
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 GRID = np.stack(np.meshgrid(*[np.linspace(0, 255, n).astype(np.uint8) for n in (6, 9)], indexing="ij"), -1)

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from benchmark import cards
-from benchmark.cards import Archive, Card, Counts
-from benchmark.data import fetch, load
+from benchmark.data import cards, fetch, load
+from benchmark.data.cards import Archive, Card, Counts
 from benchmark.errors import DataError, UsageError
 
 Members = dict[str, bytes]

@@ -4,8 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import cards
-from benchmark.data import fetch, glyphs, load
+from benchmark.data import cards, fetch, glyphs, load
 from benchmark.errors import DataError
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmark import cards
-from benchmark.cards import Card, Counts
-from benchmark.data import Split, holdout, load
+from benchmark.data import Split, cards, holdout, load
+from benchmark.data.cards import Card, Counts
 from benchmark.errors import DataError, UsageError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark import cards
-from benchmark.cards import Vectors
-from benchmark.data import DataSet, holdout, load, vectors
+from benchmark.data import DataSet, cards, holdout, load, vectors
+from benchmark.data.cards import Vectors
 from benchmark.data.vectors import VectorFile, VectorRows, new_array, open_array
 from benchmark.errors import DataError
 

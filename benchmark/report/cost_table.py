@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..costs import Costs, paid
-from ..zoo import TEACHER_VECTORS, VECTORS
+from ..spec import TEACHER_VECTORS, VECTORS
 from .cells import Cell, fixed
 from .comparison import Comparison
-from .table import Column, Line, Table, Value, dash, text
+from .render import Column, Line, Table, Value, dash, text
 
 FLOAT = 4  # bytes
 NOT_MEASURED = "not measured: benchmark costs"

@@ -12,22 +12,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from . import methods
-from .backbones import Compressed, Network
-from .data import DataSet, Split
-from .data.batches import check as check_batches
-from .data.vectors import VectorRows
-from .errors import BenchmarkError, DataError, UsageError
-from .evaluate import NEAREST, Floats, agreement, evaluate
-from .files import digest
-from .geometry import Space, geometry
-from .inputs import Inputs, open_inputs
-from .methods.posthoc import PostHoc
-from .spec import Spec, Stream, derive
-from .store import Evaluation, Geometry, Point, Record, Store
-from .train import Student, Watch, embed, fit, optimizer, seeded
-from .weights import serialized
-from .workspace import Workspace
+from .. import methods
+from ..data import DataSet, Split
+from ..data.batches import check as check_batches
+from ..data.vectors import VectorRows
+from ..errors import BenchmarkError, DataError, UsageError
+from ..files import digest
+from ..methods.posthoc import PostHoc
+from ..networks.encoder import Compressed, Network
+from ..networks.weights import serialized
+from ..retrieval.geometry import Space, geometry
+from ..retrieval.metrics import NEAREST, Floats, agreement, evaluate
+from ..spec import Spec, Stream, derive
+from ..store import Evaluation, Geometry, Point, Record, Store
+from .context import Workspace
+from .loop import Student, Watch, embed, fit, optimizer, seeded
+from .streams import Inputs, open_inputs
 
 CALIBRATION = 256  # training images that set the scale of a head's input
 

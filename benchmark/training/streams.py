@@ -11,17 +11,17 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from . import methods
-from .backbones import Encoder, Identity, Network, encoder, trunk
-from .data import DataSet, Split
-from .data.batches import Batches, Sampler, centre_crop
-from .data.features import features
-from .data.vectors import PlainView, VectorRows, Views
-from .files import digest
-from .spec import Spec, Stream, derive
-from .train import Drawn, Rows, autocast, seeded
-from .weights import load_encoder, serialized, without_trunk
-from .workspace import Workspace
+from .. import methods
+from ..data import DataSet, Split
+from ..data.batches import Batches, Sampler, centre_crop
+from ..data.features import features
+from ..data.vectors import PlainView, VectorRows, Views
+from ..files import digest
+from ..networks.encoder import Encoder, Identity, Network, encoder, trunk
+from ..networks.weights import load_encoder, serialized, without_trunk
+from ..spec import Spec, Stream, derive
+from .context import Workspace
+from .loop import Drawn, Rows, autocast, seeded
 
 
 class Inputs(Protocol):

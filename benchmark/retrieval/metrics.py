@@ -12,8 +12,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError, UsageError
-from .store import Evaluation, Metrics
+from ..errors import DataError, UsageError
+from ..store import Evaluation, Metrics
 
 Metric = Literal["l2", "cosine"]
 Floats = NDArray[np.float32]

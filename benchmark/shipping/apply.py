@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from . import methods
-from .data.vectors import VectorFile, Views, all_rows, new_array
-from .errors import BenchmarkError, DataError, UsageError
-from .spec import Spec
-from .store import Store, read_record
-from .train import embed
-from .weights import load_encoder
+from .. import methods
+from ..data.vectors import VectorFile, Views, all_rows, new_array
+from ..errors import BenchmarkError, DataError, UsageError
+from ..networks.weights import load_encoder
+from ..spec import Spec
+from ..store import Store, read_record
+from ..training.loop import embed
 
 SHOWN = 8  # candidates in a message
 

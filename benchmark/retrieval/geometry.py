@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .evaluate import NEAREST, Floats, Ints, Metric, neighbours
-from .store import Geometry
+from ..store import Geometry
+from .metrics import NEAREST, Floats, Ints, Metric, neighbours
 
 PART = 4_096  # pairs at once
 PAIRS = 100_000  # distances that are ranked, of a sample that is the same for all networks

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from .spec import Spec
-from .train import Watch
+from ..spec import Spec
+from .loop import Watch
 
 PLAIN_EVERY = 30.0  # seconds between plain lines
 

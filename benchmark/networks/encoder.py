@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import UsageError, WeightsError, unknown
-from .methods.base import Features, Widths
-from .zoo import LITE, RESNETS, check_name
+from ..errors import UsageError, WeightsError, unknown
+from ..methods.base import Features, Widths
+from .names import LITE, RESNETS, check_name
 
 if TYPE_CHECKING:
-    from .methods.posthoc import PostHoc
+    from ..methods.posthoc import PostHoc
 
 
 class Trunk(nn.Module, ABC):

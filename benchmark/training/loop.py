@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .backbones import Network
-from .errors import BenchmarkError, TrainingError
-from .files import read_regular, write_atomically
-from .methods.base import Batch, Features, Method
-from .spec import Spec, derive
+from ..errors import BenchmarkError, TrainingError
+from ..files import read_regular, write_atomically
+from ..methods.base import Batch, Features, Method
+from ..networks.encoder import Network
+from ..spec import Spec, derive
 
 MOST_SAVING = 50  # checkpoints take at most a fiftieth of the time
 

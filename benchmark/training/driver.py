@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from . import presets
-from .errors import BenchmarkError, UsageError
-from .methods import edition, entry
-from .plan import Plan
-from .spec import Spec, waves
-from .store import Record, Store, read_record
+from ..errors import BenchmarkError, UsageError
+from ..methods import edition, entry
+from ..protocol import presets
+from ..protocol.request import Plan
+from ..spec import Spec, waves
+from ..store import Record, Store, read_record
 
 if TYPE_CHECKING:
     import torch
 
-    from .data import DataSet
+    from ..data import DataSet
     from .executors import Task
-    from .run import Failure, Outcome
+    from .group import Failure, Outcome
 
 
 class Driver:
@@ -106,10 +106,10 @@ class Driver:
         Raises:
             BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
         """
+        from .context import Workspace
         from .executors import Task
+        from .group import check
         from .progress import Reporter
-        from .run import check
-        from .workspace import Workspace
 
         images = self.plan.images()
         self._say_other_images(images)
@@ -129,7 +129,7 @@ class Driver:
                 ) from None
 
     def _execute(self, specs: Sequence[Spec], task: Task) -> int:
-        from .run import Failure
+        from .group import Failure
 
         messages: list[str] = []
         failed: set[str] = set()
@@ -152,7 +152,7 @@ class Driver:
         self, wave: Sequence[Sequence[Spec]], failed: Collection[str]
     ) -> tuple[list[list[Spec]], list[Failure]]:
         """The groups without those runs that build on one which did not finish, and what is said of these."""
-        from .run import Failure
+        from .group import Failure
 
         ready: list[list[Spec]] = []
         orphans: list[Failure] = []
@@ -187,8 +187,8 @@ class Driver:
 
     def _estimate(self, specs: Sequence[Spec], device: torch.device, *, yes: bool) -> None:
         """Print how long it will take; have `paper` confirmed where there is no GPU."""
+        from ..data import cache_dir, holdout
         from . import estimate
-        from .data import cache_dir, holdout
 
         images = self.plan.images()
         validation = specs[-1].evaluation == "validation"
@@ -237,7 +237,7 @@ def _outcomes(task: Task, wave: Sequence[Sequence[Spec]]) -> Iterator[Outcome]:
 
 def _check_weights(specs: Sequence[Spec]) -> None:
     """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
-    from .backbones import trunk
+    from ..networks.encoder import trunk
 
     read = (spec for spec in specs if spec.pretrained and spec.trunk is None and entry(spec.method).kind != "posthoc")
     for name in sorted({spec.backbone for spec in read}):

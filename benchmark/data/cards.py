@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from .errors import UsageError, unknown, wrong_field
-from .files import read_regular
-from .spec import Frozen, Positive
+from ..errors import UsageError, unknown, wrong_field
+from ..files import read_regular
+from ..spec import Frozen, Positive
 
 # A card that a mirror brought along, kept beside the data that it describes (see `replacement`).
 BESIDE = "card.toml"
 MOST = 2**20  # bytes of a TOML file
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 # Not the folder alone: beside an installed package, `datasets/` is Hugging Face's.
 _CHECKOUT = (_ROOT / "pyproject.toml").is_file() and (_ROOT / "datasets" / "README.md").is_file()
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from safetensors.torch import load
 
-from .errors import BenchmarkError
-from .files import digest, read_regular
-from .run import Failure, Outcome, Search, make_student
-from .spec import waves
-from .store import Evaluation, Record, Store
-from .train import Student
-from .workspace import Workspace
+from ..errors import BenchmarkError
+from ..files import digest, read_regular
+from ..spec import waves
+from ..store import Evaluation, Record, Store
+from .context import Workspace
+from .group import Failure, Outcome, Search, make_student
+from .loop import Student
 
 TOLERANCE = (
     1e-3  # of a metric: other machines round embeddings differently, and neighbours at equal distance change places

@@ -14,13 +14,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from .errors import BenchmarkError
-from .inputs import compute_features
-from .machine import cores as available_cores
-from .run import Failure, Outcome, run
-from .spec import Spec
-from .train import Interrupted, Watch
-from .workspace import Workspace, silent
+from ..errors import BenchmarkError
+from ..machine import cores as available_cores
+from ..spec import Spec
+from .context import Workspace, silent
+from .group import Failure, Outcome, run
+from .loop import Interrupted, Watch
+from .streams import compute_features
 
 Group = Sequence[Spec]
 WATCH_EVERY = 1.0  # seconds between two messages of a child about its losses
@@ -132,7 +132,7 @@ def _work(connection: Connection, group: Group, workspace: Workspace, checkpoint
     """A child's life: run a group, and send what comes of it."""
     import torch
 
-    from .machine import keep_memory
+    from ..machine import keep_memory
 
     os.setpgrp()  # Ctrl-C is for the parent, which then ends its children once
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from . import methods
-from .backbones import Encoder, Identity, Network, encoder
-from .errors import BenchmarkError
-from .spec import Spec
-from .store import Store
+from .. import methods
+from ..errors import BenchmarkError
+from ..spec import Spec
+from ..store import Store
+from .encoder import Encoder, Identity, Network, encoder
 
 
 def serialized(module: nn.Module) -> bytes:

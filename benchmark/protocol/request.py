@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cards, presets, zoo
-from .cards import Card, Vectors
-from .errors import UsageError, unknown
-from .methods import entry
-from .spec import AUTO, ENSEMBLE, Spec
-from .store import Store
+from ..data import cards
+from ..data.cards import Card, Vectors
+from ..errors import UsageError, unknown
+from ..methods import entry
+from ..networks import names as zoo
+from ..spec import ENSEMBLE, Spec
+from ..store import Store
+from . import presets
 
 if TYPE_CHECKING:
-    from .data import DataSet
+    from ..data import DataSet
 
 # What --set cannot change, and which option does.
 RESERVED = {
@@ -68,7 +70,7 @@ class Plan:
             fitting = [name for name in presets.names() if presets.suits(presets.load(name), self.card)]
             raise UsageError(f"preset {name!r} is not for {self.card.name!r}; these are: {', '.join(fitting)}")
         if mirror is not None and not dry:  # it may hold a reduced copy, with a card of its own
-            from .data import fetch
+            from ..data import fetch
 
             fetch(self.card, self.data_dir, mirror)
             self.card = cards.load(str(dataset), self.data_dir) if dataset else self.card
@@ -110,7 +112,7 @@ class Plan:
     def images(self) -> DataSet:
         """The data set, fetched when it is not there."""
         if self._images is None:
-            from .data import fetch, load
+            from ..data import fetch, load
 
             fetch(self.card, self.data_dir, self.mirror)
             self._images = load(self.card, self.data_dir, self.subset)
@@ -129,7 +131,7 @@ class Plan:
         variants: presets.Variants | None = None,
         generations: int = 0,
     ) -> list[Spec]:
-        """The runs, which may leave their precision open; with `variants`, on held-out training classes, one student a variant.
+        """The runs; with `variants`, on held-out training classes, one student a variant.
 
         Raises:
             UsageError: a name is unknown, or a value impossible.
@@ -163,7 +165,7 @@ class Plan:
             "evaluation": "validation" if variants else "test",
         }
         if self.card.vectors is not None:
-            from .data.vectors import VectorRows
+            from ..data.vectors import VectorRows
 
             rows = self.images().train.images
             assert isinstance(rows, VectorRows)
@@ -183,19 +185,6 @@ class Plan:
             variants=variants,
             generations=generations,
         )
-
-    def settled(self, specs: Sequence[Spec], say: Callable[[str], None], *, dry: bool) -> list[Spec]:
-        """As they can run here: with a precision for `auto`, measured now, which is said, or when it was asked for first.
-
-        Where it never was, a dry run leaves it open, and nothing that it names is done.
-        """
-        if not any(map(_open, specs)):
-            return list(specs)
-        from .data import cache_dir
-        from .machine import prepare
-        from .precision import settled
-
-        return settled(specs, prepare(self.device), cache_dir(self.data_dir), say, measure=not dry)
 
     def _student(self, field: str, values: Mapping[str, Any]) -> Any:
         """What a field of the students is, by the preset and what is set."""
@@ -230,11 +219,6 @@ class Plan:
         if len(self.left_out) == len(chosen):
             raise UsageError("; ".join(self.left_out))
         return [name for name in chosen if not reasons[name]]
-
-
-def _open(spec: Spec) -> bool:
-    """Whether a run, or one that it builds on, has no precision yet."""
-    return spec.precision == AUTO or any(map(_open, spec.parents))
 
 
 def _source(card: Card, vectors: Vectors | None) -> dict[str, object]:

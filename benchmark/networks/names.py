@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .errors import UsageError, unknown
+from ..errors import UsageError, unknown
+from ..spec import TEACHER_VECTORS, VECTORS
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 RESNETS = ("resnet18", "resnet50")
-VECTORS, TEACHER_VECTORS = "vectors", "teacher-vectors"  # no networks: own vectors stand in their place
 
 
 class Family(NamedTuple):

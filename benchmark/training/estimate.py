@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 import torch
 
-from . import methods
-from .backbones import Encoder, encoder
-from .data import DataSet
-from .errors import UsageError
-from .machine import cores as available_cores
-from .methods.base import Features
-from .spec import Spec
-from .train import Student, autocast, optimizer, seeded
+from .. import methods
+from ..data import DataSet
+from ..errors import UsageError
+from ..machine import cores as available_cores
+from ..methods.base import Features
+from ..networks.encoder import Encoder, encoder
+from ..spec import Spec
+from .loop import Student, autocast, optimizer, seeded
 
 PROBE = 32  # images a measured step, at most
 HEAD_STEPS = 4  # measured steps of a head

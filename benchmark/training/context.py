@@ -14,12 +14,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from .data import DataSet, Split, cache_dir, decoded, holdout
-from .data.vectors import VectorRows
-from .evaluate import NEAREST, Ints, neighbours
-from .spec import Stream
-from .store import Store
-from .zoo import TEACHER_VECTORS
+from ..data import DataSet, Split, cache_dir, decoded, holdout
+from ..data.vectors import VectorRows
+from ..retrieval.metrics import NEAREST, Ints, neighbours
+from ..spec import TEACHER_VECTORS, Stream
+from ..store import Store
 
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "faiss-cpu", "numpy")
 
@@ -94,7 +93,7 @@ def environment(device: torch.device) -> dict[str, str]:
 
 def code_version() -> str:
     """The commit that the package was run from, `+dirty` where the package differs from it; the release number when installed."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
         return subprocess.run(

@@ -11,11 +11,11 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from .. import methods
-from ..cards import Card, read_toml
-from ..errors import UsageError, unknown, wrong_field
-from ..files import digest
-from ..spec import ENSEMBLE, Frozen, Scalar, Spec, Width
+from ... import methods
+from ...data.cards import Card, read_toml
+from ...errors import UsageError, unknown, wrong_field
+from ...files import digest
+from ...spec import ENSEMBLE, Frozen, Scalar, Spec, Width
 
 FOLDER = Path(__file__).parent
 TUNED = FOLDER / "tuned"

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from .data import DataSet, Split
-from .data.vectors import new_array
-from .errors import UsageError, unknown, wrong_field
-from .files import write_atomically
-from .inputs import trunk_features
-from .spec import Spec
-from .workspace import Workspace
+from ..data import DataSet, Split
+from ..data.vectors import new_array
+from ..errors import UsageError, unknown, wrong_field
+from ..files import write_atomically
+from ..spec import Spec
+from ..training.context import Workspace
+from ..training.streams import trunk_features
 
 BLOCK = 1024  # images that are copied at once
 

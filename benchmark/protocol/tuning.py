@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import methods
-from .cards import read_toml
-from .errors import BenchmarkError, UsageError
-from .files import digest, write_atomically
+from .. import methods
+from ..data.cards import read_toml
+from ..errors import BenchmarkError, UsageError
+from ..files import digest, write_atomically
+from ..spec import Scalar, Spec, derive
+from ..store import Record
 from .presets import SEALED, Axis, Preset, Range, Settings, parse_scalar, read_tuned
-from .spec import Scalar, Spec, derive
-from .store import Record
 
 if TYPE_CHECKING:
     from rich.table import Table

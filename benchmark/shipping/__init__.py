@@ -1,0 +1,1 @@
+"""Finished networks outside of a comparison: heads on new vectors, features of images as files."""
