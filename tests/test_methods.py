@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import math
 from dataclasses import fields, replace
@@ -75,13 +74,18 @@ def tensors(of: Features) -> tuple[Tensor, ...]:
 
 
 def test_catalogue_is_what_the_classes_say() -> None:
+    """It is read from the source, with what bases declare; here the classes themselves are asked."""
     declared = {field.name for field in fields(methods.Entry)} - {"summary", "defaults", "module", "cls", "parts"}
     for name, entry in methods.catalogue().items():
         cls = methods.load(name)
         for field in declared:
             assert getattr(cls, field) == getattr(entry, field), (name, field)
-        own = [one for one in inspect.signature(cls.__init__).parameters.values() if one.name not in methods.GIVEN]
-        assert entry.defaults == {one.name: one.default for one in own}, f"{name} needs an __init__ of its own"
+        annotated = {
+            key: kind for base in reversed(cls.__mro__) for key, kind in vars(base).get("__annotations__", {}).items()
+        }
+        own = {key: getattr(cls, key) for key, kind in annotated.items() if kind in methods.TYPES and hasattr(cls, key)}
+        assert entry.defaults == own, name
+        assert all(type(value).__name__ == annotated[key] for key, value in own.items())
         assert {*entry.later} <= {*entry.defaults}
         assert entry.reference and entry.summary and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
 
@@ -89,7 +93,7 @@ def test_catalogue_is_what_the_classes_say() -> None:
 @pytest.mark.parametrize("name", methods.catalogue())
 def test_what_is_searched_lies_around_the_published_value(name: str) -> None:
     entry = methods.entry(name)
-    for key, (low, high) in entry.search.items():
+    for key, (low, high) in entry.ranges.items():
         assert key in entry.defaults, f"{key} is no hyper-parameter"
         assert isinstance(entry.defaults[key], float), f"{key}: only numbers with fractions have ranges"
         assert 0 < low <= entry.defaults[key] <= high and low < high, key
@@ -98,7 +102,7 @@ def test_what_is_searched_lies_around_the_published_value(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"search": '{"weight": (1.0, 10**2)}'}, "search must be a literal"),
+        ({"ranges": '{"weight": (1.0, 10**2)}'}, "ranges must be a literal"),
         ({"kind": '"relation"'}, "kind 'relation' is none of none, individual, relational, posthoc"),
         ({"kind": None}, "declares no kind"),
         ({"reference": None}, "declares no reference"),
@@ -106,25 +110,27 @@ def test_what_is_searched_lies_around_the_published_value(name: str) -> None:
         ({"name": '"all"'}, "name 'all' must be of small letters"),
         ({"needs": '("embedding", "map")'}, "needs is a tuple of embedding, pooled, maps, labels; not 'map'"),
         ({"needs": '("maps")'}, "needs is a tuple of embedding, pooled, maps, labels; not 'maps'"),
-        ({"search": '{"wait": (0.1, 1.0)}'}, "search names 'wait', which is no hyper-parameter"),
-        ({"arguments": "weight=1.0"}, "a hyper-parameter is keyword-only .* and has a default: weight"),
-        ({"arguments": "*, weight"}, "a hyper-parameter is keyword-only .* and has a default: weight"),
-        ({"arguments": "*, weight=2 * 3"}, "weight must be a literal"),
+        ({"ranges": '{"wait": (0.1, 1.0)}'}, "ranges names 'wait', which is no hyper-parameter"),
+        ({"weight: float": "1"}, "the hyper-parameter weight is float, its default 1 is not"),
+        ({"weight: float": ""}, "the hyper-parameter weight has no default"),
+        ({"weight: float": "2 * 3.0"}, "weight must be a literal"),
+        ({"task": '"triplets"'}, "task 'triplets' is no method without a teacher"),
+        ({"def __init__(self, student, teacher, classes): pass": None}, "made by `build`, not __init__"),
     ],
 )
 def test_a_declaration_that_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str | None], says: str
 ) -> None:
     """The catalogue reads the source without running it, and says what is wrong in one line."""
-    fields = {"name": '"a"', "kind": '"none"', "reference": '"-"', "arguments": "*, weight=1.0", **change}
-    arguments = fields.pop("arguments")
-    body = "".join(f"    {name} = {value}\n" for name, value in fields.items() if value is not None)
-    source = f"class A:\n{body}    def __init__(self, student, teacher, classes, {arguments}): pass\n"
-    (tmp_path / "a.py").write_text(source)
+    declared = {"name": '"a"', "kind": '"none"', "reference": '"-"', "weight: float": "1.0", **change}
+    body = "".join(f"    {name} = {value}\n" for name, value in declared.items() if value)
+    body += "".join(f"    {name}\n" for name, value in declared.items() if value == "" or name.startswith("def"))
+    (tmp_path / "base.py").write_text((Path(methods.__file__).parent / "base.py").read_text())
+    (tmp_path / "a.py").write_text(f"from .base import Method\n\nclass A(Method):\n{body}")
     monkeypatch.setattr(methods, "__file__", str(tmp_path / "__init__.py"))
     methods.catalogue.cache_clear()
     try:
-        with pytest.raises(BenchmarkError, match=rf"a\.py, line 1: A.*{says}"):
+        with pytest.raises(BenchmarkError, match=rf"a\.py, line 3: A.*{says}"):
             methods.catalogue()
     finally:
         methods.catalogue.cache_clear()
@@ -136,8 +142,8 @@ def test_unknown_method_names_the_nearest() -> None:
 
 
 def test_unknown_hyper_parameter_is_an_error() -> None:
-    with pytest.raises(TypeError, match="no_such"):
-        methods.load("rkd-da")(STUDENT, TEACHER, CLASSES, no_such=1.0)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"hyper-parameter of rkd-da 'angle_wait'; did you mean 'angle_weight'"):
+        methods.load("rkd-da")(STUDENT, TEACHER, CLASSES, angle_wait=1.0)
 
 
 @each_case
@@ -148,7 +154,7 @@ def test_scalar_finite_and_gradients_where_they_belong(name: str, maps: bool) ->
     for progress in (0.0, 0.3, 0.6, 0.99):  # a recipe may have stages
         seen = batch(progress, maps=maps)
         torch.manual_seed(0)
-        loss = method(seen)
+        loss = method.loss(seen)
         assert loss.shape == () and loss.dtype == torch.float32 and torch.isfinite(loss)
         method.zero_grad()
         loss.backward()
@@ -191,9 +197,9 @@ def test_reads_only_what_it_declares(name: str, maps: bool) -> None:
             labels=full.labels if "labels" in declared else torch.full_like(full.labels, -1),
         )
         torch.manual_seed(0)
-        expected = method(full)
+        expected = method.loss(full)
         torch.manual_seed(0)
-        assert method(bare).item() == expected.item()
+        assert method.loss(bare).item() == expected.item()
 
 
 PLACES = [("cpu", torch.float64), *([("cuda", torch.float32)] if torch.cuda.is_available() else [])]
@@ -211,10 +217,12 @@ def test_devices_and_precisions_agree(name: str, maps: bool, device: str, dtype:
     method, seen = build(name, maps), batch(maps=maps)
     there = Batch(moved(seen.student), moved(seen.teacher), seen.labels.to(device), seen.index.to(device), 0.0)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    expected = method(seen).item()
+    expected = method.loss(seen).item()
     torch.manual_seed(0)
     # What is drawn differs from device to device.
-    assert method.to(device, dtype)(there).item() == pytest.approx(expected, rel=0.5 if method.draws else 1e-3)
+    assert method.to(device, dtype).loss(there).item() == pytest.approx(
+        expected, rel=0.5 if methods.entry(name).is_random else 1e-3
+    )
 
 
 @each_case
@@ -227,7 +235,7 @@ def test_duplicate_rows_give_finite_gradients(name: str, maps: bool) -> None:
                 tensor[1] = tensor[0]
                 tensor[5] = tensor[0]  # also across classes
         torch.manual_seed(0)
-        loss = method(seen)
+        loss = method.loss(seen)
         loss.backward()
         for tensor in tensors(seen.student):
             if tensor.grad is not None:
@@ -244,7 +252,7 @@ def test_a_collapsed_network_is_no_nan(name: str, maps: bool, whose: str) -> Non
     with torch.no_grad():
         rows[:] = rows[0].clone()
     torch.manual_seed(0)
-    loss = method(seen)
+    loss = method.loss(seen)
     loss.backward()
     assert torch.isfinite(loss)
     for tensor in tensors(seen.student):
@@ -259,9 +267,9 @@ def test_row_order_does_not_matter(name: str, maps: bool) -> None:
 
     def mean(seen: Batch) -> float:
         values = []
-        for seed in range(200 if method.draws else 1):
+        for seed in range(200 if methods.entry(name).is_random else 1):
             torch.manual_seed(seed)
-            values.append(method(seen).item())
+            values.append(method.loss(seen).item())
         return sum(values) / len(values)
 
     seen = batch(0.99, maps=maps)
@@ -275,7 +283,7 @@ def test_row_order_does_not_matter(name: str, maps: bool) -> None:
         index=seen.index[order],
         progress=seen.progress,
     )
-    assert mean(shuffled) == pytest.approx(mean(seen), rel=0.05 if method.draws else 1e-4)
+    assert mean(shuffled) == pytest.approx(mean(seen), rel=0.05 if methods.entry(name).is_random else 1e-4)
 
 
 @each_case
@@ -291,7 +299,7 @@ def test_deterministic_and_state_round_trip(name: str, maps: bool) -> None:
         losses = []
         for each in (method, method, other):
             torch.manual_seed(4)
-            losses.append(each(batch(progress, maps=maps)).item())
+            losses.append(each.loss(batch(progress, maps=maps)).item())
         assert losses[0] == losses[1] == losses[2]
 
 
@@ -300,9 +308,9 @@ def test_a_method_with_a_teacher_listens_to_it(name: str) -> None:
     method = build(name)
     seen = batch()
     torch.manual_seed(0)
-    here = method(seen).item()
+    here = method.loss(seen).item()
     torch.manual_seed(0)
-    assert method(replace(seen, teacher=features(TEACHER, 5, 32, False), shared={})).item() != here
+    assert method.loss(replace(seen, teacher=features(TEACHER, 5, 32, False), shared={})).item() != here
 
 
 @pytest.mark.parametrize("name", [n for n in TRAINED if methods.entry(n).needs_teacher])
@@ -311,10 +319,10 @@ def test_what_students_share_of_a_step_is_the_same_for_all(name: str) -> None:
     method = build(name)
     first, second = batch(seed=1), batch(seed=8)
     torch.manual_seed(0)
-    alone = method(second).item()
-    method(first)
+    alone = method.loss(second).item()
+    method.loss(first)
     torch.manual_seed(0)
-    assert method(replace(second, shared=first.shared)).item() == alone
+    assert method.loss(replace(second, shared=first.shared)).item() == alone
 
 
 def spread(d: int, apart: float, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -388,7 +396,7 @@ def test_s2sd_by_hand() -> None:
     losses = []
     for progress in (0.0, 0.124, 0.125):
         torch.manual_seed(0)
-        losses.append(method(batch(progress)).item())
+        losses.append(method.loss(batch(progress)).item())
     assert losses[0] == losses[1] < losses[2]
     student = batch().student
 
@@ -400,14 +408,14 @@ def test_s2sd_by_hand() -> None:
     kl = (pooled.softmax(1) * (pooled.log_softmax(1) - mine.log_softmax(1))).sum(1).mean().item()
     assert losses[2] - losses[1] == pytest.approx(50 * kl, rel=1e-4)
     heads = [
-        method.task.of(torch.nn.functional.normalize(head(student.pooled)), batch().labels) for head in method.heads
+        method.triplet.of(torch.nn.functional.normalize(head(student.pooled)), batch().labels) for head in method.wide
     ]
     assert len(heads) == 4
     method.weight = 0.0
     torch.manual_seed(0)
-    without = method(batch()).item()
+    without = method.loss(batch()).item()
     kls = []
-    for head in method.heads:
+    for head in method.wide:
         wide = likeness(head(student.pooled))
         kls.append((wide.softmax(1) * (wide.log_softmax(1) - mine.log_softmax(1))).sum(1).mean().item())
     assert losses[0] - without == pytest.approx(50 * sum(kls) / 4, rel=1e-4)
@@ -451,10 +459,10 @@ def test_fitnet_has_two_stages() -> None:
     method = build("fitnet")
     seen = batch(0.99)
     torch.manual_seed(0)
-    second = method(seen).item()
+    second = method.loss(seen).item()
     torch.manual_seed(0)
-    assert second == build("triplet")(seen).item()
-    assert method(batch(0.0)).item() != second
+    assert second == build("triplet").loss(seen).item()
+    assert method.loss(batch(0.0)).item() != second
 
 
 def angle_loss_by_definition(student: Tensor, teacher: Tensor) -> Tensor:
@@ -487,7 +495,7 @@ def test_sampled_angles_are_the_loss_in_expectation() -> None:
     sampled = rkd.sampled_angle_loss(student, teacher, 400_000).item()
     assert sampled == pytest.approx(rkd.angle_loss(student, teacher).item(), rel=0.02)
     method = methods.load("rkd-a")(STUDENT, TEACHER, CLASSES, angle_triplets=1000)
-    assert method(batch()).item() != methods.load("rkd-a")(STUDENT, TEACHER, CLASSES)(batch()).item()
+    assert method.loss(batch()).item() != methods.load("rkd-a")(STUDENT, TEACHER, CLASSES)(batch()).item()
 
 
 def test_darkrank_soft_by_hand() -> None:
@@ -517,9 +525,58 @@ def test_a_combination_is_the_sum_of_its_parts() -> None:
     seen = batch()
     method = methods.load("fitnet+rkd-da")(STUDENT, TEACHER, CLASSES, **{"rkd-da.angle_weight": 0.5})
     first, second = method.parts
-    assert method(seen).item() == pytest.approx(first(seen).item() + second(seen).item())
+    assert method.loss(seen).item() == pytest.approx(first(seen).item() + second(seen).item())
     alone = methods.load("rkd-da")(STUDENT, TEACHER, CLASSES, angle_weight=0.5)
     assert second(seen).item() == alone(seen).item()
+
+
+def test_a_task_loss_that_several_recipes_have_is_in_a_sum_once() -> None:
+    seen = batch(0.99)
+    method = methods.load("darkrank+fitnet")(STUDENT, TEACHER, CLASSES)
+
+    def of(name: str, whole: bool) -> float:
+        torch.manual_seed(0)
+        alone = methods.load(name)(STUDENT, TEACHER, CLASSES)
+        return (alone.loss if whole else alone)(seen).item()
+
+    torch.manual_seed(0)
+    assert method.loss(seen).item() == pytest.approx(of("triplet", True) + of("darkrank", False))
+    assert of("darkrank", True) == pytest.approx(of("triplet", True) + of("darkrank", False))
+    with pytest.raises(
+        UsageError, match="darkrank and fitnet have one triplet loss in a sum, and set margin differently"
+    ):
+        methods.load("darkrank+fitnet")(STUDENT, TEACHER, CLASSES, **{"fitnet.margin": 0.5})
+
+
+def test_the_hyper_parameters_of_a_task_loss_reach_it() -> None:
+    seen = batch()
+    losses = []
+    for margin in (0.2, 0.6):
+        torch.manual_seed(0)
+        losses.append(methods.load("relative")(STUDENT, TEACHER, CLASSES, margin=margin).loss(seen).item())
+    assert losses[0] < losses[1]
+
+
+def test_what_is_computed_of_a_teacher_is_known_by_function_and_arguments() -> None:
+    """Two methods that choose one word for two things get two things; one thing is computed once for all students."""
+    calls: list[float] = []
+
+    def nearest(teacher: Tensor, scale: float = 1.0) -> Tensor:
+        calls.append(scale)
+        return scale * teacher
+
+    def another(teacher: Tensor, scale: float = 1.0) -> Tensor:
+        return -scale * teacher
+
+    another.__name__ = another.__qualname__ = nearest.__qualname__
+    first = batch()
+    second = replace(first, student=features(STUDENT, 9, 16, True))
+    assert first.of_teacher(nearest) is second.of_teacher(nearest) and calls == [1.0]
+    assert torch.equal(first.of_teacher(another), -second.of_teacher(nearest)) and calls == [1.0]
+    assert torch.equal(second.of_teacher(nearest, scale=2.0), 2 * first.of_teacher(nearest)) and calls == [1.0, 2.0]
+    other = torch.ones(12)
+    assert first.of_teacher(torch.mul, other=other) is second.of_teacher(torch.mul, other=other)
+    assert first.of_teacher(torch.mul, other=other) is not first.of_teacher(torch.mul, other=torch.ones(12))
 
 
 def test_what_a_combination_learns_has_the_rates_of_its_parts() -> None:
@@ -548,7 +605,7 @@ def test_crd_remembers_after_the_step_only() -> None:
     method = build("crd")
     seen = batch()
     before = method.my_bank.clone()
-    method(seen).backward()
+    method.loss(seen).backward()
     assert torch.equal(method.my_bank, before) and method.normaliser.tolist() == [0, 0]
     with torch.no_grad():
         method.update(seen)
@@ -569,7 +626,7 @@ def test_students_of_all_methods_share_one_step(maps: bool) -> None:
             replace(batch(maps=maps), shared=shared),
         ):
             torch.manual_seed(0)
-            losses.append(method(seen).item())
+            losses.append(method.loss(seen).item())
         assert losses[0] == losses[1] == losses[2], name
 
 

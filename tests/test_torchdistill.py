@@ -41,7 +41,7 @@ def test_rkd() -> None:
     loss = mid_level.RKDLoss("m", "m", dist_factor=1.0, angle_factor=2.0, reduction="mean")
     method = methods.load("rkd-da")(Widths(8, 8, ()), Widths(20, 20, ()), 3)
     labels = torch.zeros(N, dtype=torch.int64)
-    ours = method(Batch(Features(STUDENT, STUDENT), Features(TEACHER, TEACHER), labels, labels, 0.0))
+    ours = method.loss(Batch(Features(STUDENT, STUDENT), Features(TEACHER, TEACHER), labels, labels, 0.0))
     assert ours.item() == pytest.approx(theirs(loss, STUDENT, TEACHER), rel=1e-9)
 
 

@@ -23,7 +23,7 @@ from benchmark.protocol.tuning import Choice, Grid, Search
 from benchmark.store import Evaluation, Record
 
 SMOKE = presets.load("smoke")
-SEARCHING = [entry for entry in methods.catalogue().values() if entry.search]
+SEARCHING = [entry for entry in methods.catalogue().values() if entry.ranges]
 RKD, TRIPLET, RKD_D = map(methods.entry, ("rkd-da", "triplet", "rkd-d"))
 Numbers = st.floats(1e-8, 1e8)
 
@@ -68,8 +68,8 @@ def test_shared_draws_are_equal_for_all_methods_and_for_any_number_of_trials(see
         drawn = search.variants(entry)
         assert [{key: one[key] for key in shared} for one in drawn[1:]] == reference[1:]
         assert drawn[:few] == Search(shared, seed, few).variants(entry)
-        assert all(one.keys() == search.axes(entry).keys() == {*shared, *entry.search} for one in drawn[1:])
-        assert all(low <= one[key] <= high for one in drawn[1:] for key, (low, high) in entry.search.items())
+        assert all(one.keys() == search.axes(entry).keys() == {*shared, *entry.ranges} for one in drawn[1:])
+        assert all(low <= one[key] <= high for one in drawn[1:] for key, (low, high) in entry.ranges.items())
         alone = Search({"lr": shared["lr"]}, seed, more).variants(entry)
         assert [one["lr"] for one in alone[1:]] == [one["lr"] for one in drawn[1:]]
 
@@ -92,8 +92,8 @@ def test_a_grid_is_all_combinations() -> None:
 
 def test_ranges_of_a_method_that_are_none() -> None:
     for bounds in ((0.0, 1.0), (2.0, 1.0), (1.0,), 1.0):
-        broken = replace(RKD, search={"angle_weight": bounds})  # type: ignore[dict-item]
-        with pytest.raises(BenchmarkError, match=r"methods/rkd\.py: search of angle_weight"):
+        broken = replace(RKD, ranges={"angle_weight": bounds})  # type: ignore[dict-item]
+        with pytest.raises(BenchmarkError, match=r"methods/rkd\.py: ranges of angle_weight"):
             Search({}, 0, 2).variants(broken)
 
 

@@ -155,7 +155,7 @@ CASES: list[tuple[str, Callable[[Method], float], dict[str, float]]] = [
 @pytest.mark.parametrize(("name", "expected", "params"), CASES, ids=[name for name, *_ in CASES])
 def test_by_loops(name: str, expected: Callable[[Method], float], params: dict[str, float]) -> None:
     method = build(name, **params)
-    assert method(SEEN).item() == pytest.approx(expected(method), rel=1e-9)
+    assert method.loss(SEEN).item() == pytest.approx(expected(method), rel=1e-9)
 
 
 def absolute(method: Method) -> float:
@@ -173,7 +173,7 @@ def test_beside_a_triplet_loss(name: str, expected: Callable[[Method], float]) -
     for weight in (0.0, 3.0):
         method = build(name, weight=weight)
         torch.manual_seed(0)
-        found.append(method(SEEN).item())
+        found.append(method.loss(SEEN).item())
     assert found[1] - found[0] == pytest.approx(3 * expected(method), rel=1e-9)
     torch.manual_seed(0)
     assert found[0] == build("triplet")(SEEN).item()

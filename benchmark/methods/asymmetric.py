@@ -5,6 +5,7 @@ The student is mapped into the teacher's space by a learned linear projector, wh
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import torch
@@ -22,6 +23,18 @@ def ranked_cosines(mine: Tensor, theirs: Tensor, most: int) -> tuple[Tensor, Ten
     return (mine @ theirs.T).gather(1, order), cosines
 
 
+@functools.lru_cache(maxsize=1)  # one for all students of a teacher, so that `of_teacher` knows it for the same
+def directions(embeddings: Tensor) -> Tensor:
+    """The rows at length 1."""
+    return F.normalize(embeddings)
+
+
+def nearest_in(teacher: Tensor, gallery: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Of each of the teacher's rows [n, d], the cosines [n, k] to its nearest in a gallery of unit rows, and these [n, k, d]."""
+    cosines, nearest = (F.normalize(teacher) @ gallery.T).topk(min(most, len(gallery)), dim=1)
+    return cosines, gallery[nearest]
+
+
 class CSD(Projected):
     """Contextual similarity: KL of the teacher's and the student's softmax over cosines to the teacher's nearest training images.
 
@@ -33,40 +46,26 @@ class CSD(Projected):
     name = "csd"
     kind = "individual"
     reference = "Wu et al., Contextual Similarity Distillation for Asymmetric Image Retrieval, CVPR 2022"
-    search: ClassVar = {"student_temperature": (0.02, 2.0), "teacher_temperature": (0.005, 0.5)}
+    ranges: ClassVar = {"student_temperature": (0.02, 2.0), "teacher_temperature": (0.005, 0.5)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        neighbours: int = 96,
-        student_temperature: float = 1.0,
-        teacher_temperature: float = 0.01,
-        projector_rate: float = 10.0,
-    ) -> None:
-        super().__init__(student, teacher, classes, projector_rate)
-        self.neighbours = neighbours
-        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
+    neighbours: int = 96
+    student_temperature: float = 1.0
+    teacher_temperature: float = 0.01
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
+        super().build(student, teacher, classes)
         self.gallery: Tensor
         self.register_buffer("gallery", torch.empty(0))
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        self.gallery = F.normalize(embeddings)
+        self.gallery = directions(embeddings)
 
     def forward(self, batch: Batch) -> Tensor:
-        mine, theirs = self.directions(batch)
-        most = min(self.neighbours, len(self.gallery))
-
-        def neighbours() -> tuple[Tensor, Tensor]:
-            cosines, nearest = (theirs @ self.gallery.T).topk(most, dim=1)
-            return cosines, self.gallery[nearest]
-
-        cosines, rows = batch.once(f"gallery {most}", neighbours)
+        mine, _ = self.directions(batch)
+        cosines, rows = batch.of_teacher(nearest_in, gallery=self.gallery, most=self.neighbours)
         target = (cosines / self.teacher_temperature).log_softmax(1)
-        found = torch.einsum("nd,nkd->nk", mine, rows)
-        output = (found / self.student_temperature).log_softmax(1)
+        likeness = torch.einsum("nd,nkd->nk", mine, rows)
+        output = (likeness / self.student_temperature).log_softmax(1)
         return F.kl_div(output, target, reduction="batchmean", log_target=True)
 
 
@@ -82,21 +81,11 @@ class ROP(Projected):
     name = "rop"
     kind = "relational"
     reference = "Wu et al., A General Rank Preserving Framework for Asymmetric Image Retrieval, ICLR 2023, eq. 8 to 10"
-    search: ClassVar = {"temperature": (0.01, 1.0)}
+    ranges: ClassVar = {"temperature": (0.01, 1.0)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        neighbours: int = 96,
-        temperature: float = 0.1,
-        rank_weight: float = 0.2,
-        projector_rate: float = 10.0,
-    ) -> None:
-        super().__init__(student, teacher, classes, projector_rate)
-        self.neighbours, self.temperature, self.rank_weight = neighbours, temperature, rank_weight
+    neighbours: int = 96
+    temperature: float = 0.1
+    rank_weight: float = 0.2
 
     def forward(self, batch: Batch) -> Tensor:
         s, t = ranked_cosines(*self.directions(batch), self.neighbours)  # [n, k]
@@ -118,24 +107,12 @@ class D3still(Projected):
     name = "d3still"
     kind = "relational"
     reference = "Xie et al., D3still: Decoupled Differential Distillation for Asymmetric Image Retrieval, CVPR 2024"
-    search: ClassVar = {"feature_weight": (5.0, 500.0), "inconsistent_weight": (0.2, 20.0)}
+    ranges: ClassVar = {"feature_weight": (5.0, 500.0), "inconsistent_weight": (0.2, 20.0)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        neighbours: int = 10,
-        feature_weight: float = 50.0,
-        inconsistent_weight: float = 2.0,
-        consistent_weight: float = 1.0,
-        projector_rate: float = 10.0,
-    ) -> None:
-        super().__init__(student, teacher, classes, projector_rate)
-        self.neighbours = neighbours
-        self.feature_weight = feature_weight
-        self.inconsistent_weight, self.consistent_weight = inconsistent_weight, consistent_weight
+    neighbours: int = 10
+    feature_weight: float = 50.0
+    inconsistent_weight: float = 2.0
+    consistent_weight: float = 1.0
 
     def forward(self, batch: Batch) -> Tensor:
         s, t = ranked_cosines(*self.directions(batch), self.neighbours)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Batch, Method, Widths, teacher_of
+from .base import Batch, Method, teacher_of
 from .fitnet import BLOCKS, pool_to_smaller
-from .task import Triplet
 
 
 def attention_map(maps: Tensor) -> Tensor:
@@ -33,16 +33,14 @@ class Attention(Method):
     kind = "individual"
     reference = "Zagoruyko and Komodakis, Paying More Attention to Attention, ICLR 2017, arXiv 1612.03928; weight 50 of Park et al. 2019"
     needs = ("embedding", "maps", "labels")
-    draws = True
-    search: ClassVar = {"weight": (5.0, 500.0)}
+    is_random = True
+    ranges: ClassVar = {"weight": (5.0, 500.0)}
 
-    def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 50.0, margin: float = 0.2
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight = weight
-        self.task = Triplet(student, None, classes, margin=margin)
+    task = "triplet"
+
+    weight: float = 50.0
+    margin: float = 0.2
 
     def forward(self, batch: Batch) -> Tensor:
         pairs = zip(batch.student.maps[-BLOCKS:], teacher_of(batch).maps[-BLOCKS:], strict=True)
-        return self.task(batch) + self.weight * sum(attention_loss(mine, theirs) for mine, theirs in pairs)
+        return self.weight * torch.stack([attention_loss(mine, theirs) for mine, theirs in pairs]).sum()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from . import Kind
+from . import Kind, check_params, entry, load, task_settings
 
 T = TypeVar("T")
 
@@ -39,24 +39,29 @@ class Batch:
     labels: Tensor  # [n] int64, 0 ... training classes - 1
     index: Tensor  # [n] int64: rows of the training set
     progress: float  # part of the run that is behind, in [0, 1): for recipes in stages
-    shared: dict[str, Any] = field(default_factory=dict)  # of this step, among all students of the teacher
+    shared: dict[Any, Any] = field(default_factory=dict)  # of this step, among all students of the teacher
 
-    def once(self, key: str, compute: Callable[[], T]) -> T:
-        """`compute()` by the first student of the step that asks for `key`, and the same result for all others.
+    def of_teacher(self, function: Callable[..., T], **arguments: Hashable | Tensor) -> T:
+        """`function` of the teacher's embeddings [n, d] and of arguments: computed once a step, for all students of the teacher.
 
-        For what depends on the teacher's features, labels and index alone, such as the teacher's angles; hyper-parameters that change
-        it belong into the key.
+        Two calls share a result where function and arguments are equal (of tensors: the same).
         """
+        key = (
+            function,
+            *sorted((name, id(value) if isinstance(value, Tensor) else value) for name, value in arguments.items()),
+        )
         if key not in self.shared:
-            self.shared[key] = compute()
+            self.shared[key] = function(teacher_of(self).embedding, **arguments)
         return self.shared[key]
 
 
 class Method(nn.Module):
     """A distillation loss.
 
-    A subclass names itself, says what it is, and takes its hyper-parameters as keyword-only arguments of `__init__` with
-    their published values as defaults. Its parameters and buffers are trained and checkpointed with the student.
+    A subclass names itself and says what it is, by the class variables below. Its hyper-parameters are annotated class attributes of
+    type bool, int, float or str, with their published values: `weight: float = 50.0`. `build` makes what it learns or
+    remembers, `forward` is the loss that it transfers by. Its parameters and buffers are trained and checkpointed with the student.
+    All this is read from the source without running it, so declarations are literals.
     """
 
     name: ClassVar[str]
@@ -64,26 +69,57 @@ class Method(nn.Module):
     reference: ClassVar[str]  # paper, venue, arXiv number
     needs: ClassVar[tuple[str, ...]] = ("embedding",)  # what it cannot do without: embedding, pooled, maps, labels
     optional: ClassVar[tuple[str, ...]] = ()  # what it reads where there is: maps are none in streams of features
+    # The method without a teacher that the published recipe adds to the loss, such as "triplet". Hyper-parameters of the same name
+    # are its own as well, such as `margin`. A sum of methods has it once.
+    task: ClassVar[str] = ""
     normalize: ClassVar[bool] = True  # whether the student's embedding is l2-normalised where the method was published
     trained: ClassVar[bool] = True  # False: the network is evaluated as it is at step 0
     head: ClassVar[bool] = True  # False: there is no network, the features are the embedding
-    # Hyper-parameters that `tune --trials` draws, log-uniformly from low to high; the default lies between. Not inherited: the
-    # catalogue reads each class by itself. Leave out what trades nothing off: the weight of a method's only loss (rkd-d, rkd-a)
-    # changes next to nothing, since the step of Adam does not depend on the scale of the loss.
-    search: ClassVar[dict[str, tuple[float, float]]] = {}
+    # Hyper-parameters that `tune --trials` draws, log-uniformly from low to high; the default lies between. Leave out what trades
+    # nothing off: the weight of a method's only loss (rkd-d, rkd-a) changes next to nothing, since the step of Adam does not depend on
+    # the scale of the loss.
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
     # Hyper-parameters that came after runs were recorded: at their default they are no part of a run's identity, so that old ids hold.
     later: ClassVar[tuple[str, ...]] = ()
     self_taught: ClassVar[bool] = False  # True: no teacher, though its kind is not "none"
-    same_size: ClassVar[bool] = (
-        False  # True: between networks of one size; the student has the teacher's backbone and dimension
-    )
+    # True: between networks of one size; the student has the teacher's backbone and dimension.
+    same_size: ClassVar[bool] = False
     # Whether it has random choices of its own at its defaults, such as a miner's: a post-hoc method without any is one run for all seeds.
-    draws: ClassVar[bool] = False
-    # Learning rate of the method's own parameters, in units of the head's. AdamW's decay goes with the rate: lr * rate * weight_decay.
-    rate: float = 1.0
+    is_random: ClassVar[bool] = False
 
-    def __init__(self, student: Widths, teacher: Widths | None, classes: int) -> None:
+    def __init__(self, student: Widths, teacher: Widths | None, classes: int, **params: Any) -> None:
         super().__init__()
+        check_params(self.name, params)
+        for key, value in params.items():
+            setattr(self, key, value)
+        self.task_loss = self._task_loss(student, classes) if self.task else None
+        self.build(student, teacher, classes)  # type: ignore[arg-type]  # a method that needs no teacher looks at none
+
+    def _task_loss(self, student: Widths, classes: int) -> Method:
+        shared = task_settings(self.task, {key: getattr(self, key) for key in entry(self.name).defaults})
+        return load(self.task)(student, None, classes, **shared)
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
+        """Make what the method learns (regressors, proxies) or remembers (buffers); hyper-parameters are set by then.
+
+        Args:
+            teacher: None for methods that need none.
+            classes: of the training set.
+        """
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the method's own parameters, in units of the head's. AdamW's decay goes with the rate: lr * rate * decay."""
+        return 1.0
+
+    def task_weight(self, progress: float) -> float:
+        """Weight of the recipe's task loss, by the part of the run that is behind: for recipes in stages."""
+        return 1.0
+
+    def loss(self, batch: Batch) -> Tensor:
+        """What is trained by: the loss that transfers, and the recipe's task loss."""
+        transfer, weight = self(batch), self.task_weight(batch.progress)
+        return transfer if self.task_loss is None or not weight else weight * self.task_loss(batch) + transfer
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
         """Called once before the first step with the teacher's embeddings of the training images.
@@ -128,7 +164,7 @@ class Method(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss: a scalar, from which gradients reach the student's features and the method's own parameters."""
+        """The loss that transfers: a scalar, from which gradients reach the student's features and the method's own parameters."""
         raise TypeError(f"{type(self).__name__} defines no loss")
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from . import by_part
 from .base import Batch, Method, Widths
 
 
 class Combination(Method):
     """The sum of methods' losses, each with the weights that it has alone, and what it learns at the rate that it has alone.
 
-    A part that is published with a task loss brings it along: fitnet+darkrank has two triplet losses in its sum.
+    A task loss that several of their recipes have is in the sum once.
 
     Args:
-        parts: classes of the methods.
+        parts: what makes the methods, by name.
         params: hyper-parameters as METHOD.KEY.
     """
+
+    name = "combination"
 
     def __init__(
         self,
@@ -27,15 +29,12 @@ class Combination(Method):
         teacher: Widths | None,
         classes: int,
         *,
-        parts: Mapping[str, type[Method]],
+        parts: Mapping[str, Callable[..., Method]],
         params: Mapping[str, Any],
     ) -> None:
         super().__init__(student, teacher, classes)
-        own: dict[str, dict[str, Any]] = {name: {} for name in parts}
-        for key, value in params.items():
-            name, _, parameter = key.partition(".")
-            own[name][parameter] = value
-        self.parts = nn.ModuleList(cls(student, teacher, classes, **own[name]) for name, cls in parts.items())
+        own = by_part(parts, params)
+        self.parts = nn.ModuleList(make(student, teacher, classes, **own[name]) for name, make in parts.items())
 
     @property
     def _methods(self) -> Sequence[Method]:
@@ -67,8 +66,22 @@ class Combination(Method):
 
     def to_teacher_space(self, embedding: Tensor) -> Tensor | None:
         """By the first of them that aligns coordinates."""
-        found = (part.to_teacher_space(embedding) for part in self._methods)
-        return next((mapped for mapped in found if mapped is not None), None)
+        points = (part.to_teacher_space(embedding) for part in self._methods)
+        return next((mapped for mapped in points if mapped is not None), None)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Each task loss by the largest of its weights among the parts, then the losses that transfer."""
+        total, weights = batch.student.embedding.new_zeros(()), dict[str, float]()
+        for part in self._methods:
+            if part.task:
+                weights[part.task] = max(weights.get(part.task, 0.0), part.task_weight(batch.progress))
+        for task, weight in weights.items():
+            shared = next(part.task_loss for part in self._methods if part.task == task)
+            total = total + weight * shared(batch) if weight and shared is not None else total
+        return total + self(batch)
 
     def forward(self, batch: Batch) -> Tensor:
-        return torch.stack([part(batch) for part in self._methods]).sum()
+        total = batch.student.embedding.new_zeros(())
+        for part in self._methods:
+            total = total + part(batch)
+        return total

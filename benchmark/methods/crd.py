@@ -12,7 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Batch, Method, Widths, teacher_of
-from .task import Triplet
+
+
+def weights_of_others(teacher: Tensor, labels: Tensor, bank_labels: Tensor) -> Tensor:
+    """Weights [n, rows] whose sum over a row is the mean over the bank's rows of other classes, in the type of the teacher's
+    embeddings."""
+    other = (labels[:, None] != bank_labels[None, :]).to(teacher.dtype)
+    return other / other.sum(1, keepdim=True).clamp(min=1)
 
 
 class CRD(Method):
@@ -30,26 +36,20 @@ class CRD(Method):
         "Tian et al., Contrastive Representation Distillation, ICLR 2020, arXiv 1910.10699, eq. 10 and 18 (weight 0.8)"
     )
     needs = ("embedding", "labels")
-    draws = True
-    search: ClassVar = {"weight": (0.08, 8.0), "temperature": (0.02, 0.5)}
+    is_random = True
+    ranges: ClassVar = {"weight": (0.08, 8.0), "temperature": (0.02, 0.5)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        weight: float = 0.8,
-        temperature: float = 0.07,
-        negatives: int = 16384,
-        momentum: float = 0.5,
-        width: int = 128,
-        margin: float = 0.2,
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight, self.temperature, self.negatives, self.momentum = weight, temperature, negatives, momentum
-        self.mine, self.theirs = nn.Linear(student.embedding, width), nn.Linear(teacher.embedding, width)
-        self.task = Triplet(student, None, classes, margin=margin)
+    task = "triplet"
+
+    weight: float = 0.8
+    temperature: float = 0.07
+    negatives: int = 16384
+    momentum: float = 0.5
+    width: int = 128
+    margin: float = 0.2
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
+        self.mine, self.theirs = nn.Linear(student.embedding, self.width), nn.Linear(teacher.embedding, self.width)
         self.seed = torch.initial_seed()  # of what the banks start from
         self.my_bank: Tensor
         self.their_bank: Tensor
@@ -65,7 +65,7 @@ class CRD(Method):
         shape = 2, len(labels), self.mine.out_features
         banks = F.normalize(torch.randn(shape, generator=generator), dim=2).to(embeddings.device)
         self.my_bank, self.their_bank = banks[0].clone(), banks[1].clone()
-        self.bank_labels = labels.clone()
+        self.bank_labels = labels
 
     def _projected(self, batch: Batch) -> tuple[Tensor, Tensor]:
         teacher = teacher_of(batch).embedding
@@ -88,26 +88,21 @@ class CRD(Method):
         """
         likeness = self._likeness(anchors, bank)
         odds = likeness - (self._normaliser(likeness, side) * self.negatives / len(bank)).log()
-        others = batch.once("crd: others", lambda: self._others(batch.labels, likeness))
+        others = batch.of_teacher(weights_of_others, labels=batch.labels, bank_labels=self.bank_labels)
         refused = (F.softplus(odds) * others).sum(1)
         return (F.softplus(-odds.gather(1, batch.index[:, None]).squeeze(1)) + self.negatives * refused).mean()
-
-    def _others(self, labels: Tensor, like: Tensor) -> Tensor:
-        """Weights [n, rows] whose sum over a row is the mean over the bank's rows of other classes."""
-        other = (labels[:, None] != self.bank_labels[None, :]).to(like.dtype)
-        return other / other.sum(1, keepdim=True).clamp(min=1)
 
     def forward(self, batch: Batch) -> Tensor:
         mine, theirs = self._projected(batch)
         contrast = self._contrast(mine, self.their_bank, 0, batch) + self._contrast(theirs, self.my_bank, 1, batch)
-        return self.task(batch) + self.weight * contrast
+        return self.weight * contrast
 
     def update(self, batch: Batch) -> None:
         """Estimate the normalising constants once, and let the banks' rows of this batch follow."""
         mine, theirs = self._projected(batch)
         if not self.normaliser.all():
             pairs = enumerate(((mine, self.their_bank), (theirs, self.my_bank)))
-            found = [self._normaliser(self._likeness(rows, bank), side) for side, (rows, bank) in pairs]
-            self.normaliser.copy_(torch.stack(found))
+            estimates = [self._normaliser(self._likeness(rows, bank), side) for side, (rows, bank) in pairs]
+            self.normaliser.copy_(torch.stack(estimates))
         for bank, rows in ((self.my_bank, mine), (self.their_bank, theirs)):
             bank[batch.index] = F.normalize(self.momentum * bank[batch.index] + (1 - self.momentum) * rows)

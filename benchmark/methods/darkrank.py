@@ -11,12 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .base import Batch, Method, Widths, distances, teacher_of
-from .task import Triplet
+from .base import Batch, Method, distances
 
-LIST = (
-    4  # neighbours that are ranked, as in the code of Park et al. 2019; the authors' ranks the whole batch, or 3 (soft)
-)
+# Neighbours that are ranked, as in the code of Park et al. 2019; the authors' ranks the whole batch, or 3 (soft).
+LIST = 4
 
 
 def scores(x: Tensor, alpha: float, beta: float) -> Tensor:
@@ -51,6 +49,11 @@ def order_likelihoods(x: Tensor, ranking: Tensor, alpha: float, beta: float) -> 
     return log_likelihood(scores(x, alpha, beta).gather(1, ranking)[:, orders])
 
 
+def teacher_likelihoods(teacher: Tensor, alpha: float, beta: float) -> Tensor:
+    """`order_likelihoods` of the teacher's own rows [n, d]."""
+    return order_likelihoods(teacher, nearest(teacher), alpha, beta)
+
+
 def soft_loss(mine: Tensor, theirs: Tensor) -> Tensor:
     """KL of the teacher's and the student's distributions over orders, given as their logarithms, mean over anchors (equation 5)."""
     return (theirs.exp() * (theirs - mine)).sum(1).mean()
@@ -65,27 +68,19 @@ class DarkRank(Method):
         "Chen et al., DarkRank, AAAI 2018, arXiv 1707.01220, eq. 6 (alpha 3, beta 3, weight 1 of Park et al. 2019)"
     )
     needs = ("embedding", "labels")
-    draws = True
-    search: ClassVar = {"weight": (0.05, 5.0), "alpha": (0.3, 30.0)}
+    is_random = True
+    ranges: ClassVar = {"weight": (0.05, 5.0), "alpha": (0.3, 30.0)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        weight: float = 1.0,
-        alpha: float = 3.0,
-        beta: float = 3.0,
-        margin: float = 0.2,
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight, self.alpha, self.beta = weight, alpha, beta
-        self.task = Triplet(student, None, classes, margin=margin)
+    task = "triplet"
+
+    weight: float = 1.0
+    alpha: float = 3.0
+    beta: float = 3.0
+    margin: float = 0.2
 
     def forward(self, batch: Batch) -> Tensor:
-        ranking = batch.once("nearest", lambda: nearest(teacher_of(batch).embedding))
-        return self.task(batch) + self.weight * hard_loss(batch.student.embedding, ranking, self.alpha, self.beta)
+        ranking = batch.of_teacher(nearest)
+        return self.weight * hard_loss(batch.student.embedding, ranking, self.alpha, self.beta)
 
 
 class SoftDarkRank(DarkRank):
@@ -94,29 +89,10 @@ class SoftDarkRank(DarkRank):
     name = "darkrank-soft"
     kind = "relational"
     reference = "Chen et al., DarkRank, AAAI 2018, arXiv 1707.01220, eq. 5 (alpha 3, beta 3)"
-    needs = ("embedding", "labels")
-    draws = True
-    search: ClassVar = {"weight": (0.1, 10.0), "alpha": (0.3, 30.0)}
-
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        weight: float = 1.0,
-        alpha: float = 3.0,
-        beta: float = 3.0,
-        margin: float = 0.2,
-    ) -> None:
-        super().__init__(student, teacher, classes, weight=weight, alpha=alpha, beta=beta, margin=margin)
+    ranges: ClassVar = {"weight": (0.1, 10.0), "alpha": (0.3, 30.0)}
 
     def forward(self, batch: Batch) -> Tensor:
-        mine, theirs = batch.student.embedding, teacher_of(batch).embedding
-        ranking = batch.once("nearest", lambda: nearest(theirs))
-
-        def likelihoods(x: Tensor) -> Tensor:
-            return order_likelihoods(x, ranking, self.alpha, self.beta)
-
-        target = batch.once(f"orders {self.alpha} {self.beta}", lambda: likelihoods(theirs))
-        return self.task(batch) + self.weight * soft_loss(likelihoods(mine), target).to(mine.dtype)
+        student = batch.student.embedding
+        target = batch.of_teacher(teacher_likelihoods, alpha=self.alpha, beta=self.beta)
+        likelihoods = order_likelihoods(student, batch.of_teacher(nearest), self.alpha, self.beta)
+        return self.weight * soft_loss(likelihoods, target).to(student.dtype)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Batch, Method, Widths, teacher_of
-from .task import Triplet
 
 BLOCKS = 3  # the last three stages, "blocks 2, 3, 4" of a ResNet (Park et al. 2019, section 4.1)
 
@@ -40,26 +39,29 @@ class FitNet(Method):
     )
     needs = ("embedding", "labels")
     optional = ("maps", "pooled")
-    draws = True
-    search: ClassVar = {"hint_share": (0.1, 0.9)}
+    is_random = True
+    ranges: ClassVar = {"hint_share": (0.1, 0.9)}
 
-    def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, hint_share: float = 0.5, margin: float = 0.2
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.hint_share = hint_share
+    task = "triplet"
+
+    hint_share: float = 0.5
+    margin: float = 0.2
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         if student.maps:
             pairs = zip(student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True)
             self.regressors = nn.ModuleList(nn.Conv2d(mine, theirs, 1) for mine, theirs in pairs)
         else:
             self.pooled_regressor = nn.Linear(student.embedding, teacher.pooled)
         self.embedding_regressor = nn.Linear(student.embedding, teacher.embedding)
-        self.task = Triplet(student, None, classes, margin=margin)
+
+    def task_weight(self, progress: float) -> float:
+        return float(progress >= self.hint_share)
 
     def forward(self, batch: Batch) -> Tensor:
-        if batch.progress >= self.hint_share:
-            return self.task(batch)
         teacher, embedding = teacher_of(batch), batch.student.embedding
+        if batch.progress >= self.hint_share:
+            return embedding.new_zeros(())
         hints = [F.mse_loss(self.embedding_regressor(embedding), teacher.embedding)]
         if not batch.student.maps:
             return hints[0] + F.mse_loss(self.pooled_regressor(embedding), teacher.pooled)

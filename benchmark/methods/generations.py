@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Batch, Widths
-from .hinton import Hinton, softened_kl
+from .base import Batch
+from .hinton import ClassLogits, softened_kl
 
 
-class BornAgain(Hinton):
+class BornAgain(ClassLogits):
     """Cross-entropy on labels plus KL of the class probabilities of the generation before, at temperature 1."""
 
     name = "born-again"
@@ -22,24 +23,17 @@ class BornAgain(Hinton):
     reference = (
         "Furlanello et al., Born Again Neural Networks, ICML 2018, arXiv 1805.04770, eq. 1; logits of embeddings: ours"
     )
-    needs = ("embedding", "labels")
-    search: ClassVar = {"weight": (0.1, 10.0)}
+    ranges: ClassVar = {"weight": (0.1, 10.0)}
     same_size = True
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        weight: float = 1.0,
-        scale: float = 30.0,
-        proxy_rate: float = 100.0,
-    ) -> None:
-        super().__init__(student, teacher, classes, temperature=1.0, weight=weight, scale=scale, proxy_rate=proxy_rate)
+    weight: float = 1.0
+
+    def forward(self, batch: Batch) -> Tensor:
+        student, teacher = self.logits(batch)
+        return F.cross_entropy(student, batch.labels) + self.weight * softened_kl(student, teacher, 1.0)
 
 
-class LabelRefinery(Hinton):
+class LabelRefinery(ClassLogits):
     """KL of the class probabilities that the generation before gives to the very crop that the student sees; no hard labels.
 
     Labels enter by the centroids alone, which are the teacher's class means.
@@ -48,15 +42,8 @@ class LabelRefinery(Hinton):
     name = "label-refinery"
     kind = "individual"
     reference = "Bagherinezhad et al., Label Refinery, 2018, arXiv 1805.02641, eq. 2; logits of embeddings: ours"
-    needs = ("embedding", "labels")
-    search: ClassVar = {}
     same_size = True
-
-    def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, scale: float = 30.0, proxy_rate: float = 100.0
-    ) -> None:
-        super().__init__(student, teacher, classes, temperature=1.0, scale=scale, proxy_rate=proxy_rate)
 
     def forward(self, batch: Batch) -> Tensor:
         student, teacher = self.logits(batch)
-        return softened_kl(student, teacher, self.temperature)
+        return softened_kl(student, teacher, 1.0)

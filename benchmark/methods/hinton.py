@@ -25,40 +25,27 @@ def softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(output, target, reduction="batchmean", log_target=True)
 
 
-class Hinton(Method):
-    """Cross-entropy on labels plus KL of softened logits over the training classes.
+class ClassLogits(Method):
+    """A method on logits over the training classes.
 
     An embedding teacher has no logits, and no definition is published, so ours is: the teacher's logits are the scaled
     cosines to the centroids of its own training embeddings, class by class; the student's are the scaled cosines to class
-    proxies that it learns, at 100 times the rate, as proxy-anchor does. Temperature 4, and the weight 16 of a plain KL, which
-    is the temperature squared, are those of Park et al. 2019 (Table 4, classification); scale 30 is common for normalised softmax.
+    proxies that it learns, at 100 times the rate, as proxy-anchor does. Scale 30 is common for normalised softmax.
     """
 
-    name = "hinton"
-    kind = "individual"
-    reference = "Hinton et al., Distilling the Knowledge in a Neural Network, NIPS workshop 2014, arXiv 1503.02531"
     needs = ("embedding", "labels")
-    search: ClassVar = {"weight": (0.1, 10.0), "temperature": (1.0, 16.0)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        temperature: float = 4.0,
-        weight: float = 1.0,
-        scale: float = 30.0,
-        proxy_rate: float = 100.0,
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.temperature = temperature
-        self.weight = weight
-        self.scale = scale
-        self.rate = proxy_rate
+    scale: float = 30.0
+    proxy_rate: float = 100.0
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         self.proxies = nn.Parameter(torch.randn(classes, student.embedding) / math.sqrt(student.embedding))
         self.centroids: Tensor
         self.register_buffer("centroids", torch.zeros(classes, teacher.embedding))
+
+    @property
+    def rate(self) -> float:
+        return self.proxy_rate
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
         sums = torch.zeros_like(self.centroids).index_add_(0, labels, F.normalize(embeddings))
@@ -69,6 +56,22 @@ class Hinton(Method):
         student = self.scale * F.normalize(batch.student.embedding) @ F.normalize(self.proxies).T
         teacher = self.scale * F.normalize(teacher_of(batch).embedding) @ self.centroids.T
         return student, teacher
+
+
+class Hinton(ClassLogits):
+    """Cross-entropy on labels plus KL of softened logits over the training classes.
+
+    Temperature 4, and the weight 16 of a plain KL, which is the temperature squared, are those of Park et al. 2019 (Table 4,
+    classification).
+    """
+
+    name = "hinton"
+    kind = "individual"
+    reference = "Hinton et al., Distilling the Knowledge in a Neural Network, NIPS workshop 2014, arXiv 1503.02531"
+    ranges: ClassVar = {"weight": (0.1, 10.0), "temperature": (1.0, 16.0)}
+
+    temperature: float = 4.0
+    weight: float = 1.0
 
     def forward(self, batch: Batch) -> Tensor:
         student, teacher = self.logits(batch)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Batch, Method, Widths, teacher_of
+from .base import Batch, Method, teacher_of
 from .fitnet import BLOCKS, pool_to_smaller
-from .task import Triplet
 
 
 def patterns(maps: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def mean_kernel(x: Tensor, y: Tensor) -> Tensor:
     channels, places = x.shape[1] * y.shape[1], x.shape[2] ** 2
     if channels <= places:
         return (x @ y.transpose(1, 2)).square().mean()
-    mine, theirs = (one.transpose(1, 2) @ one for one in (x, y))
+    mine, theirs = (pattern.transpose(1, 2) @ pattern for pattern in (x, y))
     return (mine * theirs).sum((1, 2)).mean() / channels
 
 
@@ -45,16 +45,14 @@ class NST(Method):
     kind = "individual"
     reference = "Huang and Wang, Like What You Like: Neuron Selectivity Transfer, arXiv 1707.01219, eq. 4 (weight 50 of CRD's code)"
     needs = ("embedding", "maps", "labels")
-    draws = True
-    search: ClassVar = {"weight": (5.0, 500.0)}
+    is_random = True
+    ranges: ClassVar = {"weight": (5.0, 500.0)}
 
-    def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 50.0, margin: float = 0.2
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight = weight
-        self.task = Triplet(student, None, classes, margin=margin)
+    task = "triplet"
+
+    weight: float = 50.0
+    margin: float = 0.2
 
     def forward(self, batch: Batch) -> Tensor:
         pairs = zip(batch.student.maps[-BLOCKS:], teacher_of(batch).maps[-BLOCKS:], strict=True)
-        return self.task(batch) + self.weight * sum(nst_loss(mine, theirs) for mine, theirs in pairs)
+        return self.weight * torch.stack([nst_loss(mine, theirs) for mine, theirs in pairs]).sum()

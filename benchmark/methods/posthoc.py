@@ -40,8 +40,7 @@ class Linear(PostHoc):
     matrix: Tensor
     offset: Tensor
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
-        super().__init__(student, teacher, classes)
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         self.dim = student.embedding
         self.register_buffer("matrix", torch.zeros(student.embedding, teacher.embedding))
         self.register_buffer("offset", torch.zeros(student.embedding))
@@ -60,10 +59,7 @@ class PCA(Linear):
     """The teacher's embedding on its first principal components over the training images, centred."""
 
     name = "pca"
-    kind = "posthoc"
     reference = "control; Jolliffe, Principal Component Analysis, 2002 (faiss's PCAMatrix)"
-    normalize = False
-    trained = False
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
         n, width = embeddings.shape
@@ -78,14 +74,11 @@ class RandomProjection(Linear):
     """The teacher's embedding on random orthonormal directions."""
 
     name = "random-projection"
-    kind = "posthoc"
     reference = "control; Johnson and Lindenstrauss, 1984 (faiss's RandomRotationMatrix)"
-    normalize = False
-    trained = False
-    draws = True
+    is_random = True
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
-        super().__init__(student, teacher, classes)
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
+        super().build(student, teacher, classes)
         transform = faiss.RandomRotationMatrix(teacher.embedding, student.embedding)
         transform.init(torch.initial_seed() % 2**31)  # its `train` would take a seed of its own
         self.take(transform)
@@ -95,13 +88,10 @@ class Truncate(Linear):
     """The first numbers of the teacher's embedding, as they are."""
 
     name = "truncate"
-    kind = "posthoc"
     reference = "control"
-    normalize = False
-    trained = False
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
-        super().__init__(student, teacher, classes)
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
+        super().build(student, teacher, classes)
         self.matrix.fill_diagonal_(1.0)
 
 
@@ -113,14 +103,10 @@ class ProductQuantiser(PostHoc):
     """
 
     name = "pq"
-    kind = "posthoc"
     stores = True
     reference = "control; Jegou et al., Product Quantization for Nearest Neighbor Search, TPAMI 2011 (faiss)"
-    normalize = False
-    trained = False
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
-        super().__init__(student, teacher, classes)
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         most = 4 * student.embedding
         self.parts = max(parts for parts in range(1, most + 1) if teacher.embedding % parts == 0)
         self.centroids: Tensor
@@ -131,8 +117,8 @@ class ProductQuantiser(PostHoc):
         quantiser = faiss.ProductQuantizer(embeddings.shape[1], self.parts, bits)
         quantiser.cp.min_points_per_centroid = 1  # no warning: small sets are what tests have
         quantiser.train(np.ascontiguousarray(embeddings.cpu().numpy()))
-        found = torch.from_numpy(faiss.vector_to_array(quantiser.centroids).copy())
-        self.centroids = found.reshape(self.parts, 2**bits, -1).to(embeddings.device)
+        centroids = torch.from_numpy(faiss.vector_to_array(quantiser.centroids).copy())
+        self.centroids = centroids.reshape(self.parts, 2**bits, -1).to(embeddings.device)
 
     def compress(self, embedding: Tensor) -> Tensor:
         return embedding
@@ -141,8 +127,8 @@ class ProductQuantiser(PostHoc):
         parts = embedding.view(len(embedding), self.parts, -1).transpose(0, 1)  # [parts, n, numbers]
         d = torch.cdist(parts, self.centroids, compute_mode="donot_use_mm_for_euclid_dist")  # an offset would cancel
         nearest = d.argmin(2)
-        found = torch.stack([centroids[code] for centroids, code in zip(self.centroids, nearest, strict=True)], dim=1)
-        return found.flatten(1)
+        rows = torch.stack([centroids[code] for centroids, code in zip(self.centroids, nearest, strict=True)], dim=1)
+        return rows.flatten(1)
 
 
 class Ensemble(PostHoc):
@@ -153,13 +139,10 @@ class Ensemble(PostHoc):
     """
 
     name = "ensemble"
-    kind = "posthoc"
     reference = "Furlanello et al., Born Again Neural Networks, ICML 2018, arXiv 1805.04770 (BANE), on embeddings: ours"
     normalize = True
-    trained = False
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int) -> None:
-        super().__init__(student, teacher, classes)
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         self.members = student.embedding // teacher.embedding
 
     def compress(self, embedding: Tensor) -> Tensor:

@@ -11,6 +11,12 @@ from torch import Tensor, nn
 from .base import Batch, Method, Widths, teacher_of
 
 
+def cosines(x: Tensor) -> Tensor:
+    """Cosines [n, n] of all pairs of rows of x [n, d]."""
+    unit = F.normalize(x)
+    return unit @ unit.T
+
+
 class Projected(Method):
     """A method whose student is mapped into the teacher's space by a learned linear projector.
 
@@ -19,18 +25,21 @@ class Projected(Method):
     the student is searched in is shaped by where training starts and by weight decay too, not by the loss alone.
     """
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int, projector_rate: float) -> None:
-        super().__init__(student, teacher, classes)
-        self.rate = projector_rate
+    projector_rate: float = 10.0
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         self.projector = nn.Linear(student.embedding, teacher.embedding)
+
+    @property
+    def rate(self) -> float:
+        return self.projector_rate
 
     def to_teacher_space(self, embedding: Tensor) -> Tensor:
         return self.projector(embedding)
 
     def directions(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's embeddings as unit vectors [n, teacher's d]."""
-        theirs = batch.once("unit embeddings", lambda: F.normalize(teacher_of(batch).embedding))
-        return F.normalize(self.projector(batch.student.embedding)), theirs
+        return F.normalize(self.projector(batch.student.embedding)), batch.of_teacher(F.normalize)
 
 
 class Regression(Projected):
@@ -46,9 +55,6 @@ class Regression(Projected):
     )
     normalize = False
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int, *, projector_rate: float = 10.0) -> None:
-        super().__init__(student, teacher, classes, projector_rate)
-
     def forward(self, batch: Batch) -> Tensor:
         error = self.projector(batch.student.embedding) - teacher_of(batch).embedding
         return error.square().sum(1).mean()
@@ -60,9 +66,6 @@ class Cosine(Projected):
     name = "cosine"
     kind = "individual"
     reference = "control; the regression loss of Budnik and Avrithis, CVPR 2021, arXiv 2006.16331, on unit vectors"
-
-    def __init__(self, student: Widths, teacher: Widths, classes: int, *, projector_rate: float = 10.0) -> None:
-        super().__init__(student, teacher, classes, projector_rate)
 
     def forward(self, batch: Batch) -> Tensor:
         mine, theirs = self.directions(batch)
@@ -78,25 +81,14 @@ class RAML(Projected):
     name = "raml"
     kind = "individual"
     reference = "Suma and Tolias, Large-to-small Image Resolution Asymmetry in Deep Metric Learning, WACV 2023, arXiv 2210.05463"
-    search: ClassVar = {"cross_weight": (0.07, 7.0), "own_weight": (0.07, 7.0)}
+    ranges: ClassVar = {"cross_weight": (0.07, 7.0), "own_weight": (0.07, 7.0)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        cross_weight: float = 0.7482,
-        own_weight: float = 0.6778,
-        projector_rate: float = 10.0,
-    ) -> None:
-        super().__init__(student, teacher, classes, projector_rate)
-        self.cross_weight = cross_weight
-        self.own_weight = own_weight
+    cross_weight: float = 0.7482
+    own_weight: float = 0.6778
 
     def forward(self, batch: Batch) -> Tensor:
         mine, theirs = self.directions(batch)
-        target = batch.once("teacher's cosines", lambda: theirs @ theirs.T)
+        target = batch.of_teacher(cosines)
         distinct = ~torch.eye(len(mine), dtype=torch.bool, device=mine.device)
         first = (1 - (mine * theirs).sum(1)).square().mean()
         cross = (mine @ theirs.T - target)[distinct].square().mean()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Batch, Method, Widths, distances, teacher_of
+from .base import Batch, Method, distances
 
 
 def attraction(teacher: Tensor, sigma: float) -> Tensor:
@@ -40,14 +40,11 @@ class RelaxedContrastive(Method):
         "Kim et al., Embedding Transfer with Label Relaxation for Improved Metric Learning, CVPR 2021, arXiv 2103.14908"
     )
     normalize = False
-    search: ClassVar = {"sigma": (0.1, 10.0), "delta": (0.3, 3.0)}
+    ranges: ClassVar = {"sigma": (0.1, 10.0), "delta": (0.3, 3.0)}
 
-    def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, sigma: float = 1.0, delta: float = 1.0
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.sigma, self.delta = sigma, delta
+    sigma: float = 1.0
+    delta: float = 1.0
 
     def forward(self, batch: Batch) -> Tensor:
-        weight = batch.once(f"attraction {self.sigma}", lambda: attraction(teacher_of(batch).embedding, self.sigma))
+        weight = batch.of_teacher(attraction, sigma=self.sigma)
         return relaxed_contrastive_loss(batch.student.embedding, weight, self.delta)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Batch, Method, Widths, distances, teacher_of
+from .base import Batch, Method, distances
 
 SHARED = 2**24  # cosines of a teacher that are kept for all students of a step: 64 MB
 BLOCK = 2**20  # cosines that are computed at once: 4 MB, and about six times that with what is computed from them
@@ -103,6 +103,25 @@ def sampled_angle_loss(student: Tensor, teacher: Tensor, triplets: int) -> Tenso
     return F.smooth_l1_loss(of(student), of(teacher))
 
 
+def angles(teacher: Tensor) -> Tensor:
+    """`cosines` of the rows of x [n, d]."""
+    return cosines(distances(teacher))
+
+
+def relations(batch: Batch, distance_weight: float, angle_weight: float, angle_triplets: int) -> Tensor:
+    """Weighted sum of the two losses on a batch's embeddings; of a weight of 0 nothing is computed."""
+    student, teacher = distances(batch.student.embedding), batch.of_teacher(distances)
+    loss = student.new_zeros(())
+    if distance_weight:
+        loss = loss + distance_weight * distance_loss(student, teacher)
+    if angle_weight and angle_triplets:
+        loss = loss + angle_weight * sampled_angle_loss(student, teacher, angle_triplets)
+    elif angle_weight:
+        target = batch.of_teacher(angles) if len(student) ** 3 <= SHARED else None
+        loss = loss + angle_weight * angle_loss(student, teacher, target)
+    return loss
+
+
 class RKD(Method):
     """Distance-wise and angle-wise loss together, without a task loss, on embeddings that are not normalised."""
 
@@ -110,66 +129,43 @@ class RKD(Method):
     kind = "relational"
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7 and 10"
     normalize = False
-    search: ClassVar = {"angle_weight": (0.2, 20.0)}  # beside a distance weight of 1: the ratio is what counts
+    ranges: ClassVar = {"angle_weight": (0.2, 20.0)}  # beside a distance weight of 1: the ratio is what counts
+    later: ClassVar = ("angle_triplets",)
 
-    later: ClassVar[tuple[str, ...]] = ("angle_triplets",)
-
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        distance_weight: float = 1.0,
-        angle_weight: float = 2.0,
-        angle_triplets: int = 0,
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.distance_weight = distance_weight
-        self.angle_weight = angle_weight
-        self.angle_triplets = angle_triplets  # 0: all
+    distance_weight: float = 1.0
+    angle_weight: float = 2.0
+    # 0: all of them.
+    angle_triplets: int = 0
 
     def forward(self, batch: Batch) -> Tensor:
-        student = distances(batch.student.embedding)
-        teacher = batch.once("distances", lambda: distances(teacher_of(batch).embedding))
-        loss = student.new_zeros(())
-        if self.distance_weight:
-            loss = loss + self.distance_weight * distance_loss(student, teacher)
-        if self.angle_weight and self.angle_triplets:
-            loss = loss + self.angle_weight * sampled_angle_loss(student, teacher, self.angle_triplets)
-        elif self.angle_weight:
-            target = batch.once("angles", lambda: cosines(teacher)) if len(student) ** 3 <= SHARED else None
-            loss = loss + self.angle_weight * angle_loss(student, teacher, target)
-        return loss
+        return relations(batch, self.distance_weight, self.angle_weight, self.angle_triplets)
 
 
-class RKDDistance(RKD):
+class RKDDistance(Method):
     """Distance-wise loss alone."""
 
     name = "rkd-d"
     kind = "relational"
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7"
     normalize = False
-    search: ClassVar = {}
-    later: ClassVar = ()
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0) -> None:
-        super().__init__(student, teacher, classes, distance_weight=weight, angle_weight=0.0)
+    weight: float = 1.0
+
+    def forward(self, batch: Batch) -> Tensor:
+        return relations(batch, self.weight, 0.0, 0)
 
 
-class RKDAngle(RKD):
+class RKDAngle(Method):
     """Angle-wise loss alone."""
 
     name = "rkd-a"
     kind = "relational"
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 10"
     normalize = False
-    search: ClassVar = {}
     later: ClassVar = ("angle_triplets",)
 
-    def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0, angle_triplets: int = 0
-    ) -> None:
-        super().__init__(
-            student, teacher, classes, distance_weight=0.0, angle_weight=weight, angle_triplets=angle_triplets
-        )
+    weight: float = 1.0
+    angle_triplets: int = 0
+
+    def forward(self, batch: Batch) -> Tensor:
+        return relations(batch, 0.0, self.weight, self.angle_triplets)

@@ -33,36 +33,30 @@ class S2SD(Method):
         "Roth et al., S2SD, ICML 2021, arXiv 2009.08348, eq. 5 and 6 (weights 50, temperature 1, heads of 512 to 2048)"
     )
     needs = ("embedding", "pooled", "labels")
-    draws = True
-    search: ClassVar = {"weight": (5.0, 500.0), "margin": (0.05, 0.8)}
+    is_random = True
+    ranges: ClassVar = {"weight": (5.0, 500.0), "margin": (0.05, 0.8)}
     WARM_UP = 0.125  # of the run
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths | None,
-        classes: int,
-        *,
-        weight: float = 50.0,
-        feature_weight: float = 50.0,
-        temperature: float = 1.0,
-        heads: int = 4,
-        width: int = 512,
-        margin: float = 0.2,
-    ) -> None:
-        super().__init__(student, None, classes)
-        self.weight, self.feature_weight, self.temperature = weight, feature_weight, temperature
-        self.heads = nn.ModuleList(
+    weight: float = 50.0
+    feature_weight: float = 50.0
+    temperature: float = 1.0
+    heads: int = 4
+    width: int = 512
+    margin: float = 0.2
+
+    def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
+        self.wide = nn.ModuleList(
             nn.Sequential(nn.Linear(student.pooled, size), nn.ReLU(), nn.Linear(size, size))
-            for size in range(width, width * heads + 1, width)
+            for size in range(self.width, self.width * self.heads + 1, self.width)
         )
-        self.task = Triplet(student, None, classes, margin=margin)
+        # Not a `task` beside the loss: it is on the wide heads as well.
+        self.triplet = Triplet(student, None, classes, margin=self.margin)
 
     def forward(self, batch: Batch) -> Tensor:
         mine = F.normalize(batch.student.embedding)
-        wide = [F.normalize(head(batch.student.pooled)) for head in self.heads]
-        losses = [self.task.of(rows, batch.labels) for rows in wide]
-        loss = 0.5 * (self.task(batch) + torch.stack(losses).mean())
+        wide = [F.normalize(head(batch.student.pooled)) for head in self.wide]
+        losses = [self.triplet.of(rows, batch.labels) for rows in wide]
+        loss = 0.5 * (self.triplet(batch) + torch.stack(losses).mean())
         likeness = mine @ mine.T
 
         def transfer(rows: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Batch, Method, Widths, teacher_of
+from .base import Batch, Method
 
 EPS = 1e-7
 
@@ -55,12 +55,10 @@ class PKT(Method):
     reference = "Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer, ECCV 2018, arXiv 1803.10837"
 
     # The mean over n² of probabilities of 1/n is tiny; the published weight brings it to the size of Adam's steps.
-    def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 30000.0) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight = weight
+    weight: float = 30000.0
 
     def forward(self, batch: Batch) -> Tensor:
-        target = batch.once("affinities", lambda: affinities(teacher_of(batch).embedding))
+        target = batch.of_teacher(affinities)
         return self.weight * pkt_loss(batch.student.embedding, target)
 
 
@@ -75,12 +73,10 @@ class SimilarityPreserving(Method):
     kind = "relational"
     reference = "Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019, arXiv 1907.09682 (weight 3000)"
 
-    def __init__(self, student: Widths, teacher: Widths, classes: int, *, weight: float = 3000.0) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight = weight
+    weight: float = 3000.0
 
     def forward(self, batch: Batch) -> Tensor:
-        target = batch.once("unit gram", lambda: unit_gram(teacher_of(batch).embedding))
+        target = batch.of_teacher(unit_gram)
         return self.weight * sp_loss(batch.student.embedding, target)
 
 
@@ -95,24 +91,12 @@ class CorrelationCongruence(Method):
     name = "cc"
     kind = "relational"
     reference = "Peng et al., Correlation Congruence for Knowledge Distillation, ICCV 2019, arXiv 1904.01802 (gamma 0.4, order 2)"
-    search: ClassVar = {"gamma": (0.1, 4.0)}
+    ranges: ClassVar = {"gamma": (0.1, 4.0)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        weight: float = 1.0,
-        gamma: float = 0.4,
-        order: int = 2,
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight, self.gamma, self.order = weight, gamma, order
-
-    def kernel(self, x: Tensor) -> Tensor:
-        return gaussian_kernel(x, self.gamma, self.order)
+    weight: float = 1.0
+    gamma: float = 0.4
+    order: int = 2
 
     def forward(self, batch: Batch) -> Tensor:
-        target = batch.once(f"kernel {self.gamma} {self.order}", lambda: self.kernel(teacher_of(batch).embedding))
-        return self.weight * (self.kernel(batch.student.embedding) - target).square().mean()
+        target = batch.of_teacher(gaussian_kernel, gamma=self.gamma, order=self.order)
+        return self.weight * (gaussian_kernel(batch.student.embedding, self.gamma, self.order) - target).square().mean()

@@ -14,22 +14,15 @@ from .base import Batch, Method, Widths
 class TaskLoss(Method):
     """A loss of pytorch-metric-learning, with a miner where it has one."""
 
-    kind: ClassVar = "none"
+    kind = "none"
 
-    def __init__(
-        self,
-        student: Widths,
-        classes: int,
-        loss: losses.BaseMetricLossFunction,
-        miner: miners.BaseMiner | None = None,
-    ) -> None:
-        super().__init__(student, None, classes)
-        self.loss = loss
-        self.miner = miner
+    needs = ("embedding", "labels")
+    criterion: losses.BaseMetricLossFunction
+    miner: miners.BaseMiner | None
 
     def of(self, embedding: Tensor, labels: Tensor) -> Tensor:
         """The loss of embeddings [n, d] with labels [n]."""
-        return self.loss(embedding, labels, self.miner(embedding, labels) if self.miner is not None else None)
+        return self.criterion(embedding, labels, self.miner(embedding, labels) if self.miner is not None else None)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.of(batch.student.embedding, batch.labels)
@@ -58,15 +51,15 @@ def draw_triplets(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tens
         (labels[:, None] == labels).byte().argsort(dim=1, stable=True)
     )  # rows of other classes first, in their order
     offered = weights.gather(1, others)[anchors[kept]]
-    drawn, found, behind = [rows.new_empty(0)], [rows.new_empty(0)], 0
+    drawn, others_drawn, behind = [rows.new_empty(0)], [rows.new_empty(0)], 0
     for size, count in zip(sizes.tolist(), of_class[kept].bincount(minlength=len(sizes)).tolist(), strict=True):
         drawn.append(torch.randint(size - 1, (size * size,)).to(labels.device))
         if count:
-            found.append(offered[behind : behind + count, : len(labels) - size].multinomial(1).flatten())
+            others_drawn.append(offered[behind : behind + count, : len(labels) - size].multinomial(1).flatten())
             behind += count
     positive = torch.cat(drawn)
     positive += positive >= place - start  # any row of the class but the anchor's
-    negatives = others[anchors[kept], torch.cat(found)]
+    negatives = others[anchors[kept], torch.cat(others_drawn)]
     return anchors[kept], rows[start + positive][kept], negatives
 
 
@@ -101,30 +94,23 @@ class Triplet(TaskLoss):
 
     name = "triplet"
     kind = "none"
-    needs = ("embedding", "labels")
     reference = (
         "Schroff et al., FaceNet, CVPR 2015; Wu et al., Sampling Matters, ICCV 2017 (cutoff 0.5, nonzero loss 1.4)"
     )
-    draws = True
-    search: ClassVar = {"margin": (0.05, 0.8)}
+    is_random = True
+    ranges: ClassVar = {"margin": (0.05, 0.8)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths | None,
-        classes: int,
-        *,
-        margin: float = 0.2,
-        cutoff: float = 0.5,
-        nonzero: float = 1.4,
-    ) -> None:
-        miner = DistanceWeightedMiner(cutoff=cutoff, nonzero_loss_cutoff=nonzero)
-        loss = losses.TripletMarginLoss(
-            margin=margin,
+    margin: float = 0.2
+    cutoff: float = 0.5
+    nonzero: float = 1.4
+
+    def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
+        self.miner = DistanceWeightedMiner(cutoff=self.cutoff, nonzero_loss_cutoff=self.nonzero)
+        self.criterion = losses.TripletMarginLoss(
+            margin=self.margin,
             distance=distances.LpDistance(normalize_embeddings=False),
             reducer=reducers.MeanReducer(),
         )
-        super().__init__(student, classes, loss, miner)
 
 
 class MultiSimilarity(TaskLoss):
@@ -132,22 +118,16 @@ class MultiSimilarity(TaskLoss):
 
     name = "multi-similarity"
     kind = "none"
-    needs = ("embedding", "labels")
     reference = "Wang et al., Multi-Similarity Loss with General Pair Weighting, CVPR 2019 (alpha 2, beta 50, base 0.5, epsilon 0.1)"
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths | None,
-        classes: int,
-        *,
-        alpha: float = 2.0,
-        beta: float = 50.0,
-        base: float = 0.5,
-        epsilon: float = 0.1,
-    ) -> None:
-        loss = losses.MultiSimilarityLoss(alpha=alpha, beta=beta, base=base)
-        super().__init__(student, classes, loss, miners.MultiSimilarityMiner(epsilon=epsilon))
+    alpha: float = 2.0
+    beta: float = 50.0
+    base: float = 0.5
+    epsilon: float = 0.1
+
+    def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
+        self.criterion = losses.MultiSimilarityLoss(alpha=self.alpha, beta=self.beta, base=self.base)
+        self.miner = miners.MultiSimilarityMiner(epsilon=self.epsilon)
 
 
 class Contrastive(TaskLoss):
@@ -156,11 +136,13 @@ class Contrastive(TaskLoss):
 
     name = "contrastive"
     kind = "none"
-    needs = ("embedding", "labels")
     reference = "Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006; margin 0.5 on normalised embeddings"
 
-    def __init__(self, student: Widths, teacher: Widths | None, classes: int, *, margin: float = 0.5) -> None:
-        super().__init__(student, classes, losses.ContrastiveLoss(pos_margin=0.0, neg_margin=margin))
+    margin: float = 0.5
+
+    def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
+        self.miner = None
+        self.criterion = losses.ContrastiveLoss(pos_margin=0.0, neg_margin=self.margin)
 
 
 class ProxyAnchor(TaskLoss):
@@ -168,23 +150,19 @@ class ProxyAnchor(TaskLoss):
 
     name = "proxy-anchor"
     kind = "none"
-    needs = ("embedding", "labels")
     reference = "Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020 (margin 0.1, alpha 32, proxies at 100 times the rate)"
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths | None,
-        classes: int,
-        *,
-        margin: float = 0.1,
-        alpha: float = 32.0,
-        proxy_rate: float = 100.0,
-    ) -> None:
-        super().__init__(
-            student, classes, losses.ProxyAnchorLoss(classes, student.embedding, margin=margin, alpha=alpha)
-        )
-        self.rate = proxy_rate
+    margin: float = 0.1
+    alpha: float = 32.0
+    proxy_rate: float = 100.0
+
+    def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
+        self.miner = None
+        self.criterion = losses.ProxyAnchorLoss(classes, student.embedding, margin=self.margin, alpha=self.alpha)
+
+    @property
+    def rate(self) -> float:
+        return self.proxy_rate
 
 
 class ArcFace(TaskLoss):
@@ -192,21 +170,19 @@ class ArcFace(TaskLoss):
 
     name = "arcface"
     kind = "none"
-    needs = ("embedding", "labels")
     reference = "Deng et al., ArcFace, CVPR 2019 (margin 0.5 rad = 28.6 degrees, scale 64)"
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths | None,
-        classes: int,
-        *,
-        margin: float = 28.6,
-        scale: float = 64.0,
-        proxy_rate: float = 10.0,
-    ) -> None:
-        super().__init__(student, classes, losses.ArcFaceLoss(classes, student.embedding, margin=margin, scale=scale))
-        self.rate = proxy_rate
+    margin: float = 28.6
+    scale: float = 64.0
+    proxy_rate: float = 10.0
+
+    def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
+        self.miner = None
+        self.criterion = losses.ArcFaceLoss(classes, student.embedding, margin=self.margin, scale=self.scale)
+
+    @property
+    def rate(self) -> float:
+        return self.proxy_rate
 
 
 class FrozenFeatures(Method):
@@ -226,4 +202,4 @@ class Untrained(Method):
     kind = "none"
     reference = "control"
     trained = False
-    draws = True
+    is_random = True

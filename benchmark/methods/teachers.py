@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from .base import Batch, Method, Widths, distances, teacher_of
-from .task import Triplet
 
 
 class Absolute(Method):
@@ -26,32 +25,29 @@ class Absolute(Method):
     kind = "individual"
     reference = "Yu et al., Learning Metrics from Teachers, CVPR 2019, arXiv 1904.03624, section 3.2 (absolute teacher)"
     needs = ("embedding", "labels")
-    draws = True
-    search: ClassVar = {"weight": (0.1, 10.0)}
+    is_random = True
+    ranges: ClassVar = {"weight": (0.1, 10.0)}
 
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths,
-        classes: int,
-        *,
-        weight: float = 1.0,
-        margin: float = 0.2,
-        projector_rate: float = 10.0,
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight = weight
-        self.rate = projector_rate
+    task = "triplet"
+
+    weight: float = 1.0
+    margin: float = 0.2
+    projector_rate: float = 10.0
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         equal = student.embedding == teacher.embedding
         self.projector = nn.Identity() if equal else nn.Linear(student.embedding, teacher.embedding)
-        self.task = Triplet(student, None, classes, margin=margin)
+
+    @property
+    def rate(self) -> float:
+        return self.projector_rate
 
     def to_teacher_space(self, embedding: Tensor) -> Tensor:
         return self.projector(embedding)
 
     def forward(self, batch: Batch) -> Tensor:
         difference = self.projector(batch.student.embedding) - teacher_of(batch).embedding
-        return self.task(batch) + self.weight * torch.linalg.vector_norm(difference, dim=1).mean()
+        return self.weight * torch.linalg.vector_norm(difference, dim=1).mean()
 
 
 class Relative(Method):
@@ -66,18 +62,16 @@ class Relative(Method):
     kind = "relational"
     reference = "Yu et al., Learning Metrics from Teachers, CVPR 2019, arXiv 1904.03624, section 3.2 (relative teacher)"
     needs = ("embedding", "labels")
-    draws = True
-    search: ClassVar = {"weight": (0.4, 40.0)}
+    is_random = True
+    ranges: ClassVar = {"weight": (0.4, 40.0)}
 
-    def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 4.0, margin: float = 0.2
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight = weight
-        self.task = Triplet(student, None, classes, margin=margin)
+    task = "triplet"
+
+    weight: float = 4.0
+    margin: float = 0.2
 
     def forward(self, batch: Batch) -> Tensor:
-        target = batch.once("distances", lambda: distances(teacher_of(batch).embedding))
+        target = batch.of_teacher(distances)
         n = len(target)
         difference = (distances(batch.student.embedding) - target).abs().sum() / (n * (n - 1))
-        return self.task(batch) + self.weight * difference
+        return self.weight * difference

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from .base import Batch, Method, Widths, teacher_of
 from .fitnet import BLOCKS, pool_to_smaller
-from .task import Triplet
 
 FIRST_VARIANCE, LEAST_VARIANCE = 5.0, 1e-5  # of the published code
 
@@ -61,21 +60,21 @@ class VID(Method):
     )
     needs = ("embedding", "pooled", "labels")
     optional = ("maps",)
-    draws = True
-    search: ClassVar = {"weight": (0.1, 10.0)}
+    is_random = True
+    ranges: ClassVar = {"weight": (0.1, 10.0)}
 
-    def __init__(
-        self, student: Widths, teacher: Widths, classes: int, *, weight: float = 1.0, margin: float = 0.2
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        self.weight = weight
+    task = "triplet"
+
+    weight: float = 1.0
+    margin: float = 0.2
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         self.embedding = Gaussian(nn.Linear, student.embedding, teacher.embedding)
         if student.maps:
             pairs = zip(student.maps[-BLOCKS:], teacher.maps[-BLOCKS:], strict=True)
             self.blocks = nn.ModuleList(Gaussian(convolution, mine, theirs) for mine, theirs in pairs)
         else:
             self.pooled = Gaussian(nn.Linear, student.embedding, teacher.pooled)
-        self.task = Triplet(student, None, classes, margin=margin)
 
     def to_teacher_space(self, embedding: Tensor) -> Tensor:
         return self.embedding.mean(embedding)
@@ -88,4 +87,4 @@ class VID(Method):
         else:
             for block, ours, target in zip(self.blocks, mine.maps[-BLOCKS:], theirs.maps[-BLOCKS:], strict=True):
                 losses.append(block(*pool_to_smaller(ours, target)))
-        return self.task(batch) + self.weight * torch.stack(losses).sum()
+        return self.weight * torch.stack(losses).sum()

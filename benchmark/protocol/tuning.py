@@ -130,14 +130,14 @@ def draw(axis: Axis, seed: int) -> Scalar:
 def _own(entry: methods.Entry) -> dict[str, Axis]:
     """The ranges of a method's hyper-parameters, as its file declares them."""
     result: dict[str, Axis] = {}
-    for key, bounds in entry.search.items():
+    for key, bounds in entry.ranges.items():
         try:
             low, high = bounds
             result[key] = Range(low=low, high=high)
         except (TypeError, ValueError):
             file = f"methods/{entry.module}.py"
             raise BenchmarkError(
-                f"{file}: search of {key} wants (low, high) with 0 < low < high, not {bounds}"
+                f"{file}: ranges of {key} wants (low, high) with 0 < low < high, not {bounds}"
             ) from None
     return result
 

@@ -94,7 +94,7 @@ class Student:
 
         Args:
             inputs: what the stream carries, images or features.
-            shared: for `Batch.once`: one for all students of a teacher and step.
+            shared: for `Batch.of_teacher`: one for all students of a teacher and step.
 
         Raises:
             TrainingError: the loss is not finite; weights are as they were before the step.
@@ -111,7 +111,7 @@ class Student:
         if not torch.isfinite(features.embedding).all():  # miners fail on NaN in ways of their own, or skip it
             self._diverged("the embedding is not finite")
         batch = Batch(features, teacher, labels, index, self.step / spec.steps, shared)
-        loss = self.method(batch)
+        loss = self.method.loss(batch)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             what = (
                 f"a tensor of shape {list(loss.shape)}"

@@ -309,7 +309,7 @@ def _posthoc(settings: Settings, teacher: Spec, entry: methods.Entry) -> list[Sp
 
 def _seed(entry: methods.Entry) -> Settings:
     """What neither trains nor draws is one run, whatever the seeds of the others."""
-    return {} if entry.draws else {"seed": 0}
+    return {} if entry.is_random else {"seed": 0}
 
 
 def _of_teachers_size(settings: Settings, teacher: Spec, entry: methods.Entry, generations: int) -> list[Spec]:
