@@ -191,7 +191,7 @@ def extract_(
 
 @app.command
 def bench(
-    what: Literal["all", "training", "formats", "data", "loss", "retrieval", "report", "growth"] = "all",
+    what: Literal["all", "training", "loss", "retrieval", "report"] = "all",
     /,
     *,
     json: bool = False,
@@ -202,27 +202,23 @@ def bench(
     Parameters
     ----------
     what
-        training: a grid of students beside the plain loop; formats: memory format, precision, threads, compiler; data: batches, and
-        files decoded; loss: forward and backward of RKD's angle loss; retrieval: metrics of 60,502 embeddings; report: the start of
-        commands, and the report of 1,000 runs; growth: time and memory against size
+        training: a grid of students beside the plain loop; loss: forward and backward of RKD's angle loss; retrieval: metrics of
+        60,502 embeddings; report: the start of commands, and the report of 1,000 runs
     json
         print JSON: rows and environment by section
     to
-        a folder for performance.json, performance.md and figures/growth.svg; of what is not measured now, earlier rows stay there
+        a folder for performance.json and performance.md; of what is not measured now, earlier rows stay there
     """
     import torch
 
-    from .bench import data, formats, growth, loss, performance, report, retrieval, training
+    from .bench import loss, performance, report, retrieval, training
     from .training.context import environment
 
     tables = {
         "training": training.table,
-        "formats": formats.table,
-        "data": data.table,
         "loss": loss.rows,
         "retrieval": retrieval.table,
         "report": report.table,
-        "growth": growth.table,
     }
     if to is not None:  # what is wrong with it is met before anything is measured
         performance.read(to / performance.FILE)
