@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 app = App(
     name="benchmark",
     help="Distil image-embedding teachers into small students by every published method, and compare them fairly.",
+    help_format="plaintext",  # Markdown would take <dataset> for a tag, and leave it out
     version_flags=[],
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,  # it has a message of ours

@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from .errors import BenchmarkError
-from .files import write_atomically
+from .errors import BenchmarkError, wrong_field
+from .files import read_regular, sealed, unsealed, write_atomically
 from .methods import catalogue
-from .spec import Frozen, Spec
+from .spec import Frozen, Name, Pixels, Spec, Width
 
 FILE = "costs.json"
+MOST = 2**24  # bytes of it; a large one has some thousands
+Count = Annotated[int, Field(ge=0, le=2**62)]
+Some = Annotated[float, Field(gt=0)]
 
 
-class NetworkCost(Frozen):
+class Measured(Frozen):
+    """How much repetitions of a measurement differed."""
+
+    spread: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="median of the last repetitions over the fastest of all, less 1; null: an older version's median",
+    )
+    busy: bool = Field(
+        False, description="the machine had other things to do, whatever was tried: measured again by the next run"
+    )
+
+
+class NetworkCost(Measured):
     """One network on images of one size, trunk and head, whether the trunk was trained or not."""
 
-    backbone: str
-    dim: int
-    hidden: int
+    backbone: Name
+    dim: Width
+    hidden: Annotated[int, Field(ge=0, le=2**20)]
     head: bool = Field(description="false of frozen features, which go as they are")
-    image: int = Field(description="pixels a side")
-    precision: str
-    parameters: int
-    multiply_adds: int = Field(description="of one image: half of what torch's flop counter counts")
-    latency: float = Field(description="seconds for one image, median of repetitions")
-    throughput: float = Field(description="images a second, in batches")
+    image: Pixels = Field(description="pixels a side")
+    precision: Literal["fp32", "bf16", "auto"]
+    parameters: Count
+    multiply_adds: Count = Field(description="of one image: half of what torch's flop counter counts")
+    latency: Some = Field(description="seconds for one image, fastest of repetitions")
+    throughput: Some = Field(description="images a second, in batches, fastest of repetitions")
 
 
-class SearchCost(Frozen):
+class SearchCost(Measured):
     """Exact search of one query among a gallery of float32 vectors, in batches of queries."""
 
-    dim: int
-    gallery: int
-    seconds: float = Field(description="a query, median of repetitions")
+    dim: Width
+    gallery: Count = Field(ge=1)
+    seconds: Some = Field(description="a query, fastest of repetitions")
 
 
 class Costs(Frozen):
     """All that was measured for one folder of results, on one machine."""
 
     environment: dict[str, str]
-    batch: int = Field(description="images a batch of the throughput, and queries of the search")
+    batch: Count = Field(ge=1, description="images a batch of the throughput, and queries of the search")
     networks: tuple[NetworkCost, ...]
     searches: tuple[SearchCost, ...]
 
@@ -81,19 +97,18 @@ def read_costs(folder: Path) -> Costs | None:
         BenchmarkError: the file is damaged.
     """
     path = folder / FILE
-    if not path.exists():
-        return None
+    advice = "delete it, and measure again: benchmark costs"
     try:
-        return Costs.model_validate_json(path.read_bytes())
+        return Costs.model_validate(unsealed(read_regular(path, MOST)))
+    except FileNotFoundError:
+        return None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BenchmarkError(
-            f"{path} holds no costs ({place}: {first['msg']}); delete it, and measure again: benchmark costs"
-        ) from None
+        raise BenchmarkError(f"{path} holds no costs ({wrong_field(error)}); {advice}") from None
+    except ValueError as error:
+        raise BenchmarkError(f"{path} holds no costs ({error}); {advice}") from None
 
 
 def write_costs(folder: Path, costs: Costs) -> Path:
     path = folder / FILE
-    write_atomically(path, costs.model_dump_json(indent=1) + "\n")
+    write_atomically(path, sealed(costs.model_dump(mode="json"), sort=False))
     return path

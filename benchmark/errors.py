@@ -9,6 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+NEAREST, MOST = 5, 8  # names that a message proposes, and that it lists where none is near
+LONGEST = 100  # letters of a name that are looked at
+# Where all names of a kind are shown.
+LISTS = {
+    "data set": "benchmark list datasets",
+    "method": "benchmark list methods",
+    "backbone": "benchmark list backbones",
+    "preset": "benchmark list presets",
+    "timm model": "timm.list_models() in Python",
+}
+
 
 class BenchmarkError(Exception):
     """A failure with a message for the user; the command ends with `exit_code`."""
@@ -42,8 +53,15 @@ def wrong_field(error: ValidationError) -> str:
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that does not exist: with the nearest one, or the whole choice when none is near."""
+    """The error for a name that does not exist: with the nearest few, or some of the choice when none is near."""
     known = sorted(known)
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    # Matching takes time by the length of both, and a path or a pasted text may be long.
+    word = given[:LONGEST]
+    near = difflib.get_close_matches(word, known, NEAREST) or difflib.get_close_matches(word, known, 1, cutoff=0.5)
+    *before, last = map(repr, near or [""])
+    hint = f"did you mean {', '.join(before)}{' or ' * bool(before)}{last}?"
+    if not near:
+        more = len(known) - MOST
+        where = f" ({LISTS[what]})" if what in LISTS else ""
+        hint = f"known: {', '.join(known[:MOST]) or 'none'}" + (f" and {more} more{where}" if more > 0 else "")
     return UsageError(f"unknown {what} {given!r}; {hint}")

@@ -170,8 +170,8 @@ def tune(
     grid
         KEY=VALUE,VALUE,...; repeatable: all combinations are tried; the default is four values of lr
     trials
-        try the preset's setting and others, drawn from its [search] and from the methods' own ranges, this many in all; the default
-        (20) where the preset has a [search] and no --grid is given
+        try the preset's setting and others, drawn from its [search] and from the methods' own ranges, this many in all;
+        the default is 20 where the preset has a [search] and no --grid is given
     set
         as for run
     data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .console import RESULTS, app, device_of, out, say_written
@@ -89,7 +88,14 @@ def compare(first: str, second: str, /, *, results: Path = RESULTS) -> int:
             names = ", ".join(str(path) for path in paths)
             raise UsageError(f"two methods are compared within one folder; choose one by --results: {names}")
         table = contrast_methods(Folder.read(paths[0]).compared, first, second)
-    out.print(rich(table, f"{table.title}: {table.caption}"))
+    # What all rows share is said once, and leaves its room to what tells them apart.
+    shared = {}
+    for number, column in enumerate(table.columns):
+        values = {line.values[number].text for line in table.lines}
+        if column.name in ("method", "steps", "seeds") and len(values) == 1:
+            shared[number] = f"{column.name} {values.pop()}"
+    title = " ".join([f"{table.title}: {table.caption}", f"All rows: {', '.join(shared.values())}." * bool(shared)])
+    out.print(rich(table, title.strip(), lambda number: number not in shared))
     return 0
 
 
@@ -126,7 +132,9 @@ def verify(
     if rerun is None and (data or device):
         raise UsageError("--data and --device are for --rerun ID")
     if rerun is not None:
-        return _rerun(results, rerun, tolerance, data, device)
+        from .rerun import run_again
+
+        return run_again(results, rerun, tolerance, data, device)
     folders = _folders(results, baseline)
     lines = [line for folder in folders for line in differences(folder.path, folder.files())]
     if results not in [folder.path for folder in folders]:
@@ -138,63 +146,15 @@ def verify(
     return 1 if lines else 0
 
 
-def _rerun(results: Path, id: str, tolerance: float, data: Path | None, device: str | None) -> int:
-    """Train a run again, in a folder that is thrown away, and hold its metrics against its record's."""
-    from rich.table import Table
-
-    from .protocol.request import Plan
-    from .shipping.apply import find
-    from .store import Store, read_record
-    from .training.driver import Driver
-
-    path = find(results, id)
-    record, folder = read_record(path), path.parents[1]
-    if record.spec.data:
-        raise UsageError(
-            f"{record.spec.label} is of own data; run it again with --results elsewhere, and use benchmark compare"
-        )
-    with TemporaryDirectory() as scratch:
-        plan = Plan(
-            record.spec.dataset,
-            folder.name,
-            data=data,
-            mirror=None,
-            results=Path(scratch),
-            device=device,
-            subset=record.spec.subset,
-        )
-        images = plan.images()
-        if not record.was_of(images.fingerprint, images.listing):
-            raise UsageError(
-                f"{record.spec.label} was run on other images ({record.data}) than these ({images.fingerprint})"
-            )
-        store = Store(plan.folder)
-        for parent in store.bring(record.spec, Store(folder)):
-            out.print(f"{parent.label}: taken from {folder}", markup=False, soft_wrap=True)
-        if Driver(plan, store, out).run(
-            store.missing([record.spec]), device_of(device), checkpoint_every=120.0, yes=True
-        ):
-            return 1
-        again = read_record(store.path(record.spec))
-    if again.teacher != record.teacher:
-        out.print("its teacher was trained again, to other weights: what differs may be the teacher's")
-    table = Table("metric", "record", "again", "difference", title=record.spec.label)
-    worst = 0.0
-    for name, value in record.metrics.items():
-        off = 100 * (again.metrics[name] - value)
-        worst = max(worst, abs(off))
-        table.add_row(name, f"{100 * value:.2f}", f"{100 * again.metrics[name]:.2f}", f"{off:+.2f}")
-    out.print(table)
-    if again.weights == record.weights:
-        out.print("the same weights, to the bit")
-    else:
-        out.print(f"other weights; metrics differ by up to {worst:.2f} points, {tolerance:g} are allowed")
-    return 1 if worst > tolerance else 0
-
-
 @app.command
 def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
     """Measure what the networks of finished runs cost on this machine, and write it beside the records as costs.json.
+
+    Of each network it measures parameters, multiply-adds, the latency of one
+    image, and images a second in batches of 64; of each gallery the exact search
+    of a query. Networks have random weights, which cost the same. A time is the
+    fastest of repetitions, and those of a busy machine are marked. What does not
+    fit into half of the free memory is left out.
 
     Parameters
     ----------
@@ -207,12 +167,18 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
     from .costs import write_costs
     from .report import write
 
+    def say(line: str) -> None:
+        out.print(line, markup=False, soft_wrap=True)
+
     where = device_of(device)
     for folder in _folders(results):
         if folder.runs:
-            out.print(
-                f"wrote {write_costs(folder.path, measure_costs(folder.runs, where))}", markup=False, soft_wrap=True
+            measured = measure_costs(folder.runs, where, say=say)
+            say(
+                f"{folder.path}: latency, throughput and size of {len(measured.networks)} networks, and exact search in "
+                f"{len(measured.searches)} galleries, on {measured.environment['device']}"
             )
+            say(f"wrote {write_costs(folder.path, measured)}")
     for folder in _folders(results):
         say_written(write(folder))
     return 0

@@ -202,8 +202,10 @@ def bench(
     Parameters
     ----------
     what
-        training: a grid of students beside the plain loop; loss: forward and backward of RKD's angle loss; retrieval: metrics of
-        60,502 embeddings; report: the start of commands, and the report of 1,000 runs
+        training: a grid of students beside the plain loop;
+        loss: forward and backward of RKD's angle loss;
+        retrieval: metrics of 60,502 embeddings;
+        report: the start of commands, and the report of 1,000 runs
     json
         print JSON: rows and environment by section
     to

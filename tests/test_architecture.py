@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "benchmark"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"experiments", "tools", "reports"},
+    {"experiments", "tools", "reports", "rerun"},
     {"console", "listing"},
     {"bench", "gallery", "shipping"},
     {"report"},

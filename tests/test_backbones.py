@@ -95,8 +95,11 @@ def test_an_unknown_backbone_names_the_nearest(name: str, near: str) -> None:
 
 
 def test_an_unknown_timm_model_is_an_error() -> None:
-    with pytest.raises(UsageError, match="unknown timm model 'resnot18'"):
-        network("timm:resnot18", 4, pretrained=False)
+    with pytest.raises(UsageError, match="unknown timm model 'resnett50'; did you mean 'resnet50', ") as caught:
+        network("timm:resnett50", 4, pretrained=False)
+    assert len(str(caught.value)) < 200
+    with pytest.raises(UsageError, match=r"known: .* more \(timm.list_models"):
+        network("timm:???", 4, pretrained=False)
 
 
 def test_weights_that_cannot_be_had_are_an_error_that_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:

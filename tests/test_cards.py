@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,25 @@ def test_path_that_does_not_exist(path: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no such file or folder"):
         cards.load(path)
+
+
+@pytest.mark.parametrize("name", ["catalog.csv", "card.TOML", "no-suffix", "pipe", "pipe.toml", "here/catalog.csv"])
+def test_what_is_there_and_is_no_card_is_not_said_to_be_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a pipe read, which would wait for ever."""
+    monkeypatch.chdir(tmp_path)
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    if "pipe" in name:
+        os.mkfifo(path)
+    else:
+        path.write_text("a,b\n")
+    for given in (name, f"./{name}", str(tmp_path / name)):
+        with pytest.raises(
+            UsageError, match=r"neither a card, which is a file that ends in \.toml, nor a folder of images"
+        ):
+            cards.load(given)
 
 
 def test_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from conftest import Result, assert_one_line
 from PIL import Image
 
 from benchmark import methods
+from benchmark.console import app
+from benchmark.errors import unknown
 from benchmark.store import Store
 
 Cli = Callable[..., Result]
@@ -366,6 +368,31 @@ def test_mistakes_in_words(cli: Cli, data_dir: Path, tmp_path: Path, words: str,
     result = cli("run", *words.split(), "--data", data_dir, "--results", tmp_path / "out")
     assert_one_line(result, 2, *expected)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", ["name-1", "name-1" * 100_000, "zzz", ""])
+@pytest.mark.parametrize("names", [0, 1, 8, 9, 2000])
+def test_a_long_choice_is_not_listed(given: str, names: int) -> None:
+    known = [f"name-{number}" for number in range(names)]
+    said = str(unknown("method", given, known)).removeprefix(f"unknown method {given!r}; ")
+    assert len(re.findall(r"name-\d+", said)) <= 8
+    if said.startswith("known: ") and names > 8:
+        assert said.endswith(f" and {names - 8} more (benchmark list methods)")
+
+
+@pytest.mark.parametrize("command", sorted(name for name in app if not name.startswith("-")))
+def test_help_loses_nothing_of_what_is_written(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """No mark of Markdown, of HTML or of rich stands for anything but itself."""
+    monkeypatch.setenv("COLUMNS", "400")
+    words = re.findall(r"[^\s│]+", cli(command, "--help").out)
+    written = (app[command].default_command.__doc__ or "").replace("Parameters\n    ----------", "")
+    for line in filter(None, map(str.strip, written.splitlines())):
+        parts = line.split()
+        assert (
+            any(words[at : at + len(parts)] == parts for at in range(len(words)))
+            or (len(parts) == 1 and f"--{line.replace('_', '-')}" in words)
+            or line.upper() in words
+        ), line
 
 
 @pytest.mark.parametrize("option", ["--methods", "--seeds", "--dims"])

@@ -357,18 +357,41 @@ def test_the_filter_of_dimensions(browser, pages, wanted):
     assert {text.split()[2] for text in heads} == ({str(wanted)} if wanted != 128 else set())
 
 
-def test_the_filter_of_text(browser, pages):
-    """Of what a line shows, whatever the case; not of the spec and command that are folded away."""
-    field = browser.find_element("id", "words")
-    field.send_keys(" RKD-da ")
-    assert_left(browser, pages.parts, lambda dim, line: any("rkd-da" in value.text for value in line.values))
-    field.clear()
-    field.send_keys("one-cycle")  # in the spec of every run
-    assert_left(browser, pages.parts, lambda dim, line: False)
-    field.clear()
-    field.send_keys("forgotten")
+def of_method(parts: Sequence[Part], wanted: str) -> Callable[[int | None, Line], bool]:
+    """Whether a line of a table is of a method that has that in its name."""
+    columns = {
+        id(line): [column.name in ("method", "methods") for column in shown.table.columns]
+        for part in parts
+        for shown in part.tables
+        for line in shown.table.lines
+    }
+
+    def fits(dim: int | None, line: Line) -> bool:
+        named = zip(line.values, columns[id(line)], strict=True)
+        return any(wanted in value.text.lower() for value, holds in named if holds)
+
+    return fits
+
+
+@pytest.mark.parametrize("wanted", ["rkd", "rkd-da", "forgotten", "triplet"])
+def test_the_filter_of_methods(browser, pages, wanted):
+    """By name, whatever the case; not by the group, which is RKD for every relational method."""
+    fits = of_method(pages.parts, wanted)
+    browser.find_element("id", "words").send_keys(f" {wanted.upper()} ")
+    assert_left(browser, pages.parts, fits)
     browser.find_element("id", "words").send_keys(Keys.ENTER)  # sends no form
-    assert_left(browser, pages.parts, lambda dim, line: any("forgotten" in value.text for value in line.values))
+    assert_left(browser, pages.parts, fits)
+    lines = [line for part in pages.parts for shown in part.tables for line in shown.table.lines]
+    assert 0 < sum(fits(None, line) for line in lines) < len(lines)
+    if wanted == "rkd":
+        assert any(line.role == "families" and not fits(None, line) for line in lines)
+
+
+@pytest.mark.parametrize("wanted", ["one-cycle", "conv4", "relational"])
+def test_a_word_of_no_method_leaves_no_line(browser, pages, wanted):
+    """Not the spec and command that are folded away, not the network, not the group."""
+    browser.find_element("id", "words").send_keys(wanted)
+    assert_left(browser, pages.parts, lambda dim, line: False)
 
 
 def test_filters_work_together(browser, pages):
@@ -378,11 +401,11 @@ def test_filters_work_together(browser, pages):
     choose(browser, "role", ROLES["individual"])
     choose(browser, "dim", "8")
     browser.find_element("id", "words").send_keys("fitnet")
+    named = of_method([cars], "fitnet")
 
     def fits(dim: int | None, line: Line) -> bool:
         its = line.dim if dim is None else dim
-        named = any("fitnet" in value.text for value in line.values)
-        return line.role in ("individual", "") and its in (None, 8) and named
+        return line.role in ("individual", "") and its in (None, 8) and named(dim, line)
 
     assert_left(browser, [cars], fits)
     assert visible(browser)

@@ -19,6 +19,7 @@ from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.cost_table import price
 from benchmark.report.document import document
 from benchmark.report.families import Families
+from benchmark.report.overview import Entry, overview_markdown
 from benchmark.report.page import PARENTS
 from benchmark.report.paper import data, of_protocol, published
 from benchmark.spec import Spec
@@ -220,10 +221,43 @@ def test_two_teachers_are_two():
     assert Families(found).answer().endswith("2 teachers.")
 
 
-def test_one_seed_separates_nothing():
-    found = compared(student("rkd-d", 0.6), student("fitnet", 0.5))
-    (cell,) = (cell for cell in found.cells if cell.row.method == "fitnet")
-    assert found.near_best(cell)
+SINGLE = {  # seeds of a method whose cell has no mark, beside two others of seeds 0, 1 and 2
+    "far below": {0: 0.02},
+    "above all": {0: 0.99},
+    "of no common seed": {7: 0.59},
+}
+
+
+@pytest.mark.parametrize("scores", SINGLE.values(), ids=list(SINGLE))
+def test_one_seed_has_no_mark(tmp_path, scores):
+    """Neither bold nor near, in whatever form; and its line is named among those that are no candidates."""
+    best = [student("rkd-d", 0.290 + seed / 1000, seed) for seed in range(3)]
+    near = [student("rkd-da", 0.289 + (0, 2, 1)[seed] / 1000, seed) for seed in range(3)]
+    single = [student("fitnet", score, seed) for seed, score in scores.items()]
+    folder = Folder(tmp_path / "glyphs" / "quick", [teacher(), *best, *near, *single], [], KINDS)
+    for table in folder.document.tables:
+        for line in (line for line in table.lines if "fitnet" in line.values[1].text):
+            assert not any(value.best or value.near for value in line.values), table.key
+    main = folder.document.tables[0]
+    marks = {line.values[1].text: (line.values[5].best, line.values[5].near) for line in main.lines if line.row}
+    assert marks["rkd-d"] == (True, False) and marks["rkd-da"] == (False, True)
+    assert "students of one seed are no candidates" in main.caption
+    files, (shown,) = folder.files(), [f"{100 * score:.2f}" for score in scores.values()]
+    assert f"**{shown}" not in files["comparison.md"] and f"{shown} ≈" not in files["comparison.md"]
+    assert rf"\textbf{{{shown}" not in files["comparison.tex"] and rf"{shown}\,$\approx$" not in files["comparison.tex"]
+    assert "rkd-d 29.10" in overview_markdown([Entry(folder.document, folder.compared, "")] * 2, None)
+
+
+def test_where_all_have_one_seed_nothing_is_marked():
+    table = document(compared(student("rkd-d", 0.6), student("fitnet", 0.5)), "quick").tables[0]
+    assert not any(value.best or value.near for line in table.lines for value in line.values)
+
+
+def test_two_methods_of_one_common_seed_are_not_near():
+    """Both have several seeds, but their difference has no interval."""
+    runs = [student("rkd-d", 0.6, seed) for seed in (0, 1)] + [student("fitnet", 0.1, seed) for seed in (1, 2)]
+    found = compared(*runs)
+    assert not any(found.near_best(cell) for cell in found.cells)
 
 
 def test_costs_that_were_not_measured_are_dashes():
@@ -540,7 +574,11 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
     again = cli("verify", "--results", tmp_path, "--rerun", run.stem[-10:], "--data", data_dir, "--device", "cpu")
     assert again.code == 1 and "-20.00" in again.out
     assert cli("verify", "--results", tmp_path).code == 1
-    assert cli("costs", "--results", tmp_path, "--device", "cpu").code == 0
+    measured = cli("costs", "--results", tmp_path, "--device", "cpu")
+    assert (
+        measured.code == 0
+        and f"{finished}: latency, throughput and size of 2 networks, and exact search in" in measured.out
+    )
     assert cli("verify", "--results", tmp_path).code == 0  # costs wrote the tables anew
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- generated: tiny/smoke -->\n<!-- end -->\nafter\n")
@@ -568,3 +606,33 @@ def test_usage_errors(cli: Callable[..., Result], tmp_path: Path, words: list[st
     given = words if "--results" in words else [*words, "--results", tmp_path]
     found = cli(*given)
     assert found.code in (1, 2) and says in found.err and "Traceback" not in found.err
+
+
+@pytest.mark.parametrize("names", [("efficientnet_lite0", "efficientnet_lite1"), ("conv4-64", "conv4-128")])
+def test_rows_that_differ_in_the_network_alone_do_not_look_alike(tmp_path, cli, monkeypatch, names):
+    """In a terminal of 80 columns: of a comparison, and of the table at the end of a run."""
+    from rich.console import Console
+
+    from benchmark import reports
+    from benchmark.report import terminal_table
+
+    networks = [(name, hidden) for name in names for hidden in (0, 512)]
+    runs = [
+        record(method, 0.5 + seed / 100, seed=seed, backbone=name, hidden=hidden)
+        for name, hidden in networks
+        for method in ("triplet", "rkd-d")
+        for seed in range(2)
+    ]
+    save(tmp_path, runs)
+    monkeypatch.setattr(reports, "out", Console(width=80, highlight=False))
+    contrast = cli("compare", "triplet", "rkd-d", "--results", tmp_path).out
+    console = Console(width=80, highlight=False, record=True)
+    console.print(terminal_table(Folder.read(tmp_path, KINDS)))
+    for shown in (contrast, console.export_text()):
+        assert "…" not in shown and max(map(len, shown.splitlines())) <= 80
+        # What is folded, put together again.
+        lines = [line.split("│")[1:-1] for line in shown.splitlines() if "│" in line]
+        columns = ["".join(cell.strip() for cell in column) for column in zip(*lines, strict=True)]
+        for name in names:
+            assert any(name in column for column in columns), shown
+    assert "All rows: steps 400, seeds 2." in " ".join(contrast.split())

@@ -26,7 +26,8 @@ from benchmark.report.comparison import BASELINE, Comparison
 from benchmark.report.document import as_markdown, document
 from benchmark.report.families import Families
 from benchmark.report.figures import curves_figure, steps_figure
-from benchmark.report.frames import comparison, frame
+from benchmark.report.frames import comparison, frame, tuning
+from benchmark.report.frames import csv as csv_text
 from benchmark.report.stats import paired, summarise
 from benchmark.spec import Spec
 from benchmark.store import Evaluation, Geometry, Point, Record, Store
@@ -220,6 +221,36 @@ def test_comparison_by_hand():
     assert top["recall@1 sd [points]"] == ""
 
 
+def test_whole_numbers_stay_so_where_a_line_lacks_one():
+    """In every file, also of families, of runs with another head, and of runs that measured less than others."""
+    lacking = student("fitnet", 0.5, 3, dim=32)
+    runs = [
+        *golden_records(),
+        lacking.model_copy(update={"geometry": None, "loss": None}),
+        student("rkd-a", 0.5, hidden=512),
+    ]
+    runs.append(record("fitnet", 0.6, teacher=TEACHER.replace(dim=64)))
+    for table in (csv_text(comparison(Comparison(runs, KINDS))), csv_text(frame(Comparison(runs, KINDS)))):
+        lines = rows(table)
+        for name in ("hidden", "dim", "steps", "seeds", "difference seeds", "queries", "parameters", "batch", "seed"):
+            assert all(re.fullmatch(r"\d*", line[name]) for line in lines if name in line), name
+        assert {line["hidden"] for line in lines if "family" not in line["role"]} == {"0", "512"}
+        assert {line["hidden"] for line in lines if "family" in line["role"]} <= {""}
+        assert not re.search(r"(^|,)(nan|NaN|None|<NA>)(,|$)", table, re.MULTILINE)
+    tried = [*golden_tuning(), record("fitnet", evaluation="validation", hidden=512)]
+    assert all(
+        re.fullmatch(r"\d+", line[name]) for line in rows(csv_text(tuning(tried))) for name in ("dim", "seed", "step")
+    )
+
+
+def test_no_header_needs_quotes():
+    odd = [record(params={'a,b "c"': weight}, evaluation="validation") for weight in (1.0, 2.0)]
+    compared = Comparison(list(golden_records()), KINDS)
+    for table in (comparison(compared), frame(compared), tuning([*golden_tuning(), *odd])):
+        header = csv_text(table).split("\n")[0]
+        assert '"' not in header and len(header.split(",")) == len(table.columns)
+
+
 def test_the_main_distance():
     """Cosine where normalised, else raw L2; both are in runs.csv."""
     l2, raw = rows(frame(Comparison([student("rkd-da", 0.7), student("rkd-da", 0.8, normalize=False)], KINDS)))
@@ -296,12 +327,13 @@ def test_frozen_features_are_a_reference():
     """In every dimension's table, as the teacher; never the best; and the teacher itself where they teach."""
     frozen = {"steps": 0, "dim": 20, "backbone": "vectors"}
     taught = record("features", 0.99, **{**frozen, "dim": 24, "backbone": "teacher-vectors"})
-    runs = [taught, record("features", 0.93, **frozen), record("rkd-d", 0.6, backbone="vectors", teacher=taught.spec)]
+    runs = [taught, record("features", 0.93, **frozen)]
+    runs += [record("rkd-d", 0.6, seed=seed, backbone="vectors", teacher=taught.spec) for seed in range(2)]
     found = Comparison(runs, {**KINDS, "features": "none"}).roles
-    assert [found[one.id] for one in runs] == ["teacher", "features", "relational"]
+    assert [found[run.id] for run in runs] == ["teacher", "features", "relational", "relational"]
     text = markdown(Comparison(runs, {**KINDS, "features": "none"}), "vectors")
     assert text.count("## d = ") == 1 and "## d = 16" in text and text.split("## ")[2].count("vectors-20") == 1
-    assert "**60.00**" in text and "**93.00**" not in text and "frozen features are no candidates" in text
+    assert "**60.00**" in text and "**93.00" not in text and "frozen features are no candidates" in text
     assert "run --features FILE" in text and " px" not in text
 
 
@@ -317,10 +349,11 @@ def test_agreement_with_the_teacher_is_named(tmp_path):
 
 
 def test_bold_is_the_best_student():
-    runs = [teacher(), record("untrained", 0.9, steps=0), record("triplet", 0.5), student("rkd-d", 0.6)]
+    runs = [teacher(), record("untrained", 0.9, steps=0)]
+    runs += [run for seed in range(2) for run in (record("triplet", 0.5, seed=seed), student("rkd-d", 0.6, seed))]
     text = markdown(Comparison(runs, KINDS), "q")
     table = text.split("## Recall@1")[1].split("## ")[0]
-    assert table.count("**") == 2 and "**60.00**" in table
+    assert table.count("**") == 2 and "**60.00 ± 0.00**" in table
     assert "90.00" in table and DASH in table
 
 

@@ -1,10 +1,18 @@
-"""What the networks of finished runs cost on this machine: `costs.json`."""
+"""What the networks of finished runs cost on this machine: `costs.json`.
+
+A time is the fastest of repetitions: what else runs on the machine only ever makes one slower. That it was busy shows in how far their
+median is above the fastest, and in how long this process had to wait for the CPU: where two threads wait for each other, all
+repetitions are slow alike.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from statistics import median
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -12,39 +20,76 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..costs import Costs, NetworkCost, SearchCost, has_head, key, network_key, paid
-from ..errors import UsageError
+from ..errors import BenchmarkError, UsageError
 from ..networks.encoder import encoder
 from ..networks.names import check_name
 from ..spec import TEACHER_VECTORS, VECTORS, Spec
 from ..store import Record
 from ..training.context import environment
 from ..training.loop import autocast, seeded
+from .memory import available, needed
 
 BATCH = 64
 ENOUGH = 0.3  # seconds of repetitions of one measurement
-FEWEST, MOST = 3, 30  # repetitions
+FEWEST, MOST = 5, 50  # repetitions
+# Of a machine that is not busy: the largest spread of repetitions, and the least share of their time that they were on the CPU.
+QUIET, SERVED = 0.25, 0.8
+ATTEMPTS, PATIENCE = 5, 20.0  # series of repetitions, and seconds after which no further one begins, while it is busy
 
 
-def measure_costs(records: Iterable[Record], device: torch.device, known: Costs | None = None) -> Costs:
-    """Of all networks and searches of some records. What `known` has of the same machine and versions is not measured again."""
+class Fastest(NamedTuple):
+    """Of repetitions."""
+
+    seconds: float
+    spread: float  # of the last series: its median over the fastest of all, less 1
+    busy: bool
+
+
+def measure_costs(
+    records: Iterable[Record],
+    device: torch.device,
+    known: Costs | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Costs:
+    """Of all networks and searches of some records.
+
+    What `known` has of the same machine and versions is measured again only where the machine was busy. What does not fit into half
+    of the memory that is free is left out.
+
+    Args:
+        say: hears what is left out, and what was measured on a busy machine.
+    """
     here = environment(device)
     if known is not None and _machine(known.environment) != _machine(here):
         known = None
     networks = {} if known is None else {network_key(one): one for one in known.networks}
-    searches: dict[tuple[int, int], SearchCost | None] = {}
-    if known is not None:
-        searches |= {(one.dim, one.gallery): one for one in known.searches}
-    wanted: dict[tuple[object, ...], Spec] = {}
+    searches = {} if known is None else {(one.dim, one.gallery): one for one in known.searches}
+    specs: dict[tuple[object, ...], Spec] = {}
+    galleries = set()
     for record in records:
         for spec in paid(record.spec):
             if spec.backbone not in (VECTORS, TEACHER_VECTORS) and _known(spec.backbone):
-                wanted.setdefault(key(spec), spec)
-        searches.setdefault((record.spec.dim, record.evaluation.gallery), None)
+                specs.setdefault(key(spec), spec)
+        galleries.add((record.spec.dim, record.evaluation.gallery))
     with seeded(0):
-        for one, spec in wanted.items():
-            if one not in networks:
-                networks[one] = network_cost(spec, device)
-        found = [cost or search_cost(*one) for one, cost in searches.items()]
+        for name, spec in specs.items():
+            before = networks.get(name)
+            if (before is None or before.busy) and _fits(
+                f"{spec.backbone}-{spec.dim} on images of {spec.image} px", partial(needed, spec, BATCH), device, say
+            ):
+                networks[name] = network_cost(spec, device)
+        for dim, gallery in sorted(galleries):
+            search = searches.get((dim, gallery))
+            # Its rows, and the index's copy of them.
+            size = partial(int, 2 * 4 * dim * gallery)
+            title = f"search among {gallery:,} vectors of {dim}"
+            if (search is None or search.busy) and _fits(title, size, torch.device("cpu"), say):
+                searches[dim, gallery] = search_cost(dim, gallery)
+    every = (*networks.values(), *searches.values())
+    if busy := sum(one.busy for one in every):
+        say(
+            f"{busy} of {len(every)} measured while the machine was busy; they are marked, and the next run measures them again"
+        )
     return Costs(
         environment=here,
         batch=BATCH,
@@ -54,8 +99,22 @@ def measure_costs(records: Iterable[Record], device: torch.device, known: Costs 
                 key=lambda one: (one.backbone, one.dim, one.hidden, one.head, one.image, one.precision),
             )
         ),
-        searches=tuple(sorted(found, key=lambda one: (one.gallery, one.dim))),
+        searches=tuple(sorted(searches.values(), key=lambda one: (one.gallery, one.dim))),
     )
+
+
+def _fits(title: str, size: Callable[[], int], device: torch.device, say: Callable[[str], None]) -> bool:
+    """Whether something takes no more than half of the free memory; says why not."""
+    try:
+        wanted, free = size(), available(device)
+    except (BenchmarkError, RuntimeError, OverflowError, TypeError) as error:
+        say(f"{title}: not measured, since it cannot be built: {str(error).splitlines()[0]}")
+        return False
+    if wanted > free // 2:
+        say(
+            f"{title}: not measured, since it takes {wanted / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free"
+        )
+    return wanted <= free // 2
 
 
 def _known(backbone: str) -> bool:
@@ -88,7 +147,10 @@ def network_cost(spec: Spec, device: torch.device) -> NetworkCost:
     with counter, torch.inference_mode():
         network(images(1)) if head else network.pooled(images(1))
     counted = network if head or network.trunk is None else network.trunk
+    alone, batch = fastest(embed(images(1))), fastest(embed(images(BATCH)))
     return NetworkCost(
+        spread=max(alone.spread, batch.spread),
+        busy=alone.busy or batch.busy,
         backbone=spec.backbone,
         dim=spec.dim,
         hidden=spec.hidden,
@@ -97,30 +159,40 @@ def network_cost(spec: Spec, device: torch.device) -> NetworkCost:
         precision=spec.precision,
         parameters=sum(p.numel() for p in counted.parameters()),
         multiply_adds=counter.get_total_flops() // 2,
-        latency=seconds(embed(images(1))),
-        throughput=BATCH / seconds(embed(images(BATCH))),
+        latency=alone.seconds,
+        throughput=BATCH / batch.seconds,
     )
 
 
 def search_cost(dim: int, gallery: int) -> SearchCost:
     """Random unit vectors: exact search takes the same time for any."""
-    draw = np.random.default_rng(0)
-    rows = draw.normal(size=(gallery, dim)).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal((gallery, dim), np.float32)
     index = faiss.IndexFlatL2(dim)
     index.add(rows)
     query = np.ascontiguousarray(rows[:BATCH])
-    return SearchCost(dim=dim, gallery=gallery, seconds=seconds(lambda: index.search(query, 10)) / len(query))
+    found = fastest(lambda: index.search(query, 10))
+    return SearchCost(
+        dim=dim, gallery=gallery, seconds=found.seconds / len(query), spread=found.spread, busy=found.busy
+    )
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Median of repetitions, after one that is not counted."""
+def fastest(function: Callable[[], object]) -> Fastest:
+    """Of repetitions, after one that is not counted; of a few series of them where the machine is busy."""
     function()
-    times: list[float] = []
-    while len(times) < FEWEST or (sum(times) < ENOUGH and len(times) < MOST):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return median(times)
+    best, begun = math.inf, time.perf_counter()
+    for _ in range(ATTEMPTS):
+        times: list[float] = []
+        worked = time.thread_time()
+        while len(times) < FEWEST or (sum(times) < ENOUGH and len(times) < MOST):
+            started = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - started)
+        best = min(best, *times)
+        spread, share = median(times) / best - 1, (time.thread_time() - worked) / sum(times)
+        found = Fastest(best, spread, spread > QUIET or share < SERVED)
+        if not found.busy or time.perf_counter() - begun > PATIENCE:
+            break
+    return found
 
 
 def _machine(environment: dict[str, str]) -> dict[str, str]:

@@ -150,7 +150,7 @@ def load(name_or_path: str, data_dir: Path | None = None) -> Card:
         data_dir: the data folder; a card that lies beside the data there replaces the suite's own of the same name.
 
     Raises:
-        UsageError: an unknown name, a path that does not exist, or a file that is not a card.
+        UsageError: an unknown name, a path that does not exist, or something there that is neither a card nor a folder.
     """
     path = Path(name_or_path).expanduser()
     if name_or_path in names():
@@ -161,6 +161,11 @@ def load(name_or_path: str, data_dir: Path | None = None) -> Card:
         path = path.resolve()
         card = _validated(
             {"name": path.name, "title": f"images in {path.name}", "layout": "folder", "folder": str(path)}, path
+        )
+    elif name_or_path and path.exists():
+        raise UsageError(
+            f"{name_or_path} is neither a card, which is a file that ends in .toml, nor a folder of images; vectors are given "
+            "by --features, and names are in benchmark list datasets"
         )
     elif (
         name_or_path.endswith(".toml")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import DataSet
+from ..report.cells import one_line
 from ..report.style import COLOURS, STYLE
 from ..retrieval.geometry import Space
 from ..retrieval.metrics import Floats, Ints, Labels
@@ -91,7 +92,7 @@ def _svg(panels: Sequence[tuple[Shown, Floats]], labels: Labels, names: Mapping[
             axes.spines[:].set_color("0.8")
             axes.set_title(f"{one.title}\n{one.recall}", fontsize=9)
         # A leading blank: matplotlib leaves out what begins with an underscore. A dollar sign would begin a formula.
-        texts = [" " + _shortened(name).replace("$", r"\$") for name in names.values()]
+        texts = [" " + _shortened(one_line(name)).replace("$", r"\$") for name in names.values()]
         handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks.values()]
         figure.legend(
             handles, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, title="class"

@@ -15,6 +15,7 @@ from PIL import Image
 from ..data import DataSet, Split
 from ..data.decode import rgb
 from ..data.vectors import VectorRows
+from ..report.cells import printable
 from .cases import Section
 from .map import Map
 from .networks import SHOWN, Shown, answerable, searched
@@ -65,7 +66,7 @@ def page(title: str, shown: Sequence[Shown], parts: Sequence[Section], dataset: 
     )
     scored = int(answerable(dataset).sum())
     template = resources.files("benchmark.report").joinpath("gallery.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    made = environment.from_string(template).render(
         title=title,
         shown=shown,
         teacher=shown[0],
@@ -80,6 +81,7 @@ def page(title: str, shown: Sequence[Shown], parts: Sequence[Section], dataset: 
         map=drawn,
         map_data="" if drawn is None else base64.b64encode(drawn.svg.encode()).decode(),
     )
+    return printable(made)
 
 
 def thumbnail(split: Split, row: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,15 @@ REFERENCE_ROLES = (
 OF_ANY_DIM = ("teacher", "trunk", "features")
 AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 DASH = "–"
+
+
+# What XML and HTML cannot hold: control characters, halves of pairs, and what Unicode keeps for no character.
+_NO_TEXT = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
+    + "]"
+)
+_BREAK = re.compile("[\r\n\u2028\u2029]+")
 
 
 class Row(NamedTuple):
@@ -219,6 +229,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def printable(text: str) -> str:
+    """With a replacement character for each one that is no text: a record may be a stranger's."""
+    return _NO_TEXT.sub("\ufffd", text)
+
+
+def one_line(text: object) -> str:
+    """Printable, and without the line breaks that would end a row of a table."""
+    return _BREAK.sub(" ", printable(str(text)))
 
 
 def fixed(value: float, digits: int) -> str:

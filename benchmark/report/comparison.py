@@ -132,21 +132,26 @@ class Comparison:
         return {key: Difference(summary, corrected.get(key)) for key, summary in found.items()}
 
     @cached_property
+    def ranked(self) -> list[Cell]:
+        """Candidates that may be marked in a table: those of several seeds, since of one nobody knows what another would have given."""
+        return [cell for cell in self.candidates if len(cell.recall) > 1]
+
+    @cached_property
     def best(self) -> dict[int, Cell]:
-        """By dimension, the trained student of the highest mean Recall@1; generations are no students."""
+        """By dimension, the trained student of several seeds of the highest mean Recall@1; generations are no students."""
         result: dict[int, Cell] = {}
-        for cell in self.candidates:
+        for cell in self.ranked:
             held = result.get(cell.dim)
             if held is None or summarise(list(cell.recall.values())).mean > summarise(list(held.recall.values())).mean:
                 result[cell.dim] = cell
         return result
 
     def near_best(self, cell: Cell) -> bool:
-        """Whether it is no best of its column, and its paired interval does not separate it from that."""
-        if cell not in self.candidates or cell is self.best[cell.dim]:
+        """Whether it is no best of its column, and there is a paired interval which does not separate it from that."""
+        if cell not in self.ranked or cell is self.best[cell.dim]:
             return False
         difference = paired(self.best[cell.dim].recall, cell.recall)
-        return difference is None or difference.zero is not False  # one seed separates nothing
+        return difference is not None and difference.zero is True
 
     @cached_property
     def usual_data(self) -> str:

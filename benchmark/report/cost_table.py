@@ -12,6 +12,8 @@ from .render import Column, Line, Table, Value, dash, text
 
 FLOAT = 4  # bytes
 NOT_MEASURED = "not measured: benchmark costs"
+BUSY = "*"
+BUSY_MEANS = "measured while the machine was busy: benchmark costs measures it again"
 
 
 class Price(NamedTuple):
@@ -24,6 +26,7 @@ class Price(NamedTuple):
     embedding: int  # bytes
     gallery: int  # bytes of an exact index
     search: float | None  # seconds a query
+    busy: frozenset[str]  # fields that were measured while the machine was busy
 
 
 def price(cell: Cell, costs: Costs | None) -> Price:
@@ -34,6 +37,9 @@ def price(cell: Cell, costs: Costs | None) -> Price:
     measured = len(known) == len(found)
     stored = FLOAT * cell.dim  # of pq as well: its codes take what d float32 numbers would
     search = costs.search(cell.dim, record.evaluation.gallery) if costs is not None else None
+    busy = [("latency", "throughput")] * any(one.busy for one in known) + [("search",)] * (
+        search is not None and search.busy
+    )
     return Price(
         # Of a head on features, the record counts the head alone.
         parameters=sum(one.parameters for one in known)
@@ -47,6 +53,7 @@ def price(cell: Cell, costs: Costs | None) -> Price:
         embedding=stored,
         gallery=stored * record.evaluation.gallery,
         search=search.seconds if search is not None and record.spec.method != "pq" else None,
+        busy=frozenset(name for names in busy for name in names),
     )
 
 
@@ -95,9 +102,10 @@ def _values(found: Price, teacher: Price | None) -> list[Value]:
     def shown(name: str, factor: float, digits: int) -> Value:
         value, reference = getattr(found, name), getattr(teacher, name, None)
         if value is None:
-            return dash(NOT_MEASURED if name != "search" else "not measured for this kind of index")
+            return dash(NOT_MEASURED if name != "search" else "not measured, or an index of codes")
         relative = f" ({value / reference:.2f}×)" if reference else ""
-        return Value(f"{fixed(factor * value, digits)}{relative}", number=value)
+        busy = name in found.busy or (teacher is not None and name in teacher.busy)
+        return Value(f"{fixed(factor * value, digits)}{relative}", flags=BUSY * busy, number=value)
 
     return [
         shown("parameters", 1e-6, 2),

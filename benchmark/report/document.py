@@ -11,10 +11,10 @@ from typing import Any
 from ..costs import Costs
 from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Record
-from .cells import AGREEMENT, code
+from .cells import AGREEMENT, code, one_line
 from .commands import words_of
 from .comparison import FLAGS, Comparison
-from .cost_table import cost_table
+from .cost_table import BUSY, BUSY_MEANS, cost_table
 from .families import FAMILIES, Families
 from .paper import paper_table
 from .render import Table, markdown
@@ -53,10 +53,10 @@ def document(
     return Document(
         dataset=dataset or compared.records[0].spec.dataset,
         preset=preset,
-        answer=families.answer(),
-        facts=tuple(_facts(compared, preset)),
+        answer=one_line(families.answer()),
+        facts=tuple(map(one_line, _facts(compared, preset))),
         tables=(recall_table(compared, families), *details, *(table for table in extra if table is not None)),
-        notes=tuple(_notes(compared, families, costs, tuned or {})),
+        notes=tuple(map(one_line, _notes(compared, families, costs, tuned or {}))),
     )
 
 
@@ -169,6 +169,9 @@ def _notes(
             f"Cost was measured on {costs.environment.get('device', 'unknown')}, "
             f"{costs.environment.get('threads', '?')} threads, torch {costs.environment.get('torch', '?')}."
         )
+        shown = cost_table(compared, costs)
+        if shown is not None and any(BUSY in value.flags for line in shown.lines for value in line.values):
+            notes.append(f"{BUSY} {BUSY_MEANS}.")
     versions = Counter(map(code, compared.records))
     if len(versions) > 1:
         counts = ", ".join(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..costs import Costs
 from ..store import Record
-from .cells import OF_ANY_DIM, ROLES
+from .cells import OF_ANY_DIM, ROLES, Cell
 from .comparison import Comparison
 from .cost_table import price
 from .stats import FEW_SEEDS, Summary, summarise
@@ -21,6 +21,7 @@ from .style import (
     REFERENCE_STYLES,
     STYLES,
     across,
+    beside,
     canvas,
     curve,
     family_legend,
@@ -61,7 +62,9 @@ def dimension_figure(compared: Comparison) -> str | None:
     if not chosen:
         return None
     dims = sorted({cell.dim for cell in students if cell.row in chosen})
-    with canvas(5.8, 3.8) as (figure, done):
+    across_it = [cell for cell in compared.cells if cell.row.role in REFERENCE_STYLES and cell.row.role in OF_ANY_DIM]
+    labels = [plain(compared.name(row)) for row in chosen]
+    with canvas(5.8, beside(3.8, labels, len(across_it))) as (figure, done):
         axes = figure.subplots()
         for number, row in enumerate(chosen):
             cells = [cell for cell in students if cell.row == row]
@@ -73,7 +76,7 @@ def dimension_figure(compared: Comparison) -> str | None:
                 [cell.dim * shift for cell in cells],
                 [one.mean for one in summaries],
                 yerr=[one.half if one.half is not None and one.n >= FEW_SEEDS else 0.0 for one in summaries],
-                label=plain(compared.name(row)),
+                label=labels[number],
                 color=colour,
                 linestyle=STYLES[row.role],
                 marker=MARKERS[number % len(MARKERS)],
@@ -83,9 +86,8 @@ def dimension_figure(compared: Comparison) -> str | None:
             )
             for cell in cells:
                 seed_dots(axes, [cell.dim * shift] * len(cell.recall), list(cell.recall.values()), colour)
-        for cell in compared.cells:
-            if cell.row.role in REFERENCE_STYLES and cell.row.role in OF_ANY_DIM:
-                across(axes, cell, f"{ROLES[cell.row.role]}, d = {cell.dim}")
+        for cell in across_it:
+            across(axes, cell, f"{ROLES[cell.row.role]}, d = {cell.dim}")
         axes.set_xscale("log", base=2)
         axes.set_xticks(dims, [str(dim) for dim in dims])
         axes.minorticks_off()
@@ -173,6 +175,7 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
 def steps_figure(compared: Comparison) -> str | None:
     """Recall@1 against the number of training steps, one panel a dimension; None where too few numbers were tried.
 
+    As many methods of each kind as can be told apart, the best first; the table has all.
     Each point is a run of that length with its own schedule, not a stop on the way.
     Bars: standard deviation over seeds; dots: seeds, of fewer than six.
     """
@@ -189,9 +192,16 @@ def steps_figure(compared: Comparison) -> str | None:
     }
     if not lines:
         return None
-    with canvas(1.6 + 4.2 * len(lines), 3.6) as (figure, done):
+    drawn: dict[tuple[str, str], list[Cell]] = {}
+    for cell in compared.candidates:
+        name = cell.row.role, plain(compared.name(cell.row))
+        if name in lines.get(cell.dim, {}):
+            drawn.setdefault(name, []).append(cell)
+    first = {cells[0].row: name for name, cells in drawn.items()}
+    names = sorted(first[row] for row in legible(list(first), lambda row: drawn[first[row]]))
+    height = beside(3.6, [label for _, label in names], len(REFERENCE_STYLES))
+    with canvas(1.6 + 4.2 * len(lines), height) as (figure, done):
         panels: Sequence[Axes] = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
-        names = sorted({name for found in lines.values() for name in found})
         for axes, (dim, found) in zip(panels, lines.items(), strict=True):
             for number, name in enumerate(names):
                 if name not in found:
@@ -234,7 +244,8 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
     chosen = sorted(best, key=lambda name: -best[name].metrics["map@r"])[:MOST]
     if not chosen:
         return None
-    with canvas(5.8, 3.6) as (figure, done):
+    labels = [plain(f"{name}-{best[name].spec.dim}") for name in chosen]
+    with canvas(5.8, beside(3.6, labels)) as (figure, done):
         axes = figure.subplots()
         for number, name in enumerate(chosen):
             record = best[name]
@@ -245,7 +256,7 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
             axes.plot(
                 sorted(points),
                 [100 * points[step] for step in sorted(points)],
-                label=plain(f"{name}-{record.spec.dim}"),
+                label=labels[number],
                 color=COLOURS[number],
                 marker=MARKERS[number],
                 markersize=4,

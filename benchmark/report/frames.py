@@ -1,11 +1,13 @@
 """`runs.csv`, `comparison.csv` and `tuning.csv`: the same bytes from the same records.
 
-Nothing here reads a clock, a path or another run's files.
+Nothing here reads a clock, a path or another run's files. Columns keep the values as they are (`object`): where a line lacks one, pandas
+would make fractions of the whole numbers of the others.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -68,7 +70,7 @@ def frame(compared: Comparison) -> pd.DataFrame:
             "id": record.id,
         }
 
-    return pd.DataFrame([line(record) for record in sorted(compared.records, key=order)])
+    return pd.DataFrame([line(record) for record in sorted(compared.records, key=order)], dtype=object)
 
 
 def _geometry(record: Record) -> dict[str, float | None]:
@@ -91,7 +93,7 @@ def comparison(compared: Comparison) -> pd.DataFrame:
     families = Families(compared)
     for pool in families.pools:
         lines += [_pool(pool, dim) for dim in sorted(pool.recall)]
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, dtype=object)
 
 
 def _cell(cell: Cell, compared: Comparison) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _cell(cell: Cell, compared: Comparison) -> dict[str, Any]:
         f"recall@1 minus {compared.baseline} [points]": off and off.mean,
         "difference 95% half-width [points]": off and off.half,
         "difference seeds": off.n if off else 0,
-        "difference p, Holm": difference and difference.p,
+        "difference p (Holm)": difference and difference.p,
         **({"asymmetric recall@1 mean [%]": asymmetric and asymmetric.mean} if compared.asymmetric else {}),
         **{f"{name.replace('_', ' ')} mean": summary and summary.mean for name, summary in geometry.items()},
         "train [s]": cell.seconds,
@@ -184,7 +186,7 @@ def tuning(records: Iterable[Record]) -> pd.DataFrame:
                     "id": record.id,
                 }
             )
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, dtype=object)
 
 
 def csv(table: pd.DataFrame) -> str:
@@ -202,6 +204,8 @@ def csv(table: pd.DataFrame) -> str:
         )
         if digits is not None:
             table[name] = ["" if value is None or value != value else fixed(value, digits) for value in table[name]]
-        elif name.endswith(", Holm"):
+        elif name.endswith("(Holm)"):
             table[name] = ["" if value is None or value != value else f"{value:.2g}" for value in table[name]]
+    # So that a reader that only splits lines at commas finds the columns; of a stranger's record, any may be in a parameter's name.
+    table.columns = [re.sub(r'[",\s]+', " ", name) for name in table.columns]
     return table.to_csv(index=False, lineterminator="\n")

@@ -26,9 +26,10 @@ function sort(button) {
   body.append(...rows.map((one) => one.row));
 }
 
-// What a reader sees of a line, for the text filter; not the spec and the command under "how".
-function words(row) {
-  return Array.from(row.cells, (cell) => (cell.querySelector("details") ? "" : cell.textContent)).join(" ").toLowerCase();
+// The names of a line's methods, for the text filter: its group is "relational (RKD)" of every relational method, and has a filter.
+function methods(row) {
+  const heads = Array.from(row.closest("table").tHead.rows[0].cells, (head) => head.textContent.trim());
+  return row.cells[heads.findIndex((head) => /^methods?$/.test(head))]?.textContent.toLowerCase() ?? "";
 }
 
 // Show the lines that fit all filters; a table of which nothing is left is hidden with its heading.
@@ -47,7 +48,7 @@ function filter() {
       const fits =
         (role === "" || row.dataset.role === "" || row.dataset.role === role) &&
         (dim === "" || its === undefined || its === dim) &&
-        (sought === "" || words(row).includes(sought));
+        (sought === "" || methods(row).includes(sought));
       row.hidden = !fits;
       if (fits) left += 1;
     }

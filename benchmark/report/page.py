@@ -13,6 +13,7 @@ from ..store import Record
 from .cells import DASH, ROLES, code, fixed, plain
 from .commands import Recipes
 from .comparison import FLAGS, Comparison
+from .cost_table import BUSY, BUSY_MEANS
 from .document import Document
 from .render import Column, Line, Table, Value, dash, text
 
@@ -107,7 +108,7 @@ def page(title: str, parts: Sequence[Part]) -> str:
         dims=sorted({line.dim for line in lines if line.dim is not None}),
         classes=classes,
         dash=DASH,
-        flags=FLAGS,
+        flags={**FLAGS, BUSY: BUSY_MEANS},
         zip=zip,
     )
 

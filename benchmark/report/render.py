@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .cells import DASH, Row, fixed
+from .cells import DASH, Row, fixed, one_line
 from .families import signed
 from .stats import Summary
 
@@ -51,7 +51,7 @@ class Table:
 
 def text(value: object) -> Value:
     """Something that is not a measurement."""
-    return Value(str(value))
+    return Value(one_line(value))
 
 
 def dash(why: str = "") -> Value:
@@ -166,7 +166,9 @@ def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: 
     result = RichTable(title=Text(title))
     columns = [number for number in range(len(table.columns)) if keep(number)]
     for number in columns:
-        result.add_column(table.columns[number].name, justify="right" if table.columns[number].numeric else "left")
+        # Folded where the terminal is narrow: cut, lines that differ in the end of a name would look alike.
+        column = table.columns[number]
+        result.add_column(column.name, justify="right" if column.numeric else "left", overflow="fold")
     for line in table.lines:
         values = [line.values[number] for number in columns]
         result.add_row(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .cells import ROLES, SELF_TAUGHT, Cell, Row
+from .cells import ROLES, SELF_TAUGHT, Cell, Row, one_line
 from .comparison import Comparison
 from .stats import FEW_SEEDS, Summary, summarise
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LETTERS = 34  # a line of a label
+LETTERS, LINES = 34, 3  # of a label
 MOST = 7  # lines that a reader can tell apart
 # Okabe and Ito's colours, which people who see colours differently tell apart; a line's style says its family as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -65,7 +66,9 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], s
     """A figure of the suite's style, and the function that gives its SVG once it is drawn."""
     import matplotlib
 
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # A browser has other fonts.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         matplotlib.rcdefaults()  # whatever the user's own settings are
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
         from matplotlib.figure import Figure
@@ -98,8 +101,18 @@ def recall_label(compared: Comparison) -> str:
 
 
 def plain(label: str) -> str:
-    """As it is, in lines that leave room for the figure: a dollar sign would begin a formula."""
-    return "\n".join(textwrap.wrap(label, LETTERS)).replace("$", r"\$")
+    """As it is, in a few lines that leave room for the figure: a dollar sign would begin a formula."""
+    lines = textwrap.wrap(one_line(label), LETTERS, max_lines=LINES, placeholder=" …")
+    return "\n".join(lines).replace("$", r"\$")
+
+
+def beside(height: float, labels: Sequence[str], more: int = 0) -> float:
+    """The height of a figure that has room for a legend at its side.
+
+    Args:
+        more: entries of one line.
+    """
+    return max(height, 0.3 + 0.165 * (more + sum(label.count("\n") + 1 for label in labels)))
 
 
 def curve(axes: Axes, number: int, name: tuple[str, str], x: Sequence[float], found: Sequence[Summary]) -> None:
@@ -161,6 +174,7 @@ def pareto(axes: Axes, x: dict[Cell, float]) -> None:
 
 
 def family_legend(figure: Figure, rows: Sequence[Row]) -> None:
+    """Above the panels, in as many lines as it takes to fit."""
     from matplotlib.lines import Line2D
 
     roles = [role for role in FAMILY_MARKERS if any(row.role == role for row in rows)]
@@ -170,4 +184,8 @@ def family_legend(figure: Figure, rows: Sequence[Row]) -> None:
         )
         for role in roles
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=8)
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
+        if legend.get_window_extent().width <= 0.98 * figure.bbox.width:
+            return
+        legend.remove()

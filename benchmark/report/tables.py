@@ -267,7 +267,7 @@ def _column(
     *,
     marks: bool = True,
 ) -> list[Value]:
-    """One number of each cell; the best of the trained ones in bold: all that show the same best number.
+    """One number of each cell; the best of the trained ones of several seeds in bold: all that show the same best number.
 
     Args:
         whys: the reasons of dashes.
@@ -275,7 +275,7 @@ def _column(
     """
     found = [None if cell is None else summary(cell) for cell in cells]
     shown = [
-        fixed(one.mean, 2) if cell in compared.candidates and one is not None else None
+        fixed(one.mean, 2) if cell in compared.ranked and one is not None else None
         for cell, one in zip(cells, found, strict=True)
     ]
     best = max((float(value) for value in shown if value is not None), default=None)
@@ -295,5 +295,6 @@ def _column(
 def _references(compared: Comparison) -> str:
     names = {"features": "frozen features", "posthoc": "post-hoc controls"}
     found = [name for role, name in names.items() if any(row.role == role for row in compared.rows)]
-    first = ["The teacher", "the untrained student", *found]
+    single = ["students of one seed"] * (len(compared.ranked) < len(compared.candidates))
+    first = ["The teacher", "the untrained student", *found, *single]
     return ", ".join(first[:-1]) + f" and {first[-1]}"

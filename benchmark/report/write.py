@@ -13,7 +13,7 @@ from ..costs import read_costs
 from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
 from ..store import Record, Store
-from .cells import AGREEMENT, SELF_TAUGHT
+from .cells import AGREEMENT, SELF_TAUGHT, printable
 from .commands import Recipes
 from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
@@ -116,7 +116,7 @@ class Folder:
             found["report.html"] = page(f"{self.document.dataset}, preset {self.document.preset}", [self.part])
         if self.tuned:
             found["tuning.csv"] = csv(tuning(self.tuned))
-        return found
+        return {name: printable(content) for name, content in found.items()}
 
 
 def alike(records: Sequence[Record]) -> Sequence[Record]:
@@ -181,7 +181,7 @@ def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
     if figure is not None:
         files["figures/families.svg"] = figure
     files["report.html"] = page("Embedding distillation", [folder.part for folder in folders if folder.runs])
-    return files
+    return {name: printable(content) for name, content in files.items()}
 
 
 def verify(path: Path, files: Mapping[str, str]) -> list[str]:

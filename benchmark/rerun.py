@@ -1,0 +1,87 @@
+"""A finished run once more, to see whether its record is what training gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.table import Table
+
+from .console import device_of, out
+from .errors import UsageError
+from .protocol.request import Plan
+from .shipping.apply import find
+from .store import Record, Store, read_record
+from .training.driver import Driver
+
+
+def run_again(results: Path, id: str, tolerance: float, data: Path | None, device: str | None) -> int:
+    """Train a run again, in a folder that is thrown away, and hold its metrics against its record's."""
+    path = find(results, id)
+    record, folder = read_record(path), path.parents[1]
+    if record.spec.data:
+        raise UsageError(
+            f"{record.spec.label} is of own data; run it again with --results elsewhere, and use benchmark compare"
+        )
+    with TemporaryDirectory() as scratch:
+        plan = Plan(
+            record.spec.dataset,
+            folder.name,
+            data=data,
+            mirror=None,
+            results=Path(scratch),
+            device=device,
+            subset=record.spec.subset,
+        )
+        images = plan.images()
+        if not record.was_of(images.fingerprint, images.listing):
+            raise UsageError(
+                f"{record.spec.label} was run on other images ({record.data}) than these ({images.fingerprint})"
+            )
+        store = Store(plan.folder)
+        for parent in store.bring(record.spec, Store(folder)):
+            out.print(f"{parent.label}: taken from {folder}", markup=False, soft_wrap=True)
+        if Driver(plan, store, out).run(
+            store.missing([record.spec]), device_of(device), checkpoint_every=120.0, yes=True
+        ):
+            return 1
+        again = read_record(store.path(record.spec))
+    table = Table("metric", "record", "again", "difference", title=record.spec.label)
+    worst = 0.0
+    for name, value in record.metrics.items():
+        off = 100 * (again.metrics[name] - value)
+        worst = max(worst, abs(off))
+        table.add_row(name, f"{100 * value:.2f}", f"{100 * again.metrics[name]:.2f}", f"{off:+.2f}")
+    out.print(table)
+    out.print(verdict(record, again, worst, tolerance), markup=False, soft_wrap=True)
+    return 1 if worst > tolerance else 0
+
+
+def verdict(record: Record, again: Record, worst: float, tolerance: float) -> str:
+    """Whether other weights are rounding or a fault, by what differs between the two runs.
+
+    Args:
+        worst: points by which a metric differs.
+    """
+    if again.weights == record.weights:
+        return "the same weights, to the bit"
+    before, now = record.environment, again.environment
+    # What a record lacks, as those of older versions do, says nothing.
+    changed = {
+        name: f"{name} {before[name]}, now {now[name]}"
+        for name in before
+        if now.get(name, before[name]) != before[name]
+    }
+    code = [changed.pop(name) for name in ("code", "method") if name in changed]
+    judged = f"metrics differ by up to {worst:.2f} points, {tolerance:g} are allowed"
+    if again.teacher != record.teacher:
+        judged += "; its teacher was trained again as well, to other weights"
+    if changed:
+        why = f"rounding, as the machine, threads or libraries are others ({'; '.join(changed.values())}): {judged}"
+    elif again.teacher != record.teacher:
+        why = f"which may be the teacher's: {judged}"
+    elif code:
+        why = f"a fault, or what the code has changed ({'; '.join(code)}), as machine, threads and libraries are the same: {judged}"
+    else:
+        why = f"a fault, as machine, threads, libraries and code are the same, unless the processor is another model: {judged}"
+    return f"other weights; {why}"
