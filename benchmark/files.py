@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .errors import BenchmarkError
+from .errors import BenchmarkError, DataError
 
 SEAL = "digest"  # the field of a sealed file
 PARTIAL = ".partial"  # the suffix of a file on its way
@@ -94,6 +94,17 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         if most is not None and status.st_size > most:
             raise BenchmarkError(f"{path} has {status.st_size:,} bytes, and {most:,} are the most that such a file has")
         return file.read()
+
+
+def check_regular(path: Path) -> None:
+    """For who opens a file by its name, as numpy does: it is not a pipe, a device or a folder.
+
+    Raises:
+        DataError: it is one of them.
+        OSError: it is not there, or may not be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"cannot read {path}: it is not a regular file")
 
 
 def sealed(fields: dict[str, Any], *, sort: bool = True) -> str:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from . import listing
-from .console import RESULTS, app, device_of, out, print_json, say_written
+from .console import RESULTS, app, device_of, err, out, print_json, say_written
 from .data import cards
 from .errors import UsageError
 from .protocol.request import integers
@@ -75,15 +75,20 @@ def evaluate_(
     json
         print JSON
     """
-    from .data.vectors import open_array
+    from .absurd import absurd_rows, told
+    from .data.arrays import EMBEDDINGS, LABELS, open_array
     from .retrieval.metrics import evaluate
 
-    query = open_array(embeddings, "embeddings"), open_array(labels, "labels")
+    query = open_array(embeddings, "embeddings", EMBEDDINGS), open_array(labels, "labels", LABELS)
     gallery = (
-        None if gallery_embeddings is None else open_array(gallery_embeddings, "embeddings"),
-        None if gallery_labels is None else open_array(gallery_labels, "labels"),
+        None if gallery_embeddings is None else open_array(gallery_embeddings, "embeddings", EMBEDDINGS),
+        None if gallery_labels is None else open_array(gallery_labels, "labels", LABELS),
     )
     result = evaluate(*query, *gallery, at=tuple(integers("--at", at)))
+    for what, rows in (("embeddings", query[0]), ("gallery embeddings", gallery[0])):
+        if rows is not None and len(bad := absurd_rows(rows)):
+            # Beside the numbers, which may be JSON for a program.
+            err.print(f"{told(bad, len(rows), what)}; a mended infinity?", markup=False, soft_wrap=True)
     shown = {name: getattr(result, name) for name in ([metric] if metric else ["l2", "cosine"])}
     if json:
         print_json({**shown, "queries": result.queries, "dropped": result.dropped, "gallery": result.gallery})
@@ -120,7 +125,9 @@ def apply_(*, run: str, features: Path, to: Out, results: Path = RESULTS, device
     """
     from .shipping.apply import apply, find
 
-    spec, rows = apply(find(results, run), features, to, device_of(device))
+    spec, rows, absurd = apply(find(results, run), features, to, device_of(device))
+    if absurd:
+        out.print(absurd, markup=False, soft_wrap=True)
     out.print(f"{spec.label}: wrote {to}, {rows} x {spec.dim}", markup=False, soft_wrap=True)
     return 0
 

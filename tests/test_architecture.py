@@ -24,7 +24,7 @@ LAYERS = [
     {"store"},
     {"data", "methods", "machine"},
     {"spec"},
-    {"files"},
+    {"files", "absurd"},
     {"errors"},
 ]
 HEIGHT = {name: len(LAYERS) - row for row, names in enumerate(LAYERS) for name in names}

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from benchmark.errors import DataError, UsageError
 from benchmark.retrieval import metrics as module
-from benchmark.retrieval.metrics import agreement, evaluate, map_at_r, neighbours, r_precision, recall_at_k
+from benchmark.retrieval import search
+from benchmark.retrieval.metrics import agreement, evaluate, map_at_r, r_precision, recall_at_k
+from benchmark.retrieval.search import Index, neighbours
 
 REFERENCE = Path(__file__).parent / "reference" / "recall.npz"
 
@@ -94,9 +96,9 @@ def test_equals_plain_loops(case):
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
-@pytest.mark.parametrize("cells", [1, module._CELLS])  # many blocks, one block
+@pytest.mark.parametrize("cells", [1, search._CELLS])  # many blocks, one block
 def test_neighbours_equal_plain_loops(monkeypatch, metric, cells):
-    monkeypatch.setattr(module, "_CELLS", cells)
+    monkeypatch.setattr(search, "_CELLS", cells)
     random = np.random.default_rng(0)
     query, gallery = random.normal(size=(2, 150, 8)).astype(np.float32)
     expected = distances(query, gallery, metric).argsort(axis=1, kind="stable")
@@ -174,8 +176,8 @@ def test_unit_rows_are_searched_once_with_the_result_of_two(monkeypatch):
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     labels = random.integers(40, size=400)
     searches = []
-    search = module._search
-    monkeypatch.setattr(module, "_search", lambda *words: searches.append(1) or search(*words))
+    plain = Index.search
+    monkeypatch.setattr(Index, "search", lambda *words: searches.append(1) or plain(*words))
     once = evaluate(rows, labels)
     assert len(searches) == 1
     monkeypatch.setattr(module, "_UNIT", -1.0)
@@ -191,13 +193,13 @@ def test_searching_further_only_where_nothing_was_found_changes_nothing(monkeypa
     arguments = [each[side] for side in range(2 if with_gallery else 1) for each in sets]
     at = (1, 2, 9, 30, 1000)
     searched = []
-    search = module._search
+    whole = Index.search
 
-    def spy(query, index, k, own):
+    def spy(self, query, k, own):
         searched.append((len(query), k))
-        return search(query, index, k, own)
+        return whole(self, query, k, own)
 
-    monkeypatch.setattr(module, "_search", spy)
+    monkeypatch.setattr(Index, "search", spy)
     plain = evaluate(*arguments, at=at)
     assert [k for _, k in searched] == [100, 1000] * 2  # l2 and cosine
     assert searched[1][0] < searched[0][0]
@@ -237,7 +239,7 @@ def test_agreement_with_itself_is_whole_and_does_not_depend_on_blocks(monkeypatc
     targets = neighbours(rows, None, 10, "cosine")
     found = agreement(rows, targets)
     assert set(found.cosine.values()) == {1.0} and found.l2["map@r"] < 1
-    monkeypatch.setattr(module, "_CELLS", 1)
+    monkeypatch.setattr(search, "_CELLS", 1)
     assert agreement(rows, targets) == found
 
 

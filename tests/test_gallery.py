@@ -27,7 +27,7 @@ from benchmark.gallery.cases import pick
 from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, look_of, sample
 from benchmark.gallery.networks import choose
 from benchmark.report import Folder
-from benchmark.retrieval.metrics import neighbours
+from benchmark.retrieval.search import neighbours
 from benchmark.store import Store, read_record
 from benchmark.training.context import Workspace
 from benchmark.training.group import Search, make_student

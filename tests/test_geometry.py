@@ -95,3 +95,14 @@ def test_rank_correlation_is_scipys(pairs: list[tuple[int, int]]) -> None:
         assert ours is None
     else:
         assert ours == pytest.approx(spearmanr(a, b).statistic, abs=1e-9)
+
+
+def test_an_absurd_row_is_not_the_whole_spectrum_and_overflows_nothing() -> None:
+    rows = points()
+    bad = np.insert(rows, 17, np.finfo(np.float32).max, axis=0)
+    assert space(bad).spectrum() == pytest.approx(space(rows).spectrum(), rel=1e-5)
+    assert space(bad, "cosine").spectrum() == pytest.approx(space(rows, "cosine").spectrum(), abs=0.02)
+    assert np.isfinite(space(bad).distances).all() and np.isfinite(space(-bad, "cosine").distances).all()
+    found = geometry(space(bad), space(np.insert(rows, 17, 0, axis=0)))
+    assert found.rank_correlation is not None and found.rank_correlation > 0.8
+    assert found.overlap is not None and found.overlap > 0.9

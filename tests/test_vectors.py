@@ -186,6 +186,23 @@ def test_a_card_in_a_file(cli: Cli, files: dict[str, Path], tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_absurd_rows_of_what_is_only_searched_are_said(
+    cli: Cli, files: dict[str, Path], tmp_path: Path, here: None
+) -> None:
+    test = np.load(files["test_features"])
+    test[[9, 31], 3] = 3.4e38, -1e30
+    np.save(files["test_features"], test)
+    line = "2 of 80 rows are more than 10^12 times larger than the others: rows 9, 31"
+    result = cli("run", *words(files), *small(tmp_path, "--methods", "regression"))
+    assert result.code == 0 and f"{files['test_features']}: {line}" in result.out.splitlines(), result
+    run = next(r for r in records(tmp_path) if r.spec.steps)
+    applied = cli(
+        *["apply", "--run", run.id, "--features", files["test_features"], "--out", tmp_path / "new.npy"],
+        *["--results", tmp_path / "out", "--device", "cpu"],
+    )
+    assert applied.code == 0 and line in applied.out
+
+
 # --- mistakes ---
 
 
@@ -195,6 +212,13 @@ def other(array: np.ndarray) -> Callable[[Path], None]:
 
 ALL = synthetic(20, 8, 1)
 NANS = np.where(np.arange(160)[:, None] == 77, np.nan, ALL["features"])
+FEW = np.isin(np.arange(160), (17, 40))[:, None]
+
+
+def huge(array: np.ndarray) -> Callable[[Path], None]:
+    return other(np.where(FEW, np.float32(3e38), array))
+
+
 BAD_FILES: list[tuple[str, Callable[[Path], Any], list[str]]] = [
     ("features", Path.unlink, ["cannot read", "No such file"]),
     ("teacher_features", Path.unlink, ["cannot read", "No such file"]),
@@ -211,6 +235,12 @@ BAD_FILES: list[tuple[str, Callable[[Path], Any], list[str]]] = [
     ("features", other(NANS), ["row 77", "NaN"]),
     ("teacher_features", other(-np.inf * ALL["teacher_features"]), ["teacher_features.npy, row 0", "infinity"]),
     ("test_features", other(synthetic(10, 8, 2)["features"] * np.float32(np.nan)), ["test_features.npy, row 0"]),
+    (
+        "features",
+        huge(ALL["features"]),
+        ["features.npy is trained on", "2 of 160 rows", "rows 17, 40; mend or remove them"],
+    ),
+    ("teacher_features", huge(ALL["teacher_features"]), ["teacher_features.npy is trained on", "rows 17, 40"]),
     ("teacher_features", other(ALL["teacher_features"][1:]), ["160 images", "159", "of the same images"]),
     ("features", other(np.stack([ALL["features"]] * 2, 1)), ["2 views", "has 1"]),
     ("labels", other(ALL["labels"][:-1]), ["160 images", "159 labels"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
@@ -12,12 +11,13 @@ import numpy as np
 from ..errors import DataError
 from ..spec import derive
 from . import cards, glyphs
+from .arrays import LABELS, Form, open_array, read_labels
 from .cache import cache_dir
 from .cards import Card
 from .contents import Contents
 from .decode import RULE
 from .splits import DataSet, Row, Split, Splits, cut, first_of, grouped, halves, natural, take, three
-from .vectors import VectorFile, VectorRows, read_labels
+from .vectors import VectorFile, VectorRows
 
 KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
@@ -116,11 +116,13 @@ def _folder(card: Card, root: Path) -> Splits:
 
 def _glyphs(card: Card, root: Path) -> Splits:
     file = root / glyphs.FILE
+    if not file.exists():
+        raise FileNotFoundError(2, "missing", str(file))
     try:
-        with np.load(file) as content:
-            pixels, names = content["pixels"], tuple(content["characters"].tolist())
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} is damaged ({error}); delete it and fetch again") from None
+        pixels = np.array(open_array(file, "pixels", Form((4,), "u", "pixels of classes x faces")))
+        names = tuple(open_array(file, "characters", LABELS).tolist())
+    except DataError as error:
+        raise DataError(f"{error}; delete it and fetch again") from None
     glyphs.verify(card, pixels, str(file))
     classes, faces = pixels.shape[:2]
     labels = np.repeat(np.arange(classes), faces)
@@ -160,8 +162,10 @@ def _rows(features: Path, teacher_features: Path | None, labels: Path | None, te
         test: what the names of arrays in an archive begin with.
         views: rows an image.
     """
-    student = VectorFile(features, f"{test}features", views)
-    teacher = VectorFile(teacher_features, f"{test}teacher_features", views) if teacher_features else student
+    student = VectorFile(features, f"{test}features", views, trained=not test)
+    teacher = student
+    if teacher_features:
+        teacher = VectorFile(teacher_features, f"{test}teacher_features", views, trained=not test)
     if len(student) != len(teacher):
         raise DataError(
             f"{features} has {len(student)} images, {teacher_features} has {len(teacher)}: rows must be of the same images"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-import struct
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,55 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ..absurd import Ints, beyond, centre_of, sampled, sizes, told
 from ..errors import DataError
 from ..spec import TEACHER_VECTORS
+from .arrays import VECTORS, open_array
 
 BLOCK = 2**24  # numbers that are read at once where a whole file is gone through: 64 MB as float32
-
-
-def open_array(path: Path, name: str) -> np.ndarray:
-    """An array on disk, read-only and mapped into memory; one in a compressed archive is read into memory.
-
-    Args:
-        name: of the array, in an archive that holds several.
-
-    Raises:
-        DataError: there is no such file or array, or it is not one that numpy wrote.
-    """
-    try:
-        with path.open("rb") as file:
-            archived = file.read(4) == b"PK\3\4"
-        return _member(path, name) if archived else np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except DataError:
-        raise
-    except MemoryError:
-        raise DataError(f"{path} is compressed and does not fit into memory; write it with numpy.savez") from None
-    except Exception as error:  # whatever zip, zlib and numpy's parser of headers meet in a damaged file
-        raise DataError(
-            f"{path} is not an array that numpy wrote: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from None
-
-
-def _member(path: Path, name: str) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if name not in members and len(members) != 1:
-            raise DataError(f"{path} holds {', '.join(sorted(members)) or 'nothing'}; none is called {name!r}")
-        info = members[name] if name in members else next(iter(members.values()))
-        if info.compress_type != zipfile.ZIP_STORED:
-            with archive.open(info) as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
-    with path.open("rb") as file:  # as numpy.savez stores it: a whole .npy file within the archive
-        file.seek(info.header_offset + 26)
-        file.seek(sum(struct.unpack("<HH", file.read(4))), 1)  # behind the member's name and extra field
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = header(file)
-        if dtype.hasobject:
-            raise ValueError("it holds Python objects")
-        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +33,15 @@ class VectorFile:
     path: Path
     name: str  # of the array, in an archive that holds several
     flat: int = 1  # rows an image, in an array of two dimensions
+    trained: bool = False  # on: absurd rows are an error, where search would bear them
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return VectorFile, (self.path, self.name, self.flat)
+        return VectorFile, (self.path, self.name, self.flat, self.trained)
 
     @cached_property
     def array(self) -> np.ndarray:
         """As it lies on disk: [n * views, width] or [n, views, width]."""
-        array = open_array(self.path, self.name)
-        if array.ndim not in (2, 3) or not array.size:
-            raise DataError(f"{self.path} has shape {array.shape}; vectors are [n, width] or [n, views, width]")
-        if array.dtype.kind != "f":
-            raise DataError(f"{self.path} holds {array.dtype}; vectors are of floating-point numbers")
+        array = open_array(self.path, self.name, VECTORS)
         if array.ndim == 3 and self.flat not in (1, array.shape[1]):
             raise DataError(f"{self.path} has {array.shape[1]} views an image, not {self.flat}")
         if array.ndim == 2 and len(array) % self.flat:
@@ -114,18 +66,33 @@ class VectorFile:
         found = array[rows, views] if array.ndim == 3 else array[rows * self.flat + views]
         return np.ascontiguousarray(found, np.float32)
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """Of the first `scan`: the file is taken to stay as it is while the command runs."""
-        return self.scan()
+        """SHA-256 of shape and numbers, as float32. Raises as `_scanned`."""
+        return self._scanned[0]
 
-    def scan(self) -> str:
-        """SHA-256 of shape and numbers, as float32. Goes through the whole file, block by block.
+    @property
+    def absurd(self) -> Ints:
+        """Rows of the array that hold numbers absurdly larger than the others. Raises as `_scanned`."""
+        return self._scanned[1]
+
+    @property
+    def told(self) -> str:
+        """One line on the absurd rows, for people; nothing where there are none."""
+        return f"{self.path}: {told(self.absurd, len(self.array), 'rows')}" if len(self.absurd) else ""
+
+    @cached_property
+    def _scanned(self) -> tuple[str, Ints]:
+        """Digest and absurd rows. Goes through the whole file, once: it is taken to stay as it is while the command runs.
 
         Raises:
-            DataError: NaN, infinity, or a number that float32 cannot hold, with its row.
+            DataError: NaN, infinity, or a number that float32 cannot hold, with its row; absurd rows of what is trained on.
         """
         digest = hashlib.sha256(f"{len(self)} {self.views} {self.width}\n".encode())
+        with np.errstate(over="ignore", invalid="ignore"):  # not finite numbers are told below
+            sample = np.stack([self.array[row] for row in sampled(len(self.array))]).astype(np.float32)
+            centre = centre_of(sample.reshape(-1, self.width))
+        large = []
         for start, block in self._blocks():
             finite = np.isfinite(block).all(axis=-1)
             if not finite.all():
@@ -133,7 +100,14 @@ class VectorFile:
                 where = f"row {start + row}" + "".join(f", view {number}" for number in view)
                 raise DataError(f"{self.path}, {where}: NaN, infinity, or a number beyond float32")
             digest.update(block.data)
-        return digest.hexdigest()
+            with np.errstate(invalid="ignore"):  # of a centre that is not finite, as a later block is not
+                large.append(sizes(block.reshape(-1, self.width), centre))
+        views = self.array.shape[1] if self.array.ndim == 3 else 1
+        absurd = np.unique(beyond(np.concatenate(large)) // views)
+        if self.trained and len(absurd):
+            line = told(absurd, len(self.array), "rows")
+            raise DataError(f"{self.path} is trained on, and {line}; mend or remove them")
+        return digest.hexdigest(), absurd
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """First row and float32 rows of one block after the other."""
@@ -224,15 +198,3 @@ def new_array(path: Path, shape: tuple[int, ...], dtype: str) -> Iterator[np.nda
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def read_labels(path: Path, name: str) -> np.ndarray:
-    """Labels [n], integers or strings.
-
-    Raises:
-        DataError: they are not.
-    """
-    labels = open_array(path, name)
-    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
-        raise DataError(f"{path} must be a list of integers or strings, not {labels.dtype} of shape {labels.shape}")
-    return np.array(labels)

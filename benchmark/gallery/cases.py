@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import DataSet
-from ..retrieval.metrics import Ints, Labels
+from ..retrieval.metrics import Labels
+from ..retrieval.search import Ints
 from .networks import SHOWN, Bools, Shown, answerable
 
 

@@ -13,7 +13,8 @@ from ..data import DataSet
 from ..report.cells import one_line
 from ..report.style import COLOURS, STYLE
 from ..retrieval.geometry import Space
-from ..retrieval.metrics import Floats, Ints, Labels
+from ..retrieval.metrics import Labels
+from ..retrieval.search import Floats, Ints
 from .networks import Shown
 
 MAP_CLASSES = 20

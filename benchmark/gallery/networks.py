@@ -16,7 +16,7 @@ from ..report.cells import ROLES, Cell
 from ..report.comparison import Comparison
 from ..report.stats import summarise
 from ..retrieval.geometry import Space
-from ..retrieval.metrics import Ints
+from ..retrieval.search import Ints
 from ..spec import Spec, waves
 from ..store import Record
 from ..training.context import Workspace

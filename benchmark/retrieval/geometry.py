@@ -8,8 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..absurd import Ints, absurd_rows
 from ..store import Geometry
-from .metrics import NEAREST, Floats, Ints, Metric, neighbours
+from .metrics import NEAREST
+from .search import Floats, Metric, neighbours
 
 PART = 4_096  # pairs at once
 PAIRS = 100_000  # distances that are ranked, of a sample that is the same for all networks
@@ -55,9 +57,13 @@ class Space:
         )
 
     def spectrum(self) -> NDArray[np.float64]:
-        """Singular values of the queries, largest first, as shares of their sum; of centred rows under L2, which knows no origin."""
+        """Singular values of the queries, largest first, as shares of their sum; of centred rows under L2, which knows no origin.
+
+        Absurd rows are left out under L2: a single one would be the whole of it. Directions are all of length 1.
+        """
         rows = self._rows(self.query)
         if self.metric == "l2":
+            rows = np.delete(rows, absurd_rows(rows), axis=0)
             rows = rows - rows.mean(axis=0)
         values = np.sqrt(np.clip(np.linalg.eigvalsh(rows.T @ rows)[::-1], 0, None))
         return values / values.sum() if values.sum() > 0 else np.full(len(values), 1 / len(values))

@@ -1,95 +1,22 @@
-"""Retrieval: which images come nearest to a query, and how many of them are of its class.
-
-Exact search with faiss, in blocks: memory grows with queries x neighbours of one block, never with queries x gallery.
-"""
+"""Retrieval: how many of the images that come nearest to a query are of its class."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
 from ..store import Evaluation, Metrics
+from .search import Floats, Ints, Metric, lengths, prepared
 
-Metric = Literal["l2", "cosine"]
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 Labels = NDArray[Any]
 
 NEAREST = 10  # neighbours by the teacher that a query is to find where there are no classes
 NEAR = 100  # neighbours of the first search: up to here faiss's time hardly grows with them
-_CELLS = 2**22  # queries x neighbours held at once: about 100 MB with all that is computed from them
 _UNIT = 1e-6  # how far float32 rounding takes a normalised row from length 1: a few times 2^-23
-
-
-def neighbours(query: Floats, gallery: Floats | None, k: int, metric: Metric, *, same: bool = False) -> Ints:
-    """Indices into the gallery of each query's k nearest rows, nearest first.
-
-    Ties go to the lower index, as far as float32 sees a tie: copies of one row can get distances that differ in the
-    last bit. A zero row has no direction; under cosine it gets one of its own: similarity 0 to all rows but zero rows.
-
-    Args:
-        query: [n, d], finite.
-        gallery: [m, d]; None searches the queries among themselves, each without itself (by index, so a copy is found).
-        k: neighbours wanted.
-        metric: Euclidean distance, or the angle.
-        same: the gallery's row i is query i in another form, and left out for it.
-
-    Returns:
-        [n, min(k, m)]; among themselves [n, min(k, n - 1)].
-    """
-    own = np.arange(len(query)) if gallery is None or same else None
-    query, index = _prepared(query, query if gallery is None else gallery, metric)
-    return np.concatenate([found for _, found in _search(query, index, k, own)])
-
-
-def _prepared(query: Floats, gallery: Floats, metric: Metric) -> tuple[Floats, faiss.Index]:
-    """Queries and an index of the gallery whose Euclidean distances have the order of `metric`."""
-    if metric == "cosine":
-        # Between unit rows the order by distance is the order by angle. Not IndexFlatIP: of equals it takes the last.
-        query, gallery = _directions(query), _directions(gallery)
-    # |q|^2 - 2 q.g + |g|^2 cancels in float32 when an offset is large, and overflows or vanishes when the scale is
-    # extreme, as an unnormalised student's may be. Neither changes the order; a power of two loses no digits.
-    centre = gallery.mean(axis=0, dtype=np.float64).astype(np.float32)
-    query, gallery = query - centre, gallery - centre
-    _, exponent = np.frexp(max(query.max(), -query.min(), gallery.max(), -gallery.min()))
-    np.ldexp(query, -exponent, out=query)
-    np.ldexp(gallery, -exponent, out=gallery)
-
-    index = faiss.IndexFlatL2(gallery.shape[1])
-    index.add(gallery)
-    return query, index
-
-
-def _search(query: Floats, index: faiss.Index, k: int, own: Ints | None) -> Iterator[tuple[slice, Ints]]:
-    """The k nearest of the rows of a block of queries, block after block; `own` [n] is each query's own place in the gallery, to be
-    left out."""
-    k = min(k, index.ntotal - (own is not None))
-    block = max(64, _CELLS // (k + 1))
-    for start in range(0, len(query), block):
-        rows = slice(start, start + block)
-        if own is None:
-            yield rows, index.search(query[rows], k)[1]
-        else:
-            found = index.search(query[rows], k + 1)[1]
-            drop = found == own[rows, None]
-            drop[~drop.any(axis=1), -1] = True  # more than k copies of the query: it is not among those found
-            yield rows, found[~drop].reshape(len(found), k)
-
-
-def _lengths(rows: Floats) -> NDArray[np.float64]:
-    return np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
-
-
-def _directions(rows: Floats) -> Floats:
-    """Rows [n, d] at length 1, [n, d + 1]: the last coordinate is the direction of rows that have none."""
-    lengths = _lengths(rows)[:, None]
-    zero = lengths == 0
-    return np.concatenate([rows / np.where(zero, 1, lengths), zero], axis=1, dtype=np.float32)
 
 
 def recall_at_k(matches: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
@@ -224,7 +151,7 @@ def _scores(
     Recall@K of a K beyond `NEAR` is 1 where there is a match among fewer: only queries that have found none search so far.
 
     Args:
-        own: as for `_search`.
+        own: as for `Index.search`.
         relevant: [n] items that a query is to find.
         matches: (some queries, their neighbours [queries, k]) -> whether each neighbour is one of these.
     """
@@ -232,10 +159,10 @@ def _scores(
     near = max(NEAR, needed)
 
     def score(metric: Metric) -> Metrics:
-        prepared, index = _prepared(query, gallery, metric)
+        rows_of, index = prepared(query, gallery, metric)
         recall = {k: np.empty(len(query), bool) for k in at}
         precision, average = np.empty(len(query)), np.empty(len(query))
-        for rows, found in _search(prepared, index, max(needed, *(min(k, near) for k in at)), own):
+        for rows, found in index.search(rows_of, max(needed, *(min(k, near) for k in at)), own):
             hits = matches(rows, found)
             precision[rows], average[rows] = r_precision(hits, relevant[rows]), map_at_r(hits, relevant[rows])
             for k, values in recall.items():
@@ -243,7 +170,7 @@ def _scores(
         further = {k: values for k, values in recall.items() if k > near}
         if further:
             missing = np.flatnonzero(~next(iter(further.values())))
-            for rows, found in _search(prepared[missing], index, max(further), None if own is None else own[missing]):
+            for rows, found in index.search(rows_of[missing], max(further), None if own is None else own[missing]):
                 hits = matches(missing[rows], found)
                 for k, values in further.items():
                     values[missing[rows]] = recall_at_k(hits, k)
@@ -253,7 +180,7 @@ def _scores(
 
     l2 = score("l2")
     # Rows of length 1 are their own directions: the second search would be the first one again.
-    unit = all(np.abs(_lengths(rows) - 1).max() <= _UNIT for rows in (query, gallery))
+    unit = all(np.abs(lengths(rows) - 1).max() <= _UNIT for rows in (query, gallery))
     return l2, l2 if unit else score("cosine")
 
 

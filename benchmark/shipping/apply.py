@@ -35,7 +35,7 @@ def find(results: Path, id: str) -> Path:
     raise UsageError(f"{what} an id that begins with {id!r}; {'these are' if found else 'there are'}: {listed}")
 
 
-def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[Spec, int]:
+def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[Spec, int, str]:
     """Write the embeddings float32 [m, dim] that a run's head gives vectors [m, c], l2-normalised if its spec says so.
 
     Args:
@@ -44,7 +44,7 @@ def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[
         out: .npy; written under another name, and there when it is whole.
 
     Returns:
-        The run, and m.
+        The run, m, and a line on absurd rows, for people; nothing where there are none.
 
     Raises:
         BenchmarkError: the run's weights are not on this machine.
@@ -70,7 +70,7 @@ def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[
         raise DataError(
             f"{features} has vectors of {file.width} numbers, the head of {spec.label} reads {head.widths.pooled}"
         )
-    file.scan()
+    absurd = file.told  # goes through the whole file: what is wrong with it is met before anything is written
     with new_array(out, (len(file), spec.dim), "<f4") as result:
         embed(spec, head, Views(file, all_rows(file)).plain, device, out=result)
-    return spec, len(file)
+    return spec, len(file), absurd

@@ -16,7 +16,8 @@ import torch
 
 from ..data import DataSet, Split, cache_dir, decoded, holdout
 from ..data.vectors import VectorRows
-from ..retrieval.metrics import NEAREST, Ints, neighbours
+from ..retrieval.metrics import NEAREST
+from ..retrieval.search import Ints, neighbours
 from ..spec import TEACHER_VECTORS, Stream
 from ..store import Store
 

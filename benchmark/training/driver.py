@@ -106,6 +106,7 @@ class Driver:
         Raises:
             BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
         """
+        from ..data.vectors import VectorRows
         from .context import Workspace
         from .executors import Task
         from .group import check
@@ -113,6 +114,10 @@ class Driver:
 
         images = self.plan.images()
         self._say_other_images(images)
+        searched = images.query.images  # absurd rows of what is trained on are an error
+        if isinstance(searched, VectorRows):
+            for line in filter(None, dict.fromkeys((searched.student.told, searched.teacher.told))):
+                self.say(line)
         self._estimate(specs, device, yes=yes)
         _check_weights(specs)
         with Reporter(self.console) as reporter:

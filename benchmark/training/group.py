@@ -22,7 +22,8 @@ from ..methods.posthoc import PostHoc
 from ..networks.encoder import Compressed, Network
 from ..networks.weights import serialized
 from ..retrieval.geometry import Space, geometry
-from ..retrieval.metrics import NEAREST, Floats, agreement, evaluate
+from ..retrieval.metrics import NEAREST, agreement, evaluate
+from ..retrieval.search import Floats
 from ..spec import Spec, Stream, derive
 from ..store import Evaluation, Geometry, Point, Record, Store
 from .context import Workspace

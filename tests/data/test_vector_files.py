@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from benchmark.data import DataSet, cards, holdout, load, vectors
+from benchmark.data import arrays as module
+from benchmark.data.arrays import open_array
 from benchmark.data.cards import Vectors
-from benchmark.data.vectors import VectorFile, VectorRows, new_array, open_array
+from benchmark.data.vectors import VectorFile, VectorRows, new_array
 from benchmark.errors import DataError
 
 N, V, C, D = 40, 3, 5, 7
@@ -186,6 +188,22 @@ def test_numbers_that_are_none(
         read(V, **flat)
 
 
+@pytest.mark.parametrize("form", [np.asarray, np.asfortranarray])
+def test_absurd_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any) -> None:
+    """Whatever the shape, of any view, in any block; with `trained` they are an error."""
+    monkeypatch.setattr(vectors, "BLOCK", 4 * V * C)
+    array = STUDENT.astype(np.float64)
+    assert not len(VectorFile(save(tmp_path, x=array)["x"], "x", trained=True).absurd)
+    array[33, 2, 1], array[5, 0, 0], array[5, 1, 0] = 3e38, -3e38, 1e30
+    path = save(tmp_path, x=form(array))["x"]
+    assert VectorFile(path, "x").absurd.tolist() == [5, 33]
+    with pytest.raises(DataError, match=r"x\.npy is trained on, and 2 of 40 rows .* rows 5, 33; mend"):
+        _ = VectorFile(path, "x", trained=True).digest
+    assert pickle.loads(pickle.dumps(VectorFile(path, "x", trained=True))).trained
+    path = save(tmp_path, y=form(array.reshape(-1, C)))["y"]
+    assert VectorFile(path, "y", V).absurd.tolist() == [5 * V, 5 * V + 1, 33 * V + 2]
+
+
 def test_a_damaged_archive_is_one_clear_line(tmp_path: Path) -> None:
     """Whichever byte of the compressed array it is, and not by what zlib happens to call it."""
     path = tmp_path / "packed.npz"
@@ -195,7 +213,7 @@ def test_a_damaged_archive_is_one_clear_line(tmp_path: Path) -> None:
     for place in range(40, len(whole) - 100):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
-            open_array(path, "arr_0")
+            open_array(path, "arr_0", module.LABELS)
         except DataError as error:
             met += 1
             assert str(path) in str(error)
