@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import math
 import os
 import platform
 import re
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
 from .errors import UsageError
 
+SHARE = 0.8  # of the cores: with less of them other work is in the way
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 
 
 def prepare(name: str | None) -> torch.device:
     """The device of that name (the GPU where there is one, without a name), after making the process's settings.
 
+    Torch has no more threads than the process may use cores, or as many as the user says by OMP_NUM_THREADS.
+
     Raises:
         UsageError: there is no such device.
     """
     keep_memory()
+    # Only where they differ: setting what there is already changes settings of MKL.
+    if "OMP_NUM_THREADS" not in os.environ and cores() < torch.get_num_threads():
+        torch.set_num_threads(cores())
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
@@ -35,9 +48,60 @@ def prepare(name: str | None) -> torch.device:
     return device
 
 
-def cores() -> int:
-    """That this process may use: a scheduler may give it fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path = Path("/")) -> int:
+    """That this process may use: a scheduler may give it fewer than the machine has, and a container less time than all of them have.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    scheduled = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return math.ceil(min([scheduled, *_quotas(root)]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Cores that the control groups of this process may keep busy, those that they are nested in included; each holds."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # A container that sees the whole path has its own group, and no more, at the top of what is mounted; so has one that sees "..".
+        names = [] if ".." in path else path.strip("/").split("/")
+        for mount in (controllers, "cpu") if controllers else ("", "unified"):
+            for depth in range(len(names) + 1):
+                yield _quota((root / "sys/fs/cgroup" / mount).joinpath(*names[:depth]))
+
+
+def _quota(group: Path) -> float:
+    """Of one control group, infinite without a limit."""
+    try:
+        if (group / "cpu.max").exists():  # version 2
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{kind}_us").read_text() for kind in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 else math.inf  # -1: no limit
+    except (OSError, ValueError):  # there is no such group here, or its limit is "max"
+        return math.inf
+
+
+def share(seconds: float = 0.2) -> float:
+    """Share of its cores that this process gets, in (0, 1], by that long of work on each of them at once.
+
+    Load averages are of the whole machine, whatever a container has of it; a thread's own time also tells of quotas that are used up.
+    """
+    data = bytes(2**20)
+
+    def work(_: int) -> float:
+        started, mine = time.perf_counter(), time.thread_time()
+        while (passed := time.perf_counter() - started) < seconds:
+            hashlib.sha256(data)  # for which Python lets go of its lock
+        return (time.thread_time() - mine) / passed
+
+    with ThreadPoolExecutor(cores()) as pool:
+        return min(1.0, statistics.mean(pool.map(work, range(cores()))))
 
 
 def processor() -> str:
@@ -48,6 +112,108 @@ def processor() -> str:
     instructions = sorted(set(re.findall(r"\b(?:amx|avx512)_bf16\b", info)))
     name = model[1] if model else platform.processor() or platform.machine()
     return ", ".join([name, *instructions, f"{torch.get_num_threads()} threads"])
+
+
+class Threads:
+    """How many threads torch has for a group: all, unless other work on the cores makes fewer of them clearly faster.
+
+    Weights depend on the number in their last bits. So it is chosen before the first step, kept by a student's checkpoint, and changed
+    on the way only where steps have become ruinously slow. Where the user has set OMP_NUM_THREADS nothing is chosen.
+
+    Args:
+        say: where a choice of fewer threads, and a change, is told in one line.
+        clock: in seconds.
+    """
+
+    FASTER = 1.3  # times that another number must be faster
+    SLOWER = 3.0  # times that steps must have become slower for another look
+    LOOK_EVERY = 30.0  # seconds between two looks, at least
+    LOOKS = 0.1  # of the time, at most
+    STEPS = 5  # whose median says how long a step takes
+    ROUNDS = 3  # in which a pass is timed by each number, after one that does not count
+    ENOUGH = 20.0  # seconds after which one round will do
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.perf_counter) -> None:
+        self.say = say
+        self.clock = clock
+        self.all = torch.get_num_threads()
+        self.fixed = "OMP_NUM_THREADS" in os.environ or self.all == 1
+
+    def begin(self, prepare: Callable[[], Callable[[], object]], kept: int | None = None) -> None:
+        """Choose for a group that is about to take its first step here.
+
+        Args:
+            prepare: makes a pass that is thrown away, and costs as a step does.
+            kept: the number that a checkpoint has.
+        """
+        if self.fixed:
+            return
+        self._prepare = prepare
+        self._usual: float | None = None  # seconds of a step since the last choice
+        self._recent: deque[float] = deque(maxlen=self.STEPS)
+        torch.set_num_threads(self.all if kept is None else min(kept, self.all))
+        if kept is None:
+            count, faster = self._fastest()
+            if count != self.all:
+                torch.set_num_threads(count)
+                self.say(
+                    f"{_threads(count)} for this group: a pass by {_threads(self.all)} takes {faster:.1f} times as long"
+                )
+        self._before = self.clock()
+        self._next = self._before + self.LOOK_EVERY
+
+    def stepped(self) -> None:
+        """Note that a step was done, and choose again where steps have become much slower."""
+        if self.fixed:
+            return
+        now = self.clock()
+        self._recent.append(now - self._before)
+        self._before = now
+        if len(self._recent) < self.STEPS:
+            return
+        typical = statistics.median(self._recent)
+        if self._usual is None:
+            self._usual = typical
+        if typical > self.SLOWER * self._usual and now >= self._next:
+            used, (count, _) = torch.get_num_threads(), self._fastest()
+            if count != used:
+                torch.set_num_threads(count)
+                self.say(f"steps have become {typical / self._usual:.0f} times slower: {_threads(count)} from here on")
+                self._usual = None
+            self._recent.clear()
+            self._before = self.clock()
+            self._next = self._before + max(self.LOOK_EVERY, (self._before - now) / self.LOOKS)
+
+    def end(self) -> None:
+        """All threads again, for what is no training."""
+        if not self.fixed:
+            torch.set_num_threads(self.all)
+
+    def _fastest(self) -> tuple[int, float]:
+        """Of all, half and one: the number by which a pass is fastest, and how many times faster than by the present one.
+
+        The present one, where it is not clearly slower.
+        """
+        used = torch.get_num_threads()
+        times: dict[int, list[float]] = {count: [] for count in (used, self.all, max(1, self.all // 2), 1)}
+        step, begun = self._prepare(), self.clock()
+        for done in range(1 + self.ROUNDS):  # in turns, so that all meet the same other work
+            if done > 1 and self.clock() - begun > self.ENOUGH:
+                break
+            for count, seconds in times.items():
+                torch.set_num_threads(count)
+                started = self.clock()
+                step()
+                seconds.append(self.clock() - started)
+        torch.set_num_threads(used)
+        typical = {count: statistics.median(seconds[1:]) for count, seconds in times.items()}
+        best = min(typical, key=lambda count: typical[count])
+        faster = typical[used] / typical[best]
+        return (best, faster) if faster >= self.FASTER else (used, 1.0)
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def multiplies_bfloat16() -> bool:

@@ -67,6 +67,7 @@ def test_methods_import_torch_and_their_own_package_only() -> None:
         "typing",
         "dataclasses",
         "collections",
+        "concurrent",
         "functools",
         "itertools",
     }

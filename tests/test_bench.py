@@ -20,6 +20,7 @@ from conftest import Result, assert_one_line
 
 from benchmark.bench import loss, measure, performance, report, retrieval, training
 from benchmark.errors import BenchmarkError
+from benchmark.machine import cores
 from benchmark.methods.base import distances
 from benchmark.methods.rkd import angle_loss, distance_loss
 
@@ -37,9 +38,10 @@ def rows_of(cli: Callable[..., Result], section: str) -> list[dict[str, Any]]:
 def test_loss(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss, "PLAIN", (160,))
     monkeypatch.setattr(loss, "OURS", (160, 96))
-    first, second = rows_of(cli, "loss")
+    first, second, beside = rows_of(cli, "loss")
     assert first["batch"] == 160 and second["batch"] == 96 and "plain [s]" not in second
     assert first["times faster"] == pytest.approx(first["plain [s]"] / first["ours [s]"])
+    assert beside["batch"] == 160 and beside["beside"] == "a busy process a core" and "beside" not in first
     # The published form holds the teacher's n x n x 512 differences.
     assert first["plain [MB]"] > 160 * 160 * 512 * 4 / 1e6 and first["plain [MB]"] > first["ours [MB]"] > 0
 
@@ -218,6 +220,16 @@ def test_an_interrupt_ends_the_measured_process_too(tmp_path: Path) -> None:
     assert b"KeyboardInterrupt" in process.communicate(timeout=60)[1]
     with pytest.raises(ProcessLookupError):
         os.kill(int(worker.read_text()), 0)
+
+
+def test_other_work_ends_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *words: started.append(popen(*words)) or started[-1])
+    with pytest.raises(ZeroDivisionError), measure.busy():
+        assert len(started) == cores() and all(process.poll() is None for process in started)
+        raise ZeroDivisionError
+    assert all(process.returncode == -signal.SIGKILL for process in started)
 
 
 def hold(megabytes: int) -> Callable[[], object]:

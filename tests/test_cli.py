@@ -416,10 +416,22 @@ def test_a_gpu_that_is_not_there(cli: Cli, smoke: list[str], tmp_path: Path) -> 
     assert_one_line(cli(*[word if word != "cpu" else "gpu" for word in smoke]), 2, "'gpu'")
 
 
-def test_a_batch_that_cannot_be_filled(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+def test_a_batch_that_cannot_be_filled(
+    cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known before the first step is measured."""
+    monkeypatch.setattr("benchmark.training.estimate.seconds", lambda *_: pytest.fail("measured"))
     result = cli(*smoke, "--set", "batch=64", "--set", "per_class=3", "--methods", "triplet")
     assert_one_line(result, 2, "a batch of 64 with 3 images a class needs 22 classes; the training set has 16")
     assert not list(tmp_path.iterdir())
+
+
+def test_other_work_on_the_cores_is_told(cli: Cli, smoke: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.machine.share", lambda: 0.3)
+    result = cli(*smoke, "--methods", "triplet", "--steps", "2")
+    assert "other work holds 70% of the cores, which can make this many times slower: wait for it\n" in result.out
+    monkeypatch.setattr("benchmark.machine.share", lambda: 0.9)
+    assert "other work" not in cli(*smoke, "--methods", "triplet", "--steps", "3").out
 
 
 def test_queries_without_partners_are_found_before_training(cli: Cli, tmp_path: Path) -> None:
@@ -510,8 +522,8 @@ def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypa
     from benchmark.protocol import request as plan
     from benchmark.training import estimate
 
-    labels = np.repeat(np.arange(4), 4)
-    split = Split(np.zeros((16, 8, 8), np.uint8), labels, ("a", "b", "c", "d"))
+    labels = np.repeat(np.arange(150), 5)
+    split = Split(np.zeros((750, 8, 8), np.uint8), labels, tuple(map(str, range(150))))
     contents = Contents(tmp_path, {"train": split}, "", tmp_path)
     monkeypatch.setattr(plan.Plan, "images", lambda self: DataSet(self.card, split, split, None, contents))
     monkeypatch.setattr(estimate, "_pass", lambda spec, device: (1.0, 0.1) if spec.batch == 128 else (0.001, 0.0001))

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import tiny_spec
 from test_lockstep import workspace
 
-from benchmark.machine import cores
+from benchmark.machine import Threads
 from benchmark.spec import Spec, waves
 from benchmark.store import Record
 from benchmark.training import executors
@@ -48,14 +49,6 @@ def test_processes_give_what_one_process_gives(data_dir: Path, tmp_path: Path) -
     assert sum(isinstance(outcome, Failure) for outcome in found.values()) == 1
 
 
-def test_as_many_at_a_time_as_the_scheduler_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 8})
-    assert cores() == 3
-    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
-    assert cores() == 64
-
-
 def test_a_process_that_dies_fails_its_group(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_work", dies)
     outcomes = list(processes(Task(workspace(data_dir, tmp_path)), groups()[:1]))
@@ -63,3 +56,35 @@ def test_a_process_that_dies_fails_its_group(data_dir: Path, tmp_path: Path, mon
     assert all(
         "its process ended with code 7" in outcome.message for outcome in outcomes if isinstance(outcome, Failure)
     )
+
+
+def test_a_group_goes_on_with_the_threads_of_its_checkpoint(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which are written into its record, each change too; what comes after the group has all of them again."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        space, spec = workspace(data_dir, tmp_path), tiny_spec(steps=8)
+        threads = Threads(lambda text: None)
+        monkeypatch.setattr(Threads, "_fastest", lambda self: (1, 2.0))  # of a busy machine
+
+        def stop_at_five(step: int, losses: object) -> None:
+            if step == 5:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            list(local(Task(space, 0, lambda group: stop_at_five, threads), [[spec]]))
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(Threads, "_fastest", lambda self: (2, 1.0))
+        (record,) = local(Task(space, threads=threads), [[spec]])
+        assert isinstance(record, Record) and record.environment["threads"] == "1"
+        assert torch.get_num_threads() == 2
+        with pytest.raises(KeyboardInterrupt):
+            list(local(Task(space, 0, lambda group: stop_at_five, threads), [[spec]]))
+        torch.set_num_threads(1)
+        (record,) = local(Task(space), [[spec]])  # as by OMP_NUM_THREADS=1
+        assert isinstance(record, Record) and record.environment["threads"] == "2, 1"
+    finally:
+        torch.set_num_threads(before)

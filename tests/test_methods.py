@@ -645,3 +645,27 @@ def test_the_edition_of_a_method_is_of_the_files_that_its_loss_comes_from(
     methods.edition.cache_clear()
     monkeypatch.undo()
     assert alone == before["pkt"] and together != methods.edition("pkt+sp")
+
+
+def test_angles_have_the_same_gradient_by_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are summed in their order, whoever was first; what torch has for others is as before, also after a failure."""
+    monkeypatch.setattr(rkd, "BLOCK", 3 * 24**2)
+    before = torch.get_num_threads()
+    teacher = distances(torch.randn(24, 6))
+    student = torch.randn(24, 4)
+
+    def gradient(threads: int) -> torch.Tensor:
+        torch.set_num_threads(threads)
+        mine = student.clone().requires_grad_()
+        rkd.angle_loss(distances(mine), teacher).backward()
+        assert torch.get_num_threads() == threads and mine.grad is not None
+        return mine.grad
+
+    try:
+        alone = gradient(1)
+        assert all(torch.equal(gradient(threads), alone) for threads in (2, 3, 5))
+        with pytest.raises(ZeroDivisionError):
+            list(rkd._spread(lambda item: 1 // item, range(4), 4))
+        assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(before)

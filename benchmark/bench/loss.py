@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..methods.base import distances
 from ..methods.rkd import angle_loss
-from .measure import cost
+from .measure import busy, cost
 
 PLAIN = (128, 256, 512)  # batches; beyond them the published form needs more memory than machines have
 OURS = (*PLAIN, 2048)
@@ -54,23 +54,21 @@ def step(form: str, n: int) -> Callable[[], object]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """A row a batch size: seconds and peak memory of both forms, and their ratios."""
-    result = []
-    for n in OURS:
-        mine = cost(step, ("ours", n), ("ours", SMALL))
-        row: dict[str, Any] = {
-            "batch": n,
-            "ours [s]": mine.typical,
-            "spread": mine.spread,
-            "ours [MB]": mine.peak / 1e6,
+    """A row a batch size: seconds and peak memory of both forms, and their ratios; then the same beside a busy process a core."""
+    quiet = [_row(n) for n in OURS]
+    with busy():
+        return quiet + [{**_row(n), "beside": "a busy process a core"} for n in PLAIN]
+
+
+def _row(n: int) -> dict[str, Any]:
+    mine = cost(step, ("ours", n), ("ours", SMALL))
+    row: dict[str, Any] = {"batch": n, "ours [s]": mine.typical, "spread": mine.spread, "ours [MB]": mine.peak / 1e6}
+    if n in PLAIN:
+        theirs = cost(step, ("plain", n), ("plain", SMALL))
+        row |= {
+            "plain [s]": theirs.typical,
+            "plain [MB]": theirs.peak / 1e6,
+            "times faster": theirs.typical / mine.typical,
+            "times less memory": theirs.peak / max(mine.peak, 1),
         }
-        if n in PLAIN:
-            theirs = cost(step, ("plain", n), ("plain", SMALL))
-            row |= {
-                "plain [s]": theirs.typical,
-                "plain [MB]": theirs.peak / 1e6,
-                "times faster": theirs.typical / mine.typical,
-                "times less memory": theirs.peak / max(mine.peak, 1),
-            }
-        result.append(row)
-    return result
+    return row

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
 
 from ..errors import BenchmarkError, UsageError
+from ..machine import cores
 
 T = TypeVar("T")
 Prepare = Callable[..., Callable[[], object]]
@@ -54,6 +59,21 @@ def cost(prepare: Prepare, args: tuple[object, ...], small: tuple[object, ...]) 
     by a first use is no cost of the function.
     """
     return apart(_measure, prepare, args, small)
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Other work on every core within the block: processes that compute nothing, and end with this one."""
+    spin = f"import os\nwhile os.getppid() == {os.getpid()}: pass"
+    spinners: list[subprocess.Popen[bytes]] = []
+    try:
+        for _ in range(cores()):
+            spinners.append(subprocess.Popen([sys.executable, "-c", spin]))
+        yield
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
 
 
 def apart(function: Callable[..., T], *args: object) -> T:

@@ -5,7 +5,10 @@ Park, Kim, Lu, Cho: Relational Knowledge Distillation, CVPR 2019, arXiv 1904.050
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +18,11 @@ from .base import Batch, Method, distances
 
 SHARED = 2**24  # cosines of a teacher that are kept for all students of a step: 64 MB
 BLOCK = 2**20  # cosines that are computed at once: 4 MB, and about six times that with what is computed from them
+AT_ONCE = (
+    2**23
+)  # cosines of the blocks that are computed side by side, at most: eight blocks, wherever a block has BLOCK of them
+
+T = TypeVar("T")
 
 
 def scaled(d: Tensor) -> Tensor:
@@ -67,22 +75,31 @@ def angle_loss(student: Tensor, teacher: Tensor, target: Tensor | None = None) -
 
 
 class _AngleLoss(torch.autograd.Function):
-    """The loss and its gradient together, a block of anchors at a time: neither n³ cosines nor anything else of that size is kept."""
+    """The loss and its gradient together, a block of anchors at a time: neither n³ cosines nor anything else of that size is kept.
+
+    On the CPU a thread computes a block by itself. Shared out, each of some thirty operations a block would end when the last thread
+    does, and beside other work one of them always waits for a core: that took up to ten times as long.
+    """
 
     @staticmethod
     def forward(ctx: Any, squared: Tensor, inverse: Tensor, *teacher: Tensor) -> Tensor:
         n = len(squared)
         mine = squared.detach().requires_grad_(), inverse.detach().requires_grad_()
-        loss, gradients = squared.new_zeros(()), [torch.zeros_like(squared), torch.zeros_like(inverse)]
         block = max(1, BLOCK // n**2)
-        for start in range(0, n, block):
+
+        def part(start: int) -> tuple[Tensor, ...]:
+            """The loss [] of a block, and its gradients [n, n]."""
             anchors = slice(start, start + block)
             target = teacher[0][anchors] if len(teacher) == 1 else _cosines(teacher[0], teacher[1], anchors)
             with torch.enable_grad():
-                part = F.smooth_l1_loss(_cosines(*mine, anchors), target, reduction="sum") / n**3
-            for total, gradient in zip(gradients, torch.autograd.grad(part, mine), strict=True):
-                total += gradient
-            loss += part.detach()
+                loss = F.smooth_l1_loss(_cosines(*mine, anchors), target, reduction="sum") / n**3
+            return loss.detach(), *torch.autograd.grad(loss, mine)
+
+        loss, *gradients = squared.new_zeros(()), torch.zeros_like(squared), torch.zeros_like(inverse)
+        side_by_side = min(-(-n // block), AT_ONCE // (block * n**2)) if squared.device.type == "cpu" else 1
+        for parts in _spread(part, range(0, n, block), side_by_side):
+            for total, own in zip((loss, *gradients), parts, strict=True):
+                total += own
         ctx.save_for_backward(*gradients)
         ctx.others = len(teacher)
         return loss
@@ -90,6 +107,26 @@ class _AngleLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         return *(outer * gradient for gradient in ctx.saved_tensors), *(None,) * ctx.others
+
+
+def _spread(work: Callable[[int], T], items: Iterable[int], most: int) -> Iterator[T]:
+    """Results in the order of `items`, so that sums of them have the same bits whoever was first; by at most `most` threads."""
+    threads = torch.get_num_threads()
+    if min(threads, most) < 2:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[T]] = deque()
+    try:
+        # Torch keeps the number by thread; of those that begin later it is what was set last, by whichever thread: it is put back.
+        with ThreadPoolExecutor(min(threads, most), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > min(threads, most):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def sampled_angle_loss(student: Tensor, teacher: Tensor, triplets: int) -> Tensor:

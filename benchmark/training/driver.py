@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -107,9 +108,10 @@ class Driver:
             BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
         """
         from ..data.vectors import VectorRows
+        from ..machine import Threads
         from .context import Workspace
         from .executors import Task
-        from .group import check
+        from .group import check, decode
         from .progress import Reporter
 
         images = self.plan.images()
@@ -118,15 +120,18 @@ class Driver:
         if isinstance(searched, VectorRows):
             for line in filter(None, dict.fromkeys((searched.student.told, searched.teacher.told))):
                 self.say(line)
+        reporter = Reporter(self.console)
+        workspace = Workspace(images, self.plan.data_dir, self.store, device, reporter.preparing)
+        check(specs, workspace)
         self._estimate(specs, device, yes=yes)
         _check_weights(specs)
-        with Reporter(self.console) as reporter:
-            workspace = Workspace(images, self.plan.data_dir, self.store, device, reporter.preparing)
-            check(specs, workspace)
+        with reporter:
+            decode(specs, workspace)
             self.store.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self.store.folder / ".lock", timeout=0):
-                    return self._execute(specs, Task(workspace, checkpoint_every, reporter.group))
+                    threads = Threads(self.say) if device.type == "cpu" else None
+                    return self._execute(specs, Task(workspace, checkpoint_every, reporter.group, threads))
             except Timeout:
                 where = self.store.folder
                 raise BenchmarkError(
@@ -193,6 +198,7 @@ class Driver:
     def _estimate(self, specs: Sequence[Spec], device: torch.device, *, yes: bool) -> None:
         """Print how long it will take; have `paper` confirmed where there is no GPU."""
         from ..data import cache_dir, holdout
+        from ..machine import SHARE, share
         from . import estimate
 
         images = self.plan.images()
@@ -201,6 +207,9 @@ class Driver:
         sizes = f"{split.train.described('training')}, {split.query.described('validation' if validation else 'query')}"
         took = estimate.readable(estimate.seconds(specs, split, device))
         self.say(f"{sizes}; about {took} of computing on {device.type}, by a few measured steps")
+        if device.type == "cpu" and (free := share()) < SHARE:
+            advice = "wait for it" if "OMP_NUM_THREADS" in os.environ else "wait for it, or set OMP_NUM_THREADS=1"
+            self.say(f"other work holds {1 - free:.0%} of the cores, which can make this many times slower: {advice}")
         if any(spec.views for spec in specs) and self.plan.card.vectors is None:
             took = estimate.readable(estimate.feature_seconds(specs, split, device))
             self.say(

@@ -128,6 +128,13 @@ def training_seconds(spec: Spec, device: torch.device) -> float:
         return _image_seconds(spec, train, device)
 
 
+def scratch_pass(spec: Spec, device: torch.device) -> Callable[[], None]:
+    """A forward and backward pass that costs as one of `spec` does, by a network that is thrown away."""
+    with seeded(0):
+        train, _ = _passes(spec, device)
+    return seeded(0)(train)
+
+
 def check_size(spec: Spec, device: torch.device) -> None:
     """Raise a UsageError where a network cannot read images of the size that a spec asks for."""
     with seeded(0):

@@ -15,11 +15,13 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ..errors import BenchmarkError
+from ..machine import Threads
 from ..machine import cores as available_cores
 from ..spec import Spec
 from .context import Workspace, silent
+from .estimate import scratch_pass
 from .group import Failure, Outcome, run
-from .loop import Interrupted, Watch
+from .loop import Begin, Interrupted, Student, Watch
 from .streams import compute_features
 
 Group = Sequence[Spec]
@@ -33,6 +35,7 @@ class Task:
     workspace: Workspace
     checkpoint_every: float = 120.0  # seconds
     watch: Callable[[Group], Watch] = lambda group: lambda step, losses: None
+    threads: Threads | None = None  # chosen for each group; None: what torch has
 
 
 Executor = Callable[[Task, Sequence[Group]], Iterator[Outcome]]
@@ -42,8 +45,9 @@ def local(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
     """One group after the other, in this process. A group that fails as a whole does not stop the next one."""
     for group in groups:
         finished = set()
+        watch, begin = _chosen(task, group)
         try:
-            for outcome in run(group, task.workspace, task.watch(group), task.checkpoint_every):
+            for outcome in run(group, task.workspace, watch, task.checkpoint_every, begin):
                 finished.add(outcome.spec.id)
                 yield outcome
         except Interrupted:
@@ -52,6 +56,26 @@ def local(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
             yield from _failed(group, finished, str(error))
         except Exception as error:
             yield from _failed(group, finished, f"{type(error).__name__}: {error}", traceback.format_exc())
+        finally:
+            if task.threads is not None:
+                task.threads.end()
+
+
+def _chosen(task: Task, group: Group) -> tuple[Watch, Begin]:
+    """A group's `watch` and `begin`, by which the number of its threads is chosen."""
+    watch, threads = task.watch(group), task.threads
+    if threads is None or group[0].views:
+        return watch, lambda students: None
+
+    def begin(students: Sequence[Student]) -> None:
+        kept = next((student.threads[-1] for student in students if student.threads), None)
+        threads.begin(lambda: scratch_pass(group[0], task.workspace.device), kept)
+
+    def stepped(step: int, losses: Mapping[str, float]) -> None:
+        threads.stepped()
+        watch(step, losses)
+
+    return stepped, begin
 
 
 def _failed(group: Group, finished: set[str], message: str, details: str = "") -> Iterator[Failure]:

@@ -27,7 +27,7 @@ from ..retrieval.search import Floats
 from ..spec import Spec, Stream, derive
 from ..store import Evaluation, Geometry, Point, Record, Store
 from .context import Workspace
-from .loop import Student, Watch, embed, fit, optimizer, seeded
+from .loop import Begin, Student, Watch, embed, fit, optimizer, seeded
 from .streams import Inputs, open_inputs
 
 CALIBRATION = 256  # training images that set the scale of a head's input
@@ -50,12 +50,14 @@ def run(
     workspace: Workspace,
     watch: Watch = lambda step, losses: None,
     checkpoint_every: float = 120.0,
+    begin: Begin = lambda students: None,
 ) -> Iterator[Outcome]:
     """Train and evaluate a group of one stream; weights are saved here, records by the caller.
 
     Args:
         watch: called after each step with the students' losses by id.
         checkpoint_every: seconds.
+        begin: called before the first step, with the students as their checkpoints left them.
 
     Raises:
         Interrupted: stopped by the user; checkpoints are written.
@@ -85,6 +87,7 @@ def run(
                 device=device,
                 every=checkpoint_every,
                 milestones=_milestones(stream, search),
+                begin=begin,
                 watch=watch,
             )
         )
@@ -114,6 +117,7 @@ def _finish(student: Student, search: Search) -> Outcome:
         return _failure(spec, error)
     weights = serialized(student.encoder)
     store.save_weights(spec, weights, projector)
+    trained = {"threads": ", ".join(map(str, student.threads))} if student.threads else {}
     return Record(
         id=spec.id,
         spec=spec,
@@ -127,16 +131,16 @@ def _finish(student: Student, search: Search) -> Outcome:
         weights=digest(weights),
         projector=None if projector is None else digest(projector),
         teacher=digest(store.read_weights(spec.teacher)) if spec.teacher is not None else None,
-        environment={**search.workspace.environment, "method": methods.edition(spec.method)},
+        environment={**search.workspace.environment, **trained, "method": methods.edition(spec.method)},
     )
 
 
 def check(specs: Sequence[Spec], workspace: Workspace) -> None:
-    """Meet before the first step what would otherwise end a run after its last: decodes all images that `specs` read.
+    """Meet before the first step what would otherwise end a run after its last, as far as it takes no time.
 
     Raises:
         UsageError: a batch cannot be filled.
-        DataError: an image cannot be read, or no query has a partner.
+        DataError: no query has a partner.
         BenchmarkError: a method's file cannot be imported.
     """
     for name in dict.fromkeys(spec.method for spec in specs):
@@ -162,7 +166,16 @@ def check(specs: Sequence[Spec], workspace: Workspace) -> None:
         least = 2 if dataset.gallery is None else 1
         if not (np.append(counts, 0)[np.minimum(dataset.query.labels, len(counts))] >= least).any():
             raise DataError(f"{dataset.card.name}: no query has another image of its class to be found")
-        for split in dataset.splits:
+
+
+def decode(specs: Sequence[Spec], workspace: Workspace) -> None:
+    """Decode all images that `specs` read: the last one must not end a run after its last step.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    for stream in {(spec.evaluation, spec.resize): spec.stream for spec in specs}.values():
+        for split in workspace.of(stream).splits:
             if not isinstance(split.images, VectorRows):
                 workspace.images(split, stream.resize)
 

@@ -86,6 +86,7 @@ class Student:
     seconds: float = 0.0  # its own forward, backward and update passes
     curve: list[tuple[int, Any]] = field(default_factory=list)
     loss: float = math.nan  # of the latest step
+    threads: list[int] = field(default_factory=list)  # of torch: what it was trained by, and after each change
 
     def train_step(
         self, inputs: Tensor, teacher: Features | None, labels: Tensor, index: Tensor, shared: dict[str, Any]
@@ -101,6 +102,8 @@ class Student:
         """
         started = time.perf_counter()
         spec = self.spec
+        if (threads := torch.get_num_threads()) not in self.threads[-1:]:
+            self.threads.append(threads)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * rate(spec, self.step)
         self.encoder.train()
@@ -150,6 +153,7 @@ class Student:
             "tail": self.tail,
             "seconds": self.seconds,
             "curve": self.curve,
+            "threads": self.threads,
             "encoder": self.encoder.state_dict(),
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -176,6 +180,7 @@ class Student:
                 f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start that run again"
             ) from error
         self.step, self.tail, self.seconds, self.curve = state["step"], state["tail"], state["seconds"], state["curve"]
+        self.threads = state.get("threads", [])  # an older version kept none
 
 
 def _check_archive(content: bytes) -> None:
@@ -195,6 +200,7 @@ class Drawn:
 
 
 Watch = Callable[[int, Mapping[str, float]], None]
+Begin = Callable[[Sequence[Student]], None]
 
 
 class Interrupted(BenchmarkError):
@@ -212,6 +218,7 @@ def fit(
     device: torch.device,
     every: float,
     milestones: Mapping[int, Callable[[Student], Any]] | None = None,
+    begin: Begin = lambda students: None,
     watch: Watch = lambda step, losses: None,
 ) -> dict[str, Exception]:
     """Train students of one stream to their end, step by step together.
@@ -223,6 +230,7 @@ def fit(
         teachers: by spec id, frozen and in eval mode.
         checkpoint: the file of a run, which is read when present and written every `every` seconds and on interruption.
         milestones: step -> what to note in the student's curve when it has done that many steps.
+        begin: called before the first step, with the students as their checkpoints left them.
         watch: called after each step with the students' losses by id.
 
     Returns:
@@ -238,6 +246,7 @@ def fit(
                 student.resume(path, device)
             except Exception as error:
                 failed[student.spec.id] = error
+    begin(students)
     steps = students[0].spec.steps
     needs = {
         teacher: frozenset().union(

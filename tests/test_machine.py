@@ -1,0 +1,201 @@
+"""How many cores there are for a process, and how many threads a group gets of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.machine import Threads, cores, prepare, share
+
+
+@pytest.fixture(autouse=True)
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(3, 11)), raising=False)
+
+
+def tree(root: Path, groups: str, **files: str) -> Path:
+    """A root folder with `groups` in /proc/self/cgroup, and `files` of /sys/fs/cgroup."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups)
+    for name, text in files.items():
+        file = root / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+def test_as_many_as_the_scheduler_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cores(tmp_path) == 8
+    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
+    assert cores(tmp_path) == 64
+
+
+CASES = {
+    "version 2": ("0::/a/b\n", {"a/b/cpu.max": "300000 100000\n"}, 3),
+    "version 2, the group above": ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
+    "version 2, least of both": ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "400000 100000"}, 2),
+    "version 2, in a name space": ("0::/\n", {"cpu.max": "250000 100000\n"}, 3),
+    "version 2, outside of it": ("0::/../../x\n", {"cpu.max": "150000 100000\n"}, 2),
+    "version 2, half a core": ("0::/a\n", {"a/cpu.max": "50000 100000\n"}, 1),
+    "version 2, more than there are": ("0::/a\n", {"a/cpu.max": "6400000 100000\n"}, 8),
+    "version 2, none": ("0::/a\n", {"a/cpu.max": "max 100000\n"}, 8),
+    "version 1": (
+        "3:memory:/a\n2:cpu,cpuacct:/a/b\n0::/\n",
+        {"cpu,cpuacct/a/b/cpu.cfs_quota_us": "350000\n", "cpu,cpuacct/a/b/cpu.cfs_period_us": "100000\n"},
+        4,
+    ),
+    "version 1, the container's group on top": (
+        "1:cpu:/docker/abc\n",
+        {"cpu/cpu.cfs_quota_us": "20000\n", "cpu/cpu.cfs_period_us": "10000\n"},
+        2,
+    ),
+    "version 1, none": ("1:cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "-1\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 8),
+    "another controller": ("1:cpuset:/a\n", {"cpuset/a/cpu.max": "100000 100000\n"}, 8),
+    "damaged": ("0::/a\n", {"a/cpu.max": "\n"}, 8),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_as_many_as_the_container_may_keep_busy(tmp_path: Path, case: str) -> None:
+    groups, files, expected = CASES[case]
+    assert cores(tree(tmp_path, groups, **files)) == expected
+
+
+def test_no_more_threads_than_cores_unless_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr("benchmark.machine.cores", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    prepare("cpu")
+    assert not asked
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    prepare("cpu")
+    assert asked == [2]
+    monkeypatch.setattr("benchmark.machine.cores", lambda: 4)
+    prepare("cpu")
+    assert asked == [2]
+
+
+def test_a_share_is_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.machine.cores", lambda: 2)
+    monkeypatch.setattr("time.thread_time", lambda: 0.0)  # as of threads that never have a core
+    assert share(0.01) == 0
+    monkeypatch.setattr("time.thread_time", time.perf_counter)
+    assert share(0.01) == pytest.approx(1, abs=0.2)
+
+
+class Machine:
+    """A made-up one of eight cores, whose clock goes on by what a pass or a step takes with the present number of threads."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.count = 8
+        self.seconds = {8: 1.0, 4: 1.2, 1: 4.0}
+        self.passes = 0
+        self.said: list[str] = []
+        self.threads = Threads(self.said.append, lambda: self.now)
+
+    def work(self) -> None:
+        self.now += self.seconds[self.count]
+
+    def scratch(self) -> Callable[[], object]:
+        def step() -> None:
+            self.passes += 1
+            self.work()
+
+        return step
+
+    def begin(self, kept: int | None = None) -> int:
+        self.threads.begin(self.scratch, kept)
+        return self.count
+
+    def steps(self, number: int) -> int:
+        for _ in range(number):
+            self.work()
+            self.threads.stepped()
+        return self.count
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    made = Machine()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: made.count)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: setattr(made, "count", count))
+    return made
+
+
+BUSY = {8: 10.0, 4: 6.0, 1: 4.0}
+
+
+def test_a_quiet_machine_has_all_threads(machine: Machine) -> None:
+    assert machine.begin() == 8 and machine.steps(100) == 8 and not machine.said
+    machine.seconds = {8: 1.29, 4: 1.0, 1: 1.0}  # not clearly faster
+    assert machine.begin() == 8
+
+
+def test_fewer_where_they_are_clearly_faster(machine: Machine) -> None:
+    machine.seconds = dict(BUSY)
+    assert machine.begin() == 1
+    assert machine.said == ["1 thread for this group: a pass by 8 threads takes 2.5 times as long"]
+    machine.threads.end()
+    assert machine.count == 8
+    machine.seconds = {8: 3.0, 4: 1.0, 1: 2.0}
+    assert machine.begin() == 4
+
+
+def test_a_choice_holds_until_steps_are_ruinous(machine: Machine) -> None:
+    machine.begin()
+    machine.steps(40)
+    passes = machine.passes
+    machine.seconds = {8: 2.9, 4: 1.0, 1: 0.5}  # slower, but not three times
+    assert machine.steps(40) == 8 and machine.passes == passes
+    machine.seconds = dict(BUSY)
+    machine.steps(2)
+    machine.seconds = {8: 1.0, 4: 1.2, 1: 4.0}  # a few slow steps, such as a checkpoint, are no reason
+    assert machine.steps(20) == 8 and machine.passes == passes
+    machine.seconds = dict(BUSY)
+    assert machine.steps(3) == 1 and len(machine.said) == 1
+    assert machine.said[0] == "steps have become 10 times slower: 1 thread from here on"
+    machine.seconds = {8: 1.0, 4: 1.2, 1: 4.0}  # the other work is gone: steps are no slower
+    assert machine.steps(40) == 1
+
+
+def test_another_look_is_taken_every_half_minute_at_most(machine: Machine) -> None:
+    machine.seconds = {8: 0.01, 4: 0.02, 1: 0.04}
+    machine.begin()
+    machine.steps(10)
+    passes = machine.passes
+    machine.seconds = {8: 0.1, 4: 0.2, 1: 0.4}
+    machine.steps(200)
+    assert machine.passes == passes  # twenty seconds
+    assert (
+        machine.steps(110) == 8 and machine.passes == passes + 12 and not machine.said
+    )  # all are slower: nothing to gain
+    machine.steps(200)
+    assert machine.passes == passes + 12
+    machine.steps(200)
+    assert machine.passes == passes + 24
+
+
+def test_a_resumed_group_has_the_threads_of_its_checkpoint(machine: Machine) -> None:
+    assert machine.begin(kept=1) == 1 and not machine.passes and not machine.said
+    assert machine.begin(kept=4) == 4
+    assert machine.begin(kept=16) == 8  # no more than there are
+    machine.steps(40)
+    machine.seconds = dict(BUSY)
+    assert machine.steps(5) == 1
+
+
+def test_nothing_is_chosen_where_the_user_has_chosen(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    machine.threads = Threads(machine.said.append, lambda: machine.now)
+    machine.seconds = dict(BUSY)
+    assert machine.begin() == 8 and machine.begin(kept=1) == 8 and machine.steps(40) == 8 and not machine.passes
