@@ -13,9 +13,10 @@ from rich.table import Table
 from .console import RESULTS, app, device_of, out, say_written
 from .data import cards
 from .errors import UsageError
+from .protocol.presets import names
 from .protocol.request import Plan
 from .spec import Spec, waves
-from .store import Store
+from .store import Record, Store, read_record
 from .training.driver import Driver
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run(
     dataset: str | None = None,
     vectors: Files = None,
     preset: str | None = None,
+    like: Path | None = None,
     methods: Words = None,
     dims: Words = None,
     seeds: Words = None,
@@ -58,6 +60,8 @@ def run(
         a card (benchmark list datasets), a card's .toml, or a folder of images; or else --features
     preset
         a protocol (benchmark list presets); the default depends on data set and machine, and is printed
+    like
+        the JSON file of a run's record, to be run again as it is; only --seeds can be others
     methods
         comma-separated names, or all, relational, individual, posthoc; names joined by + are one method, the sum of their losses
     dims
@@ -91,6 +95,10 @@ def run(
     yes
         do not ask before a run that is too long for this machine
     """
+    record = None
+    if like is not None:
+        given = (methods, dims, steps, backbone, teacher, generations or None, set or None, subset or None)
+        record, dataset, preset, subset = _of_record(like, given, dataset, preset, vectors)
     plan = Plan(
         dataset,
         preset,
@@ -102,16 +110,19 @@ def run(
         subset=subset,
         dry=dry_run,
     )
-    specs = plan.specs(
-        methods=methods,
-        dims=dims,
-        seeds=seeds,
-        steps=steps,
-        backbone=backbone,
-        teacher=teacher,
-        assignments=set,
-        generations=generations,
-    )
+    if record is not None:
+        specs = plan.like(record, seeds)
+    else:
+        specs = plan.specs(
+            methods=methods,
+            dims=dims,
+            seeds=seeds,
+            steps=steps,
+            backbone=backbone,
+            teacher=teacher,
+            assignments=set,
+            generations=generations,
+        )
     driver = Driver(plan, plan.store, out)
     missing = driver.announce(specs, dry=dry_run)
     if dry_run:
@@ -124,6 +135,23 @@ def run(
         _measure_costs(plan.store, where)
     _finish(plan.folder)
     return 1 if failures else 0
+
+
+def _of_record(
+    path: Path, given: Sequence[object], dataset: str | None, preset: str | None, vectors: Files
+) -> tuple[Record, str | None, str | None, str]:
+    """A record, and what it says of data set, preset and subset."""
+    if any(word is not None for word in given):
+        raise UsageError("--like is a whole run: only --seeds, and what says where things are, can be given beside it")
+    if not path.is_file():
+        raise UsageError(f"--like {path}: there is no such file")
+    record = read_record(path)
+    spec, folder = record.spec, path.absolute().parents[1].name
+    if dataset is None and vectors is None:
+        if spec.data:
+            raise UsageError(f"{spec.label} is of own data: say where they are, by --dataset or --features")
+        dataset = spec.dataset
+    return record, dataset, preset or (folder if folder in names() else None), spec.subset
 
 
 @app.command

@@ -150,6 +150,11 @@ class Spec(Stream):
         return 1 + (teacher.generation if teacher.method == self.method else 0)
 
     @property
+    def fixed_seed(self) -> bool:
+        """Whether another seed would want other parents as well: generations are seeded as the ones before."""
+        return self.generation > 0 or self.method == ENSEMBLE
+
+    @property
     def members(self) -> tuple[Spec, ...]:
         """The finished runs that a post-hoc run is made of: its teacher, or of an ensemble all generations, the last one first."""
         found: list[Spec] = [] if self.teacher is None else [self.teacher]

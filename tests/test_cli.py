@@ -21,7 +21,7 @@ from PIL import Image
 from benchmark import methods
 from benchmark.console import app
 from benchmark.errors import unknown
-from benchmark.store import Store
+from benchmark.store import Store, read_record
 
 Cli = Callable[..., Result]
 
@@ -604,3 +604,33 @@ def test_an_archive_that_writes_outside(cli: Cli, tmp_path: Path) -> None:
     result = cli("fetch", "--dataset", "cub", "--data", tmp_path / "data", "--mirror", mirror)
     assert_one_line(result, 1, "../evil")
     assert not list((tmp_path / "data").glob("[!.]*"))
+
+
+def test_a_record_is_run_again(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
+    """`--like` runs what a record holds, whatever was set; other seeds are the one thing that can be asked for."""
+    assert (
+        cli(*smoke, "--methods", "rkd-d", "--steps", "3", "--set", "rkd-d.weight=2", "--set", "teacher.steps=2").code
+        == 0
+    )
+    folder = tmp_path / "tiny" / "smoke"
+    path = next(folder.glob("runs/rkd-d-*.json"))
+    data = smoke[smoke.index("--data") + 1]
+    like = ["run", "--like", path, "--data", data, "--device", "cpu"]
+    assert "1 done, 0 to run" in cli(*like, "--results", tmp_path).out
+    again = cli(*like, "--results", tmp_path / "again")
+    assert again.code == 0, again.err
+    here, there = read_record(path), read_record(tmp_path / "again/tiny/smoke/runs" / path.name)
+    assert there.weights == here.weights and there.teacher == here.teacher
+    assert cli(*like, "--seeds", "0,5", "--results", tmp_path).code == 0
+    seeds = {
+        record.spec.seed: record.spec
+        for record in Store(folder)
+        if record.spec.method == "rkd-d" and record.spec.steps == 3
+    }
+    assert seeds.keys() == {0, 5} and seeds[5].replace(seed=0) == here.spec
+
+    for more in (["--methods", "rkd-a"], ["--set", "lr=1"], ["--dims", "4"], ["--subset", "2x2"]):
+        assert_one_line(cli(*like, *more), 2, "--like is a whole run")
+    assert_one_line(cli("run", "--like", tmp_path / "none.json"), 2, "there is no such file")
+    (tmp_path / "no.json").write_text("{}")
+    assert_one_line(cli("run", "--like", tmp_path / "no.json"), 1, "is not a record")

@@ -27,7 +27,6 @@ from test_tables import KINDS, golden_costs, golden_records, golden_tuning, reco
 from benchmark.costs import write_costs
 from benchmark.report import Folder
 from benchmark.report.cells import DASH, ROLES
-from benchmark.report.commands import Recipes
 from benchmark.report.page import Part, page, part
 from benchmark.report.render import Line
 
@@ -205,7 +204,9 @@ def test_the_source_names_no_address(document):
 
 def test_every_line_of_a_run_has_its_command_and_the_runs_their_facts(document):
     commands = [code.text for one in document.iter("details") for code in one.iter("code")]
-    assert commands and all(command.startswith("python -m benchmark run --dataset ") for command in commands)
+    assert commands and all(
+        line.startswith("python -m benchmark run --like ") for command in commands for line in command.split("\n")
+    )
     facts = [json.loads("".join(one.itertext())) for one in document.iter("pre")]
     assert facts and all({"spec", "seconds", "environment"} <= one.keys() for one in facts)
 
@@ -220,7 +221,7 @@ def test_parts_whose_names_are_alike_have_ids_of_their_own():
     folder = Folder(Path("any"), [teacher(), record(), student("rkd-d", 0.6)], [], KINDS)
     names = (("a-b", "c"), ("a", "b-c"), ("ø", "c"), ("日本", "c"))
     documents = [dataclasses.replace(folder.document, dataset=a, preset=b) for a, b in names]
-    keys = [part(folder.compared, one, {}, Recipes("heads", known=False)).key for one in documents]
+    keys = [part(folder.compared, one, {}).key for one in documents]
     assert len(set(keys)) == len(names) and not any(re.search(r"\s", key) for key in keys)
 
 

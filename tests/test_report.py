@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from test_tables import KINDS, TEACHER, golden_costs, golden_records, record, sa
 from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.report import Folder, find, overview_files, update, verify, write, write_files
-from benchmark.report.commands import Recipes
 from benchmark.report.comparison import FLAGS, Comparison
 from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.cost_table import price
 from benchmark.report.document import document
 from benchmark.report.families import Families
 from benchmark.report.overview import Entry, overview_markdown
-from benchmark.report.page import PARENTS
+from benchmark.report.page import commands
 from benchmark.report.paper import data, of_protocol, published
 from benchmark.spec import Spec
 from benchmark.store import Store
@@ -473,79 +471,16 @@ def test_the_readme_is_made_anew_between_its_marks(tmp_path):
         update(readme, [folder])
 
 
-def test_commands_in_words():
-    run = student("rkd-d", 0.6, 2)
-    recipes = Recipes("quick", known=False)
-    assert recipes.command([run.spec]) == (
-        "python -m benchmark run --dataset glyphs --preset quick --methods rkd-d --dims 16 --seeds 2 --steps 400"
-    )
-    assert recipes.command([TEACHER], parent=True) == "python -m benchmark run --dataset glyphs --preset quick"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        {"assignments": ("lr=0.05", "rkd-da.distance_weight=2", "teacher.steps=7")},
-        {"assignments": ("normalize=true", "batch=32", "flip=true")},
-        {"backbone": "conv4-16", "seeds": "1,4"},
-        {"generations": 2, "assignments": ("rkd-da.angle_weight=3",)},
-    ],
-)
-def test_commands_say_what_the_preset_does_not(words):
-    """The plan of a command's own words has the runs that it was made of."""
-    plan = planned("glyphs", "quick")
-    usual = {"methods": "rkd-da", "dims": None if "generations" in words else "16", "seeds": "0", "steps": "40"}
-    specs = [one for one in specs_of(plan, {**usual, **words}) if one.method == "rkd-da" and one.teacher is not None]
-    given = Recipes("quick").command(specs)
-    again = {one.id for one in specs_of(plan, parsed(given))}
-    assert {one.id for one in specs} <= again, given
-
-
-def planned(dataset, preset):
-    from benchmark.protocol.request import Plan
-
-    nowhere = Path("nowhere")
-    return Plan(dataset, preset, data=nowhere, mirror=None, results=nowhere, device="cpu", dry=True)
-
-
-def parsed(given):
-    """The words of a `run` command as `Plan.specs` takes them."""
-    words = shlex.split(given)[4:]
-    options = list(zip(words[::2], words[1::2], strict=True))
-    named = {name[2:]: value for name, value in options if name not in ("--set", "--dataset", "--preset")}
-    return {
-        **named,
-        "assignments": tuple(value for name, value in options if name == "--set"),
-        "generations": int(named.get("generations", 0)),
-    }
-
-
-def specs_of(plan, words):
-    usual = {
-        "methods": None,
-        "dims": None,
-        "seeds": None,
-        "steps": None,
-        "backbone": None,
-        "teacher": None,
-        "assignments": (),
-    }
-    return plan.specs(**{**usual, **words})
-
-
-@pytest.mark.parametrize(
-    "folder", sorted(path.parent for path in RESULTS.glob("*/*/runs")), ids=lambda path: "/".join(path.parts[-2:])
-)
-def test_the_command_of_a_committed_row_names_its_runs(folder):
-    """By the plan that the command line makes of it: the ids of its runs are among those of the row."""
-    found = Folder.read(folder)
-    plan, recipes = planned(found.document.dataset, folder.name), Recipes(folder.name)
-    for cell in found.compared.cells:
-        given = recipes.command([one.spec for one in cell.records], parent=cell.row.role in PARENTS)
-        specs = specs_of(plan, parsed(given))
-        ids = {spec.id for spec in specs} | {parent.id for spec in specs for parent in spec.parents}
-        assert {one.id for one in cell.records} <= ids, given
-        assert "--set" not in given
+def test_commands_run_records_again():
+    runs = [student("rkd-d", 0.6, seed, dim=dim) for dim in (16, 32) for seed in (2, 4)]
+    where = Path("results/glyphs/quick/runs")
+    lines = commands(runs, where)
+    assert lines == [
+        f"python -m benchmark run --like {where}/rkd-d-{runs[first].id}.json --seeds 2,4" for first in (0, 2)
+    ]
+    assert commands([teacher()], where) == [
+        f"python -m benchmark run --like {where}/{TEACHER.method}-{TEACHER.id}.json"
+    ]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ..errors import UsageError, unknown
 from ..methods import entry
 from ..networks import names as zoo
 from ..spec import ENSEMBLE, Spec
-from ..store import Store
+from ..store import Record, Store
 from . import presets
 
 if TYPE_CHECKING:
@@ -185,6 +185,21 @@ class Plan:
             variants=variants,
             generations=generations,
         )
+
+    def like(self, record: Record, seeds: str | None) -> list[Spec]:
+        """The run of a record again; with `seeds`, comma-separated, the runs that differ from it in that alone.
+
+        Raises:
+            UsageError: the data are not those of the record, or other seeds cannot be had.
+        """
+        spec = record.spec
+        if spec.data and spec.data != self.own:
+            raise UsageError(f"{spec.label} is of other images ({spec.data}) than these ({self.own or self.card.name})")
+        if seeds is None:
+            return [spec]
+        if spec.fixed_seed:
+            raise UsageError(f"--seeds: {spec.label} builds on generations of its seed; leave it out")
+        return [spec.replace(seed=seed) for seed in integers("--seeds", seeds)]
 
     def _student(self, field: str, values: Mapping[str, Any]) -> Any:
         """What a field of the students is, by the preset and what is set."""

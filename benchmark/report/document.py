@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..costs import Costs
-from ..spec import TEACHER_VECTORS, VECTORS
+from ..spec import TEACHER_VECTORS, VECTORS, Spec
 from ..store import Record
 from .cells import AGREEMENT, code, one_line
-from .commands import words_of
 from .comparison import FLAGS, Comparison
 from .cost_table import BUSY, BUSY_MEANS, cost_table
 from .families import FAMILIES, Families
@@ -84,7 +83,7 @@ def _facts(compared: Comparison, preset: str) -> list[str]:
     )
     vectors = bool({VECTORS, TEACHER_VECTORS} & {record.spec.backbone for record in records})
     seen, at = ("vectors", "") if vectors else ("images", f", at {image} px")
-    source = shlex.join(words_of(records[0].spec))
+    source = shlex.join(_data_options(records[0].spec))
     return [
         f"{len(records)} runs; {several(record.evaluation.queries for record in records)} queries "
         f"in a gallery of {several(record.evaluation.gallery for record in records)} {seen}; "
@@ -100,6 +99,15 @@ def _facts(compared: Comparison, preset: str) -> list[str]:
         f"Runs: `python -m benchmark run {source} --preset {preset}`; "
         "this file, from their records: `python -m benchmark report`",
     ]
+
+
+def _data_options(spec: Spec) -> list[str]:
+    """The options that name a run's data."""
+    if spec.backbone in (VECTORS, TEACHER_VECTORS):
+        words = ["--features", "FILE", "..."]
+    else:
+        words = ["--dataset", f"path/to/{spec.dataset}" if spec.data else spec.dataset]
+    return words + (["--subset", spec.subset] if spec.subset else [])
 
 
 def _notes(

@@ -5,19 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 from ..store import Record
 from .cells import DASH, ROLES, code, fixed, plain
-from .commands import Recipes
 from .comparison import FLAGS, Comparison
 from .cost_table import BUSY, BUSY_MEANS
 from .document import Document
 from .render import Column, Line, Table, Value, dash, text
 
-PARENTS = ("teacher", "trunk")  # every run of their preset makes them
 CAPTIONS = {
     "dimension": "Recall@1 against the dimension of the embedding. Bars: 95 % interval over seeds; dots: seeds, of fewer than six. "
     "The best methods of each kind; the table has all.",
@@ -65,15 +65,16 @@ class Part(NamedTuple):
     figures: tuple[FigureShown, ...]
 
 
-def part(compared: Comparison, document: Document, drawn: Mapping[str, str], recipes: Recipes) -> Part:
+def part(compared: Comparison, document: Document, drawn: Mapping[str, str]) -> Part:
     """What the page shows of a folder: its tables with the commands that reproduce them, all runs, its figures."""
     name = f"{document.dataset}, {document.preset}"
-    tables = [_shown(table, compared, recipes) for table in document.tables]
+    runs = Path("results", document.dataset, document.preset, "runs")
+    tables = [_shown(table, compared, runs) for table in document.tables]
     return Part(
         name,
         f"{_slug(document.dataset)}--{_slug(document.preset)}",
         document,
-        (*tables, _runs(compared, recipes)),
+        (*tables, _runs(compared, runs)),
         tuple(_figure(key, figure, name) for key, figure in drawn.items()),
     )
 
@@ -113,23 +114,32 @@ def page(title: str, parts: Sequence[Part]) -> str:
     )
 
 
-def _shown(table: Table, compared: Comparison, recipes: Recipes) -> Shown:
+def _shown(table: Table, compared: Comparison, runs: Path) -> Shown:
     cells = {(cell.row, cell.dim): cell for cell in compared.cells}
 
     def how(line: Line) -> How | None:
         if line.row is None:
             return None
-        records = [
-            record
-            for (row, dim), cell in cells.items()
-            if row == line.row and line.dim in (dim, None)
-            for record in cell.records
-        ]
-        specs = [record.spec for record in records]
-        return How(recipes.command(specs, parent=line.row.role in PARENTS))
+        shown = [cell for (row, dim), cell in cells.items() if row == line.row and line.dim in (dim, None)]
+        return How("\n".join(command for cell in shown for command in commands(cell.records, runs)))
 
     dim = next((dim for dim in compared.dims if table.key == f"d-{dim}"), None)
     return Shown(table, tuple(map(how, table.lines)), dim)
+
+
+def commands(records: Sequence[Record], runs: Path) -> list[str]:
+    """What runs some records again: one command for those that differ in their seeds alone."""
+    alike: dict[str, list[Record]] = {}
+    for record in records:
+        spec = record.spec
+        alike.setdefault(spec.id if spec.fixed_seed else spec.replace(seed=0).id, []).append(record)
+    lines = []
+    for same in alike.values():
+        words = ["python", "-m", "benchmark", "run", "--like", str(runs / f"{same[0].spec.method}-{same[0].id}.json")]
+        if len(same) > 1:
+            words += ["--seeds", ",".join(str(record.spec.seed) for record in same)]
+        lines.append(shlex.join(words))
+    return lines
 
 
 def _slug(name: str) -> str:
@@ -137,7 +147,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[\W_]+", "-", name.lower())
 
 
-def _runs(compared: Comparison, recipes: Recipes) -> Shown:
+def _runs(compared: Comparison, runs: Path) -> Shown:
     """A line a run, with all that its record says of how it came about."""
     columns = (
         "group",
@@ -188,7 +198,7 @@ def _runs(compared: Comparison, recipes: Recipes) -> Shown:
             "seconds": record.seconds,
             "environment": record.environment,
         }
-        command = recipes.command([spec], parent=compared.roles[record.id] in PARENTS)
+        (command,) = commands([record], runs)
         return How(command, json.dumps(facts, indent=1, ensure_ascii=False))
 
     records = sorted(compared.records, key=order)

@@ -14,7 +14,6 @@ from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
 from ..store import Record, Store
 from .cells import AGREEMENT, SELF_TAUGHT, printable
-from .commands import Recipes
 from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
 from .figures import figures
@@ -101,8 +100,7 @@ class Folder:
 
     @cached_property
     def part(self) -> Part:
-        recipes = Recipes(self.document.preset, known=self.kinds is None)
-        return part(self.compared, self.document, self.figures, recipes)
+        return part(self.compared, self.document, self.figures)
 
     def files(self) -> dict[str, str]:
         """All that is generated, by the name in the folder."""
