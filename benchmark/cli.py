@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
+from importlib import resources
 
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
-from . import experiments, reports, tools  # noqa: F401  (they define the commands)
-from .console import app, err
+from .commands.console import err
 from .errors import BenchmarkError, UsageError
+
+# The function of each command, where it is not called as its verb: so are things that it uses.
+COMMANDS = {
+    "run": "run", "tune": "tune", "report": "report", "compare": "compare", "verify": "verify", "measure": "measure",
+    "costs": "costs", "fetch": "fetch", "evaluate": "evaluate_command", "apply": "apply_command",
+    "extract": "extract_command", "bench": "bench", "list": "list_command",
+}  # fmt: skip
+
+app = App(
+    name="benchmark",
+    help="Distil image-embedding teachers into small students by every published method, and compare them fairly.",
+    # Markdown would take what stands in angle brackets for tags.
+    help_format="plaintext",
+    version_flags=[],
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # it has a message of ours
+)
+
+
+def _described(verb: str, function: str) -> str:
+    """The docstring of a command without its parameters, read from the source, so that a list of commands imports none of them."""
+    source = resources.files("benchmark.commands").joinpath(f"{verb}.py").read_text(encoding="utf-8")
+    (node,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == function)
+    return (ast.get_docstring(node) or "").partition("\nParameters\n")[0].strip()
+
+
+for _verb, _function in COMMANDS.items():
+    app.command(f"benchmark.commands.{_verb}:{_function}", name=_verb, help=_described(_verb, _function))
 
 
 def run_command(words: Sequence[str]) -> int:

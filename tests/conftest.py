@@ -13,7 +13,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmark.cli import run_command
-from benchmark.data import cards, fetch
+from benchmark.data import cards
+from benchmark.data.fetch import fetch
 from benchmark.files import unsealed
 from benchmark.spec import Spec
 

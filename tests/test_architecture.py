@@ -14,8 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "benchmark"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"experiments", "tools", "reports", "rerun"},
-    {"console", "listing"},
+    {"commands"},
     {"bench", "gallery", "shipping"},
     {"report"},
     {"training"},

@@ -198,5 +198,5 @@ def test_a_card_beside_the_data_replaces_the_suites_own(tmp_path: Path) -> None:
 
 def test_importing_cards_is_light() -> None:
     heavy = "{'torch', 'pooch', 'numpy'} & set(sys.modules)"
-    code = f"import sys; from benchmark import cards; cards.load('cub'); print({heavy})"
+    code = f"import sys; from benchmark.data import cards; cards.load('cub'); print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

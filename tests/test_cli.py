@@ -19,7 +19,7 @@ from conftest import Result, assert_one_line
 from PIL import Image
 
 from benchmark import methods
-from benchmark.console import app
+from benchmark.cli import app
 from benchmark.errors import unknown
 from benchmark.store import Store, read_record
 
@@ -170,7 +170,8 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     assert all(r.spec.teacher is None or r.spec.teacher.evaluation == "validation" for r in records)
     assert [point.step for point in next(r for r in records if r.spec.steps == 8).curve] == [1, 2, 4]
     names = {name for split in seen for name in split.names}
-    from benchmark.data import cards, load
+    from benchmark.data import cards
+    from benchmark.data.layouts import load
 
     dataset = load(cards.load("tiny"), Path(smoke[smoke.index("--data") + 1]))
     assert names <= set(dataset.train.names) and not names & set(dataset.query.names)
@@ -517,8 +518,8 @@ def test_two_runs_do_not_write_to_one_folder(cli: Cli, smoke: list[str], tmp_pat
 
 
 def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.data import DataSet, Split
     from benchmark.data.contents import Contents
+    from benchmark.data.splits import DataSet, Split
     from benchmark.protocol import request as plan
     from benchmark.training import estimate
 

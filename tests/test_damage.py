@@ -18,9 +18,12 @@ from PIL import Image
 from benchmark.bench import performance
 from benchmark.cli import run_command
 from benchmark.costs import read_costs
-from benchmark.data import Split, cards, decoded, load
+from benchmark.data import cards
+from benchmark.data.cache import decoded
 from benchmark.data.contents import MEMORY, digests
 from benchmark.data.features import features
+from benchmark.data.layouts import load
+from benchmark.data.splits import Split
 from benchmark.errors import BenchmarkError
 from benchmark.protocol import presets, tuning
 from benchmark.spec import Stream

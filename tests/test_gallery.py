@@ -20,7 +20,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from benchmark.cli import run_command
-from benchmark.data import DataSet, cards, load
+from benchmark.data import cards
+from benchmark.data.layouts import load
+from benchmark.data.splits import DataSet
 from benchmark.errors import BenchmarkError, DataError, UsageError
 from benchmark.gallery import write_gallery
 from benchmark.gallery.cases import pick

@@ -8,7 +8,9 @@ import pytest
 from conftest import tiny_spec
 from test_lockstep import METHODS, train
 
-from benchmark.data import cards, fetch, load
+from benchmark.data import cards
+from benchmark.data.fetch import fetch
+from benchmark.data.layouts import load
 from benchmark.spec import Spec
 from benchmark.store import Record, Store
 from benchmark.training.context import Workspace

@@ -19,7 +19,8 @@ from conftest import tiny_spec
 from safetensors.torch import load_file
 
 from benchmark import methods
-from benchmark.data import cards, load
+from benchmark.data import cards
+from benchmark.data.layouts import load
 from benchmark.methods.base import Features
 from benchmark.networks.encoder import Encoder
 from benchmark.spec import Spec

@@ -548,7 +548,7 @@ def test_rows_that_differ_in_the_network_alone_do_not_look_alike(tmp_path, cli, 
     """In a terminal of 80 columns: of a comparison, and of the table at the end of a run."""
     from rich.console import Console
 
-    from benchmark import reports
+    from benchmark.commands import compare
     from benchmark.report import terminal_table
 
     networks = [(name, hidden) for name in names for hidden in (0, 512)]
@@ -559,7 +559,7 @@ def test_rows_that_differ_in_the_network_alone_do_not_look_alike(tmp_path, cli, 
         for seed in range(2)
     ]
     save(tmp_path, runs)
-    monkeypatch.setattr(reports, "out", Console(width=80, highlight=False))
+    monkeypatch.setattr(compare, "out", Console(width=80, highlight=False))
     contrast = cli("compare", "triplet", "rkd-d", "--results", tmp_path).out
     console = Console(width=80, highlight=False, record=True)
     console.print(terminal_table(Folder.read(tmp_path, KINDS)))

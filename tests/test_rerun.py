@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from test_tables import student
 
-from benchmark.rerun import verdict
+from benchmark.commands.verify import verdict
 
 HERE = {"code": "1a2b3c4", "method": "abcd", "device": "cpu AVX512", "threads": "2", "torch": "2.14.1"}
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data import DataSet
+from ..data.splits import DataSet
 from ..retrieval.metrics import Labels
 from ..retrieval.search import Ints
 from .networks import SHOWN, Bools, Shown, answerable

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data import DataSet
+from ..data.splits import DataSet
 from ..report.cells import one_line
 from ..report.style import COLOURS, STYLE
 from ..retrieval.geometry import Space

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import DataSet, Split, cards, load
+from ..data import cards
+from ..data.layouts import load
+from ..data.splits import DataSet, Split
 from ..errors import BenchmarkError, DataError, UsageError
 from ..report.cells import ROLES, Cell
 from ..report.comparison import Comparison

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..data import DataSet, Split
 from ..data.decode import rgb
+from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows
 from ..report.cells import printable
 from .cases import Section

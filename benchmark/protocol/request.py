@@ -17,7 +17,7 @@ from ..store import Record, Store
 from . import presets
 
 if TYPE_CHECKING:
-    from ..data import DataSet
+    from ..data.splits import DataSet
 
 # What --set cannot change, and which option does.
 RESERVED = {
@@ -70,7 +70,7 @@ class Plan:
             fitting = [name for name in presets.names() if presets.suits(presets.load(name), self.card)]
             raise UsageError(f"preset {name!r} is not for {self.card.name!r}; these are: {', '.join(fitting)}")
         if mirror is not None and not dry:  # it may hold a reduced copy, with a card of its own
-            from ..data import fetch
+            from ..data.fetch import fetch
 
             fetch(self.card, self.data_dir, mirror)
             self.card = cards.load(str(dataset), self.data_dir) if dataset else self.card
@@ -112,7 +112,8 @@ class Plan:
     def images(self) -> DataSet:
         """The data set, fetched when it is not there."""
         if self._images is None:
-            from ..data import fetch, load
+            from ..data.fetch import fetch
+            from ..data.layouts import load
 
             fetch(self.card, self.data_dir, self.mirror)
             self._images = load(self.card, self.data_dir, self.subset)

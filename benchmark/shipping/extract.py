@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from ..data import DataSet, Split
+from ..data.splits import DataSet, Split
 from ..data.vectors import new_array
 from ..errors import UsageError, unknown, wrong_field
 from ..files import write_atomically

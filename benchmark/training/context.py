@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ..data import DataSet, Split, cache_dir, decoded, holdout
+from ..data.cache import cache_dir, decoded
+from ..data.splits import DataSet, Split, holdout
 from ..data.vectors import VectorRows
 from ..retrieval.metrics import NEAREST
 from ..retrieval.search import Ints, neighbours

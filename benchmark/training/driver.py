@@ -22,7 +22,7 @@ from ..store import Record, Store, read_record
 if TYPE_CHECKING:
     import torch
 
-    from ..data import DataSet
+    from ..data.splits import DataSet
     from .executors import Task
     from .group import Failure, Outcome
 
@@ -197,7 +197,8 @@ class Driver:
 
     def _estimate(self, specs: Sequence[Spec], device: torch.device, *, yes: bool) -> None:
         """Print how long it will take; have `paper` confirmed where there is no GPU."""
-        from ..data import cache_dir, holdout
+        from ..data.cache import cache_dir
+        from ..data.splits import holdout
         from ..machine import SHARE, share
         from . import estimate
 

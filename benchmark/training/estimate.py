@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from .. import methods
-from ..data import DataSet
+from ..data.splits import DataSet
 from ..errors import UsageError
 from ..machine import cores as available_cores
 from ..methods.base import Features

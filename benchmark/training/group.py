@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from .. import methods
-from ..data import DataSet, Split
 from ..data.batches import check as check_batches
+from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows
 from ..errors import BenchmarkError, DataError, UsageError
 from ..files import digest

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from .. import methods
-from ..data import DataSet, Split
 from ..data.batches import Batches, Sampler, centre_crop
 from ..data.features import features
+from ..data.splits import DataSet, Split
 from ..data.vectors import PlainView, VectorRows, Views
 from ..files import digest
 from ..networks.encoder import Encoder, Identity, Network, encoder, trunk

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import Split, cache, cache_dir, cards, decoded
+from benchmark.data import cache, cards
+from benchmark.data.cache import cache_dir, decoded
 from benchmark.data.contents import MEMORY
+from benchmark.data.splits import Split
 from benchmark.errors import DataError
 
 

@@ -13,8 +13,10 @@ import pytest
 from conftest import Result, assert_one_line, fields_of
 from PIL import Image
 
-from benchmark.data import DataSet, cards, contents, load
+from benchmark.data import cards, contents
 from benchmark.data.contents import MEMORY, digests
+from benchmark.data.layouts import load
+from benchmark.data.splits import DataSet
 from benchmark.errors import DataError
 
 

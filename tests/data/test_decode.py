@@ -18,9 +18,11 @@ import torch.nn.functional as F
 from PIL import Image, ImageCms, features
 from rich.console import Console
 
-from benchmark.data import Split, decoded, load
+from benchmark.data.cache import decoded
 from benchmark.data.cards import Card
 from benchmark.data.decode import rgb, several, square
+from benchmark.data.layouts import load
+from benchmark.data.splits import Split
 from benchmark.errors import DataError
 from benchmark.gallery.page import thumbnail
 from benchmark.training.progress import Reporter

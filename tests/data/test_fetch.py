@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from benchmark.data import cards, fetch, load
+from benchmark.data import cards
 from benchmark.data.cards import Archive, Card, Counts
+from benchmark.data.fetch import fetch
+from benchmark.data.layouts import load
 from benchmark.errors import DataError, UsageError
 
 Members = dict[str, bytes]

@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data import cards, fetch, glyphs, load
+from benchmark.data import cards, glyphs
+from benchmark.data.fetch import fetch
+from benchmark.data.layouts import load
 from benchmark.errors import DataError
 
 

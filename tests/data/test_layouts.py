@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmark.data import Split, cards, holdout, load
+from benchmark.data import cards
 from benchmark.data.cards import Card, Counts
+from benchmark.data.layouts import load
+from benchmark.data.splits import Split, holdout
 from benchmark.errors import DataError, UsageError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.data import DataSet, cards, holdout, load, vectors
 from benchmark.data import arrays as module
+from benchmark.data import cards, vectors
 from benchmark.data.arrays import open_array
 from benchmark.data.cards import Vectors
+from benchmark.data.layouts import load
+from benchmark.data.splits import DataSet, holdout
 from benchmark.data.vectors import VectorFile, VectorRows, new_array
 from benchmark.errors import DataError
 

@@ -1,4 +1,4 @@
-"""A finished run once more, to see whether its record is what training gives."""
+"""`benchmark verify`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,56 @@ from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
-from .console import device_of, out
-from .errors import UsageError
-from .protocol.request import Plan
-from .shipping.apply import find
-from .store import Record, Store, read_record
-from .training.driver import Driver
+from ..errors import UsageError
+from ..protocol.request import Plan
+from ..shipping.apply import find
+from ..store import Record, Store, read_record
+from ..training.driver import Driver
+from .console import RESULTS, device_of, folders_of, out
+
+
+def verify(
+    *,
+    results: Path = RESULTS,
+    baseline: str = "triplet",
+    rerun: str | None = None,
+    tolerance: float = 0.5,
+    data: Path | None = None,
+    device: str | None = None,
+) -> int:
+    """Check that tables and figures are what the records give; with --rerun, that a record is what training gives.
+
+    Parameters
+    ----------
+    results
+        the folder of all results, or of one data set or preset
+    baseline
+        as for report
+    rerun
+        the beginning of a run's id: train it again, and compare its metrics
+    tolerance
+        points by which a metric of that run may differ; another machine rounds differently, and training carries that on
+    data
+        as for run
+    device
+        as for run
+    """
+    from ..report import overview_files
+    from ..report import verify as differences
+
+    if rerun is None and (data or device):
+        raise UsageError("--data and --device are for --rerun ID")
+    if rerun is not None:
+        return run_again(results, rerun, tolerance, data, device)
+    folders = folders_of(results, baseline)
+    lines = [line for folder in folders for line in differences(folder.path, folder.files())]
+    if results not in [folder.path for folder in folders]:
+        lines += differences(results, overview_files(results, folders))
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+    records = sum(len(folder.runs) + len(folder.tuned) for folder in folders)
+    out.print(f"{len(folders)} folders, {records} records: {len(lines) or 'no'} difference{'s' * (len(lines) != 1)}")
+    return 1 if lines else 0
 
 
 def run_again(results: Path, id: str, tolerance: float, data: Path | None, device: str | None) -> int:

@@ -1,0 +1,44 @@
+"""`benchmark costs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..bench.networks import measure_costs
+from ..costs import write_costs
+from ..report import write
+from .console import RESULTS, device_of, folders_of, out, say_written
+
+
+def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
+    """Measure what the networks of finished runs cost on this machine, and write it beside the records as costs.json.
+
+    Of each network it measures parameters, multiply-adds, the latency of one
+    image, and images a second in batches of 64; of each gallery the exact search
+    of a query. Networks have random weights, which cost the same. A time is the
+    fastest of repetitions, and those of a busy machine are marked. What does not
+    fit into half of the free memory is left out.
+
+    Parameters
+    ----------
+    results
+        the folder of all results, or of one data set or preset
+    device
+        as for run
+    """
+
+    def say(line: str) -> None:
+        out.print(line, markup=False, soft_wrap=True)
+
+    where = device_of(device)
+    for folder in folders_of(results):
+        if folder.runs:
+            measured = measure_costs(folder.runs, where, say=say)
+            say(
+                f"{folder.path}: latency, throughput and size of {len(measured.networks)} networks, and exact search in "
+                f"{len(measured.searches)} galleries, on {measured.environment['device']}"
+            )
+            say(f"wrote {write_costs(folder.path, measured)}")
+    for folder in folders_of(results):
+        say_written(write(folder))
+    return 0
