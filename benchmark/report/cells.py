@@ -28,13 +28,8 @@ ROLES = {
     "posthoc": "post hoc",
     "other": "other",
 }
-REFERENCE_ROLES = (
-    "teacher",
-    "trunk",
-    "untrained",
-    "features",
-    "posthoc",
-)  # what students are held against; never the best of a column
+# Students are held against these, which are never the best of a column.
+REFERENCE_ROLES = ("teacher", "trunk", "untrained", "features", "posthoc")
 OF_ANY_DIM = ("teacher", "trunk", "features")
 AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 DASH = "–"
@@ -50,7 +45,7 @@ _BREAK = re.compile("[\r\n\u2028\u2029]+")
 
 
 class Row(NamedTuple):
-    """What is averaged over seeds and spread over dimensions: a line of the table."""
+    """The runs that are averaged over seeds and spread over dimensions: a line of the table."""
 
     role: str
     method: str
@@ -115,6 +110,11 @@ class Cell:
         spec = self.records[0].spec
         return self.row.role in OF_ANY_DIM or spec.generation > 0 or spec.method == ENSEMBLE
 
+    @property
+    def network(self) -> str:
+        """Trunk, dimension, and what its head has beside a linear layer."""
+        return f"{self.row.backbone}-{self.dim}" + (f", hidden {self.row.hidden}" if self.row.hidden else "")
+
     @cached_property
     def recall(self) -> dict[int, float]:
         """Recall@1 in percent, by seed."""
@@ -131,13 +131,13 @@ class Cell:
 
     @property
     def seconds(self) -> float | None:
-        """Of training, a run."""
+        """Seconds of training a run."""
         values = [record.seconds["train"] for record in self.records if "train" in record.seconds]
         return summarise(values).mean if values else None
 
 
 def percent(metric: str) -> Callable[[Record], float | None]:
-    """Of a record, a metric by its main distance."""
+    """Get a metric of a record by its main distance."""
     return lambda record: scaled(record.metrics.get(metric))
 
 
@@ -147,7 +147,7 @@ def scaled(fraction: float | None) -> float | None:
 
 
 def batches(cell: Cell) -> tuple[Any, ...]:
-    """What runs have in common that see the same batches through the same trunk at each seed, and so make pairs."""
+    """The settings common to runs that see the same batches through the same trunk at each seed, and so make pairs."""
     spec = cell.records[0].spec
     fields = (getattr(spec, name) for name in Stream.model_fields if name != "seed")
     return *fields, spec.backbone, spec.precision, cell.records[0].data
@@ -219,7 +219,7 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def varied(runs: Sequence[Mapping[str, str]]) -> set[str]:
-    """Of the runs' settings, the names that have more than one value, or are missing from some."""
+    """The names of settings that have more than one value, or are missing from some."""
     names = {name for one in runs for name in one}
     return {name for name in names if len({one.get(name) for one in runs}) > 1}
 
@@ -244,3 +244,9 @@ def one_line(text: object) -> str:
 def fixed(value: float, digits: int) -> str:
     """Always that many decimals, and no minus before a zero."""
     return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def signed(mean: float, half: float | None, digits: int = 2) -> str:
+    """With its sign, a true minus, and the half-width of its interval where there is one."""
+    number = fixed(mean, digits).replace("-", "−")
+    return ("" if number.startswith("−") else "+") + number + ("" if half is None else f" ± {fixed(half, digits)}")

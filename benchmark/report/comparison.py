@@ -22,7 +22,7 @@ FLAGS = {
 
 
 class Difference(NamedTuple):
-    """Of a cell's Recall@1 to its baseline's, in points, paired by seed."""
+    """Distance of a cell's Recall@1 from its baseline's, in points, paired by seed."""
 
     summary: Summary
     p: float | None  # of Student's paired test, corrected by Holm's method for all of the table; None of few seeds
@@ -59,7 +59,7 @@ class Comparison:
         self._at = {(cell.row, cell.dim): cell for cell in self.cells}
 
     def at(self, row: Row, dim: int) -> Cell | None:
-        """Of a row whose dimension is a choice."""
+        """The cell of a row whose dimension is a choice."""
         found = self._at.get((row, dim))
         return None if found is None or found.own_size else found
 
@@ -159,7 +159,7 @@ class Comparison:
         return _usual(record.data for record in self.records)
 
     def flags(self, cell: Cell) -> str:
-        """Of `FLAGS`, those that hold for a cell; not what holds for all, which is no difference."""
+        """Those of `FLAGS` that hold for a cell; not what holds for all, which is no difference."""
         held = {
             "†": self._mixed and any(record.dirty for record in cell.records),
             "‡": cell.row.trained and cell.row.steps in self._odd_steps.get(cell.dim, ()),
@@ -200,7 +200,7 @@ class Comparison:
 
     @cached_property
     def usual_steps(self) -> int:
-        """Of the main comparison: what most rows were trained for, of several the largest."""
+        """Steps of the main comparison: what most rows were trained for, of several the largest."""
         steps = [cell.row.steps for cell in self.candidates]
         return max(steps, key=lambda one: (steps.count(one), one), default=0)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..errors import UsageError
 from .cells import Cell, Row, batches
+from .columns import NO_TEST, Column, difference, headings, line, mean
 from .comparison import Comparison
-from .render import Column, Line, Table, Value, dash, difference, mean, text
+from .render import Table
 from .stats import Summary, holm, p_value, paired, summarise
-from .tables import p_text
 
 Pair = tuple[str, Cell, Cell]
-METRICS = ("recall@1", "map@r")
 
 
 def contrast_methods(compared: Comparison, first: str, second: str) -> Table:
@@ -31,89 +31,82 @@ def contrast_methods(compared: Comparison, first: str, second: str) -> Table:
         return exact or [cell for cell in compared.cells if cell.row.method == name]
 
     pairs = [
-        (f"{compared.name(other.row)} − {compared.name(one.row)}", one, other)
-        for one in of(first)
-        for other in of(second)
-        if one.dim == other.dim and batches(one) == batches(other) and one is not other
+        (f"{compared.name(right.row)} − {compared.name(left.row)}", left, right)
+        for left in of(first)
+        for right in of(second)
+        if left.dim == right.dim and batches(left) == batches(right) and left is not right
     ]
     return _table(pairs, first, second)
 
 
-def contrast_folders(ours: Comparison, theirs: Comparison, first: str, second: str) -> Table:
+def contrast_folders(before: Comparison, after: Comparison, first: str, second: str) -> Table:
     """Second minus first, of all methods, networks, dimensions and steps that both folders have on the same images, paired by seed.
 
     Raises:
         UsageError: they share nothing.
     """
 
-    def key(cell: Cell) -> tuple[Row, int]:
-        return cell.row._replace(settings="", role=""), cell.dim
-
-    def unique(compared: Comparison) -> dict[tuple[Row, int], list[Cell]]:
-        found: dict[tuple[Row, int], list[Cell]] = {}
+    def by_key(compared: Comparison) -> dict[tuple[Row, int], list[Cell]]:
+        cells: dict[tuple[Row, int], list[Cell]] = {}
         for cell in compared.cells:
-            found.setdefault(key(cell), []).append(cell)
-        return found
+            cells.setdefault((cell.row._replace(settings="", role=""), cell.dim), []).append(cell)
+        return cells
 
-    left, right = unique(ours), unique(theirs)
+    lefts, rights = by_key(before), by_key(after)
     pairs = [
-        (other.row.label, one, other)
-        for name in left
-        if name in right
-        for one in left[name]
-        for other in right[name]
-        if (len(left[name]) == len(right[name]) == 1 or one.row.settings == other.row.settings)
-        and one.records[0].data == other.records[0].data
+        (right.row.label, left, right)
+        for key in lefts
+        if key in rights
+        for left in lefts[key]
+        for right in rights[key]
+        if (len(lefts[key]) == len(rights[key]) == 1 or left.row.settings == right.row.settings)
+        and left.records[0].data == right.records[0].data
     ]
     return _table(pairs, first, second)
 
 
+class Contrast(NamedTuple):
+    """Differences of a pair of cells, second minus first."""
+
+    name: str
+    first: Cell
+    second: Cell
+    recall: Summary
+    map_at_r: Summary | None
+    p: float | None = None
+
+
+def of_contrasts(first: str, second: str) -> list[Column[Contrast]]:
+    return [
+        Column("", "method", of=lambda contrast: contrast.name),
+        Column("", "network", of=lambda contrast: f"{contrast.second.row.network}-{contrast.second.dim}"),
+        Column("", "steps", "", of=lambda contrast: contrast.second.row.steps),
+        Column("", "seeds", "", of=lambda contrast: contrast.recall.n),
+        mean(f"R@1, {first}", lambda contrast: _over(contrast.first, contrast.second)),
+        mean(f"R@1, {second}", lambda contrast: _over(contrast.second, contrast.first)),
+        difference("difference, ± 95 %", lambda contrast: contrast.recall),
+        Column("", "p (Holm)", "", "p", of=lambda contrast: contrast.p, note=NO_TEST),
+        difference("MAP@R difference", lambda contrast: contrast.map_at_r),
+    ]
+
+
 def _table(pairs: Sequence[Pair], first: str, second: str) -> Table:
-    found = [(name, one, other, _differences(one, other)) for name, one, other in pairs]
-    found = [entry for entry in found if entry[3]["recall@1"] is not None]
-    if not found:
+    contrasts = []
+    for name, left, right in pairs:
+        recall, map_at_r = (_difference(left, right, metric) for metric in ("recall@1", "map@r"))
+        if recall is not None:
+            contrasts.append(Contrast(name, left, right, recall, map_at_r, p_value(recall)))
+    if not contrasts:
         raise UsageError(f"{first} and {second} have no images, network, dimension, number of steps and seed in common")
-    values = [p_value(entry[3]["recall@1"]) for entry in found if entry[3]["recall@1"] is not None]
-    corrected = iter(holm([value for value in values if value is not None]))
-    lines = []
-    for (name, one, other, by_metric), p in zip(found, values, strict=True):
-        off = by_metric["recall@1"]
-        assert off is not None
-        lines.append(
-            Line(
-                (
-                    text(name),
-                    text(f"{other.row.network}-{other.dim}"),
-                    Value(str(other.row.steps)),
-                    Value(str(off.n)),
-                    mean(_over(one, other)),
-                    mean(_over(other, one)),
-                    difference(off),
-                    p_text(None if p is None else next(corrected)),
-                    difference(by_metric["map@r"]) if by_metric["map@r"] is not None else dash(),
-                ),
-                role=other.row.role,
-                dim=other.dim,
-                row=other.row,
-            )
-        )
-    names = (
-        "method",
-        "network",
-        "steps",
-        "seeds",
-        f"R@1, {first}",
-        f"R@1, {second}",
-        "difference, ± 95 %",
-        "p (Holm)",
-        "MAP@R difference",
-    )
+    corrected = iter(holm([contrast.p for contrast in contrasts if contrast.p is not None]))
+    contrasts = [entry if entry.p is None else entry._replace(p=next(corrected)) for entry in contrasts]
+    columns = of_contrasts(first, second)
     return Table(
         "contrast",
         f"{second} minus {first}",
         "Percent and points, over the seeds that both have; differences are paired by seed.",
-        tuple(Column(name, number > 1) for number, name in enumerate(names)),
-        tuple(lines),
+        headings(columns),
+        tuple(line(columns, c, c.second.row.role, c.second.dim, c.second.row) for c in contrasts),
     )
 
 
@@ -122,8 +115,8 @@ def _over(cell: Cell, other: Cell) -> Summary:
     return summarise([recall for seed, recall in cell.recall.items() if seed in other.recall])
 
 
-def _differences(one: Cell, other: Cell) -> dict[str, Summary | None]:
-    def by_seed(cell: Cell, metric: str) -> dict[int, float]:
+def _difference(first: Cell, second: Cell, metric: str) -> Summary | None:
+    def by_seed(cell: Cell) -> dict[int, float]:
         return cell.by_seed(lambda record: 100 * record.metrics[metric])
 
-    return {metric: paired(by_seed(other, metric), by_seed(one, metric)) for metric in METRICS}
+    return paired(by_seed(second), by_seed(first))

@@ -1,14 +1,16 @@
-"""What a method's network costs to run, beside the teacher's."""
+"""Costs of running a method's network, beside the teacher's."""
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import NamedTuple
 
 from ..costs import Costs, paid
 from ..spec import TEACHER_VECTORS, VECTORS
-from .cells import Cell, fixed
+from .cells import Cell
+from .columns import Column, headings
 from .comparison import Comparison
-from .render import Column, Line, Table, Value, dash, text
+from .render import Heading, Line, Table, Value, text
 
 FLOAT = 4  # bytes
 NOT_MEASURED = "not measured: benchmark costs"
@@ -17,7 +19,7 @@ BUSY_MEANS = "measured while the machine was busy: benchmark costs measures it a
 
 
 class Price(NamedTuple):
-    """Of one image, and of the whole gallery."""
+    """Costs of one image, and of the whole gallery."""
 
     parameters: int | None
     multiply_adds: int | None
@@ -29,31 +31,40 @@ class Price(NamedTuple):
     busy: frozenset[str]  # fields that were measured while the machine was busy
 
 
+def _column(name: str, label: str, unit: str, digits: int, times: float = 1, note: str = NOT_MEASURED) -> Column[Price]:
+    return Column(name, label, unit, digits, of=attrgetter(name), times=times, note=note)
+
+
+COLUMNS = (
+    _column("parameters", "parameters, M", "M", 2, 1e-6),
+    _column("multiply_adds", "multiply-adds, M", "M", 1, 1e-6),
+    _column("latency", "latency, ms", "ms", 2, 1e3),
+    _column("throughput", "images/s", "1/s", 0),
+    _column("embedding", "embedding, bytes", "bytes", 0),
+    _column("gallery", "index, MB", "MB", 2, 1e-6),
+    _column("search", "search, ms", "ms", 3, 1e3, "not measured, or an index of codes"),
+)
+
+
 def price(cell: Cell, costs: Costs | None) -> Price:
-    """Of a cell. Several networks of an ensemble run one after the other: their costs add up."""
+    """The price of a cell. Several networks of an ensemble run one after the other: their costs add up."""
     record = cell.records[0]
-    found = [costs.network(spec) if costs is not None else None for spec in paid(record.spec)]
-    known = [one for one in found if one is not None]
-    measured = len(known) == len(found)
+    networks = [costs.network(spec) if costs is not None else None for spec in paid(record.spec)]
+    known = [network for network in networks if network is not None]
+    measured = len(known) == len(networks)
     stored = FLOAT * cell.dim  # of pq as well: its codes take what d float32 numbers would
     search = costs.search(cell.dim, record.evaluation.gallery) if costs is not None else None
-    busy = [("latency", "throughput")] * any(one.busy for one in known) + [("search",)] * (
-        search is not None and search.busy
-    )
+    busy = {"latency", "throughput"} if any(network.busy for network in known) else set()
+    counted = None if record.spec.views else record.parameters  # of a head on features, that of the head alone
     return Price(
-        # Of a head on features, the record counts the head alone.
-        parameters=sum(one.parameters for one in known)
-        if measured
-        else None
-        if record.spec.views
-        else record.parameters,
-        multiply_adds=sum(one.multiply_adds for one in known) if measured else None,
-        latency=sum(one.latency for one in known) if measured else None,
-        throughput=1 / sum(1 / one.throughput for one in known) if measured else None,
+        parameters=sum(network.parameters for network in known) if measured else counted,
+        multiply_adds=sum(network.multiply_adds for network in known) if measured else None,
+        latency=sum(network.latency for network in known) if measured else None,
+        throughput=1 / sum(1 / network.throughput for network in known) if measured else None,
         embedding=stored,
         gallery=stored * record.evaluation.gallery,
         search=search.seconds if search is not None and record.spec.method != "pq" else None,
-        busy=frozenset(name for names in busy for name in names),
+        busy=frozenset(busy | ({"search"} if search is not None and search.busy else set())),
     )
 
 
@@ -74,45 +85,29 @@ def cost_table(compared: Comparison, costs: Costs | None) -> Table | None:
         if cell.row.method not in names:
             names.append(cell.row.method)
     lines = [
-        Line((text(kind), text(network), text(", ".join(names)), *_values(found, reference)), dim=dim)
-        for (kind, network, dim, found, reference), names in paying.items()
+        Line((text(kind), text(network), text(", ".join(names)), *_values(own, reference)), dim=dim)
+        for (kind, network, dim, own, reference), names in paying.items()
     ]
     return Table(
         "cost",
         "What it costs",
         "Of one image: parameters, multiply-adds, latency alone, throughput in batches; bytes of an embedding; then of the whole "
         "gallery: bytes of an exact index, and the search of a query in it. In brackets: relative to the teacher.",
-        (
-            Column("", False),
-            Column("network", False),
-            Column("methods", False),
-            Column("parameters, M"),
-            Column("multiply-adds, M"),
-            Column("latency, ms"),
-            Column("images/s"),
-            Column("embedding, bytes"),
-            Column("index, MB"),
-            Column("search, ms"),
-        ),
+        (*(Heading(name, False) for name in ("", "network", "methods")), *headings(COLUMNS)),
         tuple(lines),
     )
 
 
-def _values(found: Price, teacher: Price | None) -> list[Value]:
-    def shown(name: str, factor: float, digits: int) -> Value:
-        value, reference = getattr(found, name), getattr(teacher, name, None)
-        if value is None:
-            return dash(NOT_MEASURED if name != "search" else "not measured, or an index of codes")
-        relative = f" ({value / reference:.2f}×)" if reference else ""
-        busy = name in found.busy or (teacher is not None and name in teacher.busy)
-        return Value(f"{fixed(factor * value, digits)}{relative}", flags=BUSY * busy, number=value)
+def _values(own: Price, teacher: Price | None) -> list[Value]:
+    """Costs, in brackets beside the teacher."""
 
-    return [
-        shown("parameters", 1e-6, 2),
-        shown("multiply_adds", 1e-6, 1),
-        shown("latency", 1e3, 2),
-        shown("throughput", 1, 0),
-        shown("embedding", 1, 0),
-        shown("gallery", 1e-6, 2),
-        shown("search", 1e3, 3),
-    ]
+    def entry(column: Column[Price]) -> Value:
+        value, reference = getattr(own, column.key), getattr(teacher, column.key, None)
+        shown = column.entry(own)
+        if value is None:
+            return shown
+        relative = f" ({value / reference:.2f}×)" if reference else ""
+        busy = column.key in own.busy or (teacher is not None and column.key in teacher.busy)
+        return shown._replace(text=shown.text + relative, flags=BUSY * busy)
+
+    return list(map(entry, COLUMNS))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
-from .cells import Cell, Row, batches, fixed
+from . import columns
+from .cells import Cell, Row, batches, fixed, signed
+from .columns import Column, Plain, difference, part
 from .comparison import Comparison
 from .stats import FEW_SEEDS, Summary, paired, summarise
 
@@ -87,7 +90,7 @@ class Families:
             return f"No answer yet: no method of the kind {' nor '.join(lacking) or 'individual beside relational'} was run here."
         individual, relational = self.main
         dims = sorted(individual.recall.keys() & relational.recall.keys())
-        by_dim = {dim: paired(relational.recall[dim], individual.recall[dim]) for dim in dims}
+        by_dim = {dim: gap(self.main, dim) for dim in dims}
         over_dims = _over_dims(self.main, dims)
         if over_dims is None:
             return "No answer yet: the two families share no seed at any dimension."
@@ -98,10 +101,10 @@ class Families:
         span = f"d = {dims[0]}" if len(dims) == 1 else f"d = {dims[0]} to {dims[-1]}"
         trend = ""
         if len(dims) > 1:
-            shown = [(dim, summary) for dim, summary in by_dim.items() if summary is not None]
-            trend = f": {signed(shown[0][1])} at d = {shown[0][0]}, {signed(shown[-1][1])} at d = {shown[-1][0]}"
+            shown = [f"{signed(off.mean, off.half)} at d = {dim}" for dim, off in by_dim.items() if off is not None]
+            trend = f": {shown[0]}, {shown[-1]}"
         after = f", after {individual.steps:,} steps of {individual.backbone}" if len(self.pairs) > 1 else ""
-        number = f"{signed(over_dims)} points of {of}, {'at' if len(dims) == 1 else 'mean over'} {span}{trend}{after}"
+        number = f"{signed(over_dims.mean, over_dims.half)} points of {of}, {'at' if len(dims) == 1 else 'mean over'} {span}{trend}{after}"
         number += f"; the best of each are {_best(relational, dims)} and {_best(individual, dims)}"
         if over_dims.half is None or over_dims.zero:
             return f"Not resolved with {over} and {self._teachers()}: {them} minus {others} is {number}."
@@ -137,7 +140,7 @@ def _best(pool: Pool, dims: list[int]) -> str:
 
 
 def _pool(role: str, cells: list[Cell]) -> Pool:
-    """Of those methods that have all the dimensions and seeds that most have."""
+    """Pool those methods that have all the dimensions and seeds that most have."""
     by_row: dict[Row, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_row[cell.row].append(cell)
@@ -166,11 +169,52 @@ def _over_dims(pair: tuple[Pool, Pool], dims: list[int]) -> Summary | None:
     return paired(sides[1], sides[0])
 
 
-def signed(summary: Summary, digits: int = 2) -> str:
-    """With its sign, a true minus, and the half-width of its interval where there is one."""
-    mean = fixed(summary.mean, digits).replace("-", "−")
-    return (
-        ("" if mean.startswith("−") else "+")
-        + mean
-        + ("" if summary.half is None else f" ± {fixed(summary.half, digits)}")
-    )
+def gap(pair: tuple[Pool, Pool], dim: int) -> Summary | None:
+    """Relational minus individual, paired by seed."""
+    individual, relational = pair
+    return paired(relational.recall.get(dim, {}), individual.recall.get(dim, {}))
+
+
+class Member(NamedTuple):
+    """A family at one dimension."""
+
+    pool: Pool
+    dim: int
+
+
+def of_families(compared: Comparison) -> list[Column[Member]]:
+    """The columns of cells, for families: empty but for names and Recall@1."""
+
+    def gap(member: Member) -> Summary | None:
+        baseline = compared.baseline_of(next(cell for cell in member.pool.cells if cell.dim == member.dim))
+        return None if baseline is None else paired(member.pool.recall[member.dim], baseline.recall)
+
+    def recall(member: Member) -> Summary | None:
+        return member.pool.at(member.dim)
+
+    values: dict[str, Callable[[Member], Plain]] = {
+        "role": lambda member: f"{member.pool.role} family",
+        "group": lambda member: FAMILIES[member.pool.role],
+        "method": lambda member: member.pool.label,
+        "settings": lambda member: "; ".join(row.label for row in member.pool.rows),
+        "backbone": lambda member: member.pool.backbone,
+        "network": lambda member: f"{member.pool.backbone}-{member.dim}",
+        "dim": lambda member: member.dim,
+        "l2": lambda member: "",
+        "steps": lambda member: member.pool.steps,
+        "seeds": part(recall, "n"),
+        "recall@1 mean": part(recall, "mean"),
+        "recall@1 sd": part(recall, "sd"),
+        "recall@1 95% half-width": part(recall, "half"),
+        "difference seeds": lambda member: 0,
+    }
+
+    def family(column: Column[Cell]) -> Column[Member]:
+        if column.spread:
+            return difference(column.label, gap)
+        of = values.get(column.key or column.label)
+        note = column.note if of and isinstance(column.note, str) else "of Recall@1 alone"
+        shape = (column.key, column.label, column.unit, column.digits)
+        return Column(*shape, of=of or (lambda member: None), note=note, marks=column.marks)
+
+    return [family(column) for column in columns.of_cells(compared)]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
 from .cells import Cell, batches, fixed
+from .columns import Column, difference, headings, line, mean
 from .comparison import Comparison
 from .document import Document, several
-from .families import Families
+from .families import Families, Pool, gap
 from .figures import families_figure
-from .render import Column, Line, Table, Value, dash, difference, markdown, mean, text
+from .render import Table, markdown
 from .stats import paired, summarise
 
 
@@ -23,74 +24,72 @@ class Entry(NamedTuple):
     link: str
 
 
+class Dimension(NamedTuple):
+    """A folder's students of one dimension that saw the same batches."""
+
+    entry: Entry
+    dim: int
+    steps: int
+    cells: Sequence[Cell]
+    main: tuple[Pool, Pool] | None
+
+    @property
+    def teacher(self) -> Cell | None:
+        taught = next((cell for cell in self.cells if cell.records[0].spec.teacher is not None), self.cells[0])
+        return self.entry.compared.teacher_of(taught)
+
+    @property
+    def baseline(self) -> Cell | None:
+        return next((cell for cell in self.cells if cell.row.method == self.entry.compared.baseline), None)
+
+    def best(self, role: str) -> str | None:
+        """The method of a role with the highest mean, with that mean. One lucky seed is no best, where another has several."""
+        cells = [cell for cell in self.cells if cell.row.role == role]
+        tried = [cell for cell in cells if len(cell.recall) > 1] or cells
+        scores = [(summarise(list(cell.recall.values())).mean, cell.row.label) for cell in tried]
+        score, name = max(scores, default=(0.0, None))
+        return name and f"{name} {fixed(score, 2)}"
+
+
+COLUMNS: tuple[Column[Dimension], ...] = (
+    Column("", "data set", of=lambda at: at.entry.made.dataset + " (agreement)" * at.entry.compared.agreement),
+    Column("", "preset", of=lambda at: at.entry.made.preset),
+    Column("", "d", "", of=lambda at: at.dim),
+    Column("", "steps", "", of=lambda at: at.steps),
+    Column("", "seeds", "", of=lambda at: several(len(cell.recall) for cell in at.cells)),
+    mean("teacher", lambda at: at.teacher.summary("recall@1") if at.teacher else None, "no teacher"),
+    mean("baseline", lambda at: at.baseline.summary("recall@1") if at.baseline else None, "no baseline"),
+    Column("", "best IKD", "", of=lambda at: at.best("individual"), note="no individual method"),
+    Column("", "best RKD", "", of=lambda at: at.best("relational"), note="no relational method"),
+    difference("RKD − IKD, ± 95 %", lambda at: at.main and gap(at.main, at.dim), "one of the two families is missing"),
+)
+
+
 def overview_table(entries: Sequence[Entry]) -> Table:
     """A line a folder and dimension."""
-    lines = [line for entry in entries for line in _lines(entry.made, entry.compared)]
-    columns = (
-        "data set",
-        "preset",
-        "d",
-        "steps",
-        "seeds",
-        "teacher",
-        "baseline",
-        "best IKD",
-        "best RKD",
-        "RKD − IKD, ± 95 %",
-    )
     return Table(
         "overview",
         "Across data sets and presets",
         "Recall@1 in percent; of vectors without labels, agreement with the teacher's neighbours. Best IKD, best RKD: the individual "
         "and the relational method of the highest mean, chosen by these very numbers. RKD − IKD: the mean of all relational methods "
         "minus that of all individual ones, in points, paired by seed.",
-        tuple(Column(name, number > 1) for number, name in enumerate(columns)),
-        tuple(lines),
+        headings(COLUMNS),
+        tuple(line(COLUMNS, at, "", at.dim) for entry in entries for at in _dimensions(entry)),
     )
 
 
-def _lines(made: Document, compared: Comparison) -> list[Line]:
-    main = Families(compared).main
+def _dimensions(entry: Entry) -> Iterator[Dimension]:
+    compared, main = entry.compared, Families(entry.compared).main
     alike = batches(main[0].cells[0]) if main else None
     steps = main[0].steps if main else compared.usual_steps
-    lines = []
     for dim in compared.dims:
         cells = [
             cell
             for cell in compared.candidates
             if cell.dim == dim and (batches(cell) == alike if alike else cell.row.steps == steps)
         ]
-        if not cells:
-            continue
-        off = None if main is None else paired(main[1].recall.get(dim, {}), main[0].recall.get(dim, {}))
-        baseline = [cell for cell in cells if cell.row.method == compared.baseline]
-        taught = next((cell for cell in cells if cell.records[0].spec.teacher is not None), cells[0])
-        teacher = compared.teacher_of(taught)
-        values = (
-            text(f"{made.dataset} (agreement)" if compared.agreement else made.dataset),
-            text(made.preset),
-            Value(str(dim)),
-            Value(str(steps)),
-            Value(several(len(cell.recall) for cell in cells)),
-            mean(teacher.summary("recall@1")) if teacher is not None else dash("no teacher"),
-            mean(baseline[0].summary("recall@1")) if baseline else dash(f"no {compared.baseline} student"),
-            _best(cells, "individual"),
-            _best(cells, "relational"),
-            difference(off, "one of the two families is missing"),
-        )
-        lines.append(Line(values, dim=dim))
-    return lines
-
-
-def _best(cells: Sequence[Cell], role: str) -> Value:
-    ours = [cell for cell in cells if cell.row.role == role]
-    # One lucky seed is no best, where another method has several.
-    several = [cell for cell in ours if len(cell.recall) > 1]
-    found = [(summarise(list(cell.recall.values())).mean, cell.row.label) for cell in several or ours]
-    if not found:
-        return dash(f"no {role} method")
-    score, name = max(found)
-    return text(f"{name} {fixed(score, 2)}")._replace(number=score)
+        if cells:
+            yield Dimension(entry, dim, steps, cells, main)
 
 
 def overview_markdown(entries: Sequence[Entry], figure: str | None) -> str:
@@ -108,7 +107,7 @@ def overview_markdown(entries: Sequence[Entry], figure: str | None) -> str:
 
 def overview_figure(entries: Sequence[Entry]) -> str | None:
     """RKD - IKD of all folders in one forest plot; None where none has both families."""
-    found = []
+    gaps = []
     for made, compared, _ in entries:
         main = Families(compared).main
         if main is None:
@@ -119,5 +118,5 @@ def overview_figure(entries: Sequence[Entry]) -> str | None:
             if off is not None:
                 seeds = sorted(individual[dim].keys() & relational[dim].keys())
                 points = [relational[dim][seed] - individual[dim][seed] for seed in seeds]
-                found.append((f"{made.dataset}, {made.preset}, d = {dim}", off, points))
-    return families_figure(found) if found else None
+                gaps.append((f"{made.dataset}, {made.preset}, d = {dim}", off, points))
+    return families_figure(gaps) if gaps else None

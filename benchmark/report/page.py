@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..store import Record
-from .cells import DASH, ROLES, code, fixed, plain
+from . import columns
+from .cells import DASH, ROLES, plain
+from .columns import headings, line, readable
 from .comparison import FLAGS, Comparison
 from .cost_table import BUSY, BUSY_MEANS
 from .document import Document
-from .render import Column, Line, Table, Value, dash, text
+from .render import Heading, Line, Table, Value
 
 CAPTIONS = {
     "dimension": "Recall@1 against the dimension of the embedding. Bars: 95 % interval over seeds; dots: seeds, of fewer than six. "
@@ -66,7 +68,7 @@ class Part(NamedTuple):
 
 
 def part(compared: Comparison, document: Document, drawn: Mapping[str, str]) -> Part:
-    """What the page shows of a folder: its tables with the commands that reproduce them, all runs, its figures."""
+    """Collect for the page a folder's parts: its tables with the commands that reproduce them, all runs, its figures."""
     name = f"{document.dataset}, {document.preset}"
     runs = Path("results", document.dataset, document.preset, "runs")
     tables = [_shown(table, compared, runs) for table in document.tables]
@@ -90,8 +92,8 @@ def page(title: str, parts: Sequence[Part]) -> str:
     def code_spans(markdown: str) -> Markup:
         return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(markdown))))
 
-    def classes(column: Column, value: Value) -> str:
-        return " ".join(name for name, holds in (("number", column.numeric), ("best", value.best)) if holds)
+    def classes(heading: Heading, value: Value) -> str:
+        return " ".join(name for name, holds in (("number", heading.numeric), ("best", value.best)) if holds)
 
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -128,7 +130,7 @@ def _shown(table: Table, compared: Comparison, runs: Path) -> Shown:
 
 
 def commands(records: Sequence[Record], runs: Path) -> list[str]:
-    """What runs some records again: one command for those that differ in their seeds alone."""
+    """Commands that run some records again: one for those that differ in their seeds alone."""
     alike: dict[str, list[Record]] = {}
     for record in records:
         spec = record.spec
@@ -149,44 +151,10 @@ def _slug(name: str) -> str:
 
 def _runs(compared: Comparison, runs: Path) -> Shown:
     """A line a run, with all that its record says of how it came about."""
-    columns = (
-        "group",
-        "method",
-        "network",
-        "seed",
-        "steps",
-        "R@1",
-        "MAP@R",
-        "train, s",
-        "device",
-        "code",
-        "images",
-        "id",
-    )
-    names = ("group", "method", "network", "device", "code", "images", "id")
 
     def order(record: Record) -> tuple[object, ...]:
         spec = record.spec
         return list(ROLES).index(compared.roles[record.id]), spec.name, spec.dim, spec.steps, spec.seed, record.id
-
-    def line(record: Record) -> Line:
-        spec, role = record.spec, compared.roles[record.id]
-        seconds = record.seconds.get("train")
-        values = (
-            text(ROLES[role]),
-            text(spec.name),
-            text(f"{spec.backbone}-{spec.dim}"),
-            Value(str(spec.seed)),
-            Value(str(spec.steps)),
-            _percent(record, "recall@1"),
-            _percent(record, "map@r"),
-            dash("nothing is trained") if seconds is None else Value(fixed(seconds, 1), number=seconds),
-            text(record.environment.get("device", "unknown")),
-            text(code(record)),
-            text(record.data),
-            text(record.id),
-        )
-        return Line(values, role=role, dim=spec.dim)
 
     def how(record: Record) -> How:
         spec = record.spec
@@ -201,20 +169,16 @@ def _runs(compared: Comparison, runs: Path) -> Shown:
         (command,) = commands([record], runs)
         return How(command, json.dumps(facts, indent=1, ensure_ascii=False))
 
-    records = sorted(compared.records, key=order)
+    declared, records = readable(columns.of_runs(compared)), sorted(compared.records, key=order)
+    lines = [line(declared, record, compared.roles[record.id], record.spec.dim) for record in records]
     table = Table(
         "runs",
         "Every run",
         "Metrics in percent, by the main distance. The spec, versions and device of a run, and the command that repeats it, are under how.",
-        tuple(Column(name, name not in names) for name in columns),
-        tuple(map(line, records)),
+        headings(declared),
+        tuple(lines),
     )
     return Shown(table, tuple(map(how, records)))
-
-
-def _percent(record: Record, metric: str) -> Value:
-    value = record.metrics.get(metric)
-    return dash("not measured") if value is None else Value(fixed(100 * value, 2), number=value)
 
 
 def _figure(key: str, svg: str, name: str) -> FigureShown:

@@ -9,8 +9,11 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from ..spec import Spec
+from .cells import Cell
+from .columns import Column, difference, headings, line, mean
 from .comparison import Comparison
-from .render import Column, Line, Table, Value, dash, difference, text
+from .render import Table
+from .stats import Summary
 
 
 class Published(NamedTuple):
@@ -32,22 +35,22 @@ def data() -> Mapping[str, Any]:
 
 
 def published(dataset: str) -> Iterator[Published]:
-    """Of a data set, the numbers of Tables 1 and 2, and the authors' own of Table 3."""
-    found, protocol = data(), data()["protocol"]
+    """List a data set's numbers of Tables 1 and 2, and the authors' own of Table 3."""
+    tables, protocol = data(), data()["protocol"]
     student, teacher = protocol["student"]["backbone"], protocol["teacher"]
-    one = found["table1"].get(dataset)
-    if one is not None:
-        yield Published("1", teacher["method"], teacher["backbone"], teacher["dim"], True, 0, one["teacher"])
+    first = tables["table1"].get(dataset)
+    if first is not None:
+        yield Published("1", teacher["method"], teacher["backbone"], teacher["dim"], True, 0, first["teacher"])
         for l2, key in ((True, "l2"), (False, "raw")):
-            for method, recalls in one[key].items():
-                for dim, recall in zip(one["dims"], recalls, strict=True):
+            for method, recalls in first[key].items():
+                for dim, recall in zip(first["dims"], recalls, strict=True):
                     yield Published("1", method, student, dim, l2, 0, recall)
-    for generation, recall in enumerate(found["table2"].get(dataset, [])):
+    for generation, recall in enumerate(tables["table2"].get(dataset, [])):
         if generation:
-            yield Published("2", "rkd-da", teacher["backbone"], found["table2"]["dim"], False, generation, recall)
-        elif one is None:
+            yield Published("2", "rkd-da", teacher["backbone"], tables["table2"]["dim"], False, generation, recall)
+        elif first is None:
             yield Published("2", teacher["method"], teacher["backbone"], teacher["dim"], True, 0, recall)
-    for network, recalls in found["table3"].items():
+    for network, recalls in tables["table3"].items():
         if dataset in recalls:
             backbone, _, dim = network.rpartition("-")
             yield Published("3", "rkd-da", backbone, int(dim), False, 0, recalls[dataset])
@@ -77,55 +80,63 @@ def paper_table(compared: Comparison) -> Table | None:
     numbers = [] if first.data or first.subset else list(published(first.dataset))
     if not numbers:
         return None
-    ours = [cell for cell in compared.cells if all(of_protocol(record.spec) for record in cell.records)]
-    source = data()["source"]
-    columns = [Column("Table", False), Column("method", False), Column("network", False), Column("l2", False)]
-    if not ours:
-        return Table(
-            "paper",
-            "Published, under another protocol",
-            f"Recall@1 in percent, {source}, Tables 1 to 3: ResNet50-512 to ResNet18 at 224 px, thousands of steps of 128 images. "
-            "No run here was made like that, so no difference is given.",
-            (*columns, Column("published")),
-            tuple(Line((*_names(one), _number(one.recall)), dim=one.dim) for one in numbers),
-        )
-
-    def lines(one: Published) -> Iterator[Line]:
-        same = [cell for cell in ours if _is(cell.records[0].spec, one)]
-        if not same:
-            yield Line((*_names(one), _number(one.recall), dash("not run"), dash("not run")), dim=one.dim)
-        for cell in same:
-            found = cell.summary("recall@1")
-            assert found is not None
-            table, method, *rest = _names(one)
-            names = (
-                table,
-                method._replace(text=f"{method.text} ({cell.row.settings})") if cell.row.settings else method,
-                *rest,
-            )
-            off = found._replace(mean=found.mean - one.recall)
-            yield Line((*names, _number(one.recall), _number(found.mean), difference(off)), dim=one.dim)
-
-    return Table(
-        "paper",
+    alike = [cell for cell in compared.cells if all(of_protocol(record.spec) for record in cell.records)]
+    source = f"Recall@1 in percent, {data()['source']}, Tables 1 to 3"
+    title, caption = (
         "The paper against ours",
-        f"Recall@1 in percent, {source}, Tables 1 to 3, beside runs of the same protocol. The paper has one run of each; "
-        "the interval is of our seeds alone.",
-        (*columns, Column("published"), Column("ours"), Column("ours − published, ± 95 %")),
-        tuple(line for one in numbers for line in lines(one)),
+        (
+            f"{source}, beside runs of the same protocol. The paper has one run of each; the interval is of our seeds alone."
+        ),
     )
+    if not alike:
+        title, caption = (
+            "Published, under another protocol",
+            (
+                f"{source}: ResNet50-512 to ResNet18 at 224 px, thousands of steps of 128 images. "
+                "No run here was made like that, so no difference is given."
+            ),
+        )
+    columns = COLUMNS if alike else COLUMNS[:-2]
+    same = [(number, [cell for cell in alike if _is(cell.records[0].spec, number)]) for number in numbers]
+    lines = [Beside(number, cell) for number, cells in same for cell in cells or (None,)]
+    shown = tuple(line(columns, beside, "", beside.number.dim) for beside in lines)
+    return Table("paper", title, caption, headings(columns), shown)
 
 
-def _names(one: Published) -> tuple[Value, ...]:
-    method = f"{one.method} generation {one.generation}" if one.generation else one.method
-    return text(one.table), text(method), text(f"{one.backbone}-{one.dim}"), text("yes" if one.l2 else "no")
+class Beside(NamedTuple):
+    """A published number, and a cell of the same protocol."""
+
+    number: Published
+    cell: Cell | None
+
+    @property
+    def method(self) -> str:
+        generation = f" generation {self.number.generation}" if self.number.generation else ""
+        settings = f" ({self.cell.row.settings})" if self.cell and self.cell.row.settings else ""
+        return f"{self.number.method}{generation}{settings}"
+
+    @property
+    def recall(self) -> Summary | None:
+        return None if self.cell is None else self.cell.summary("recall@1")
+
+    @property
+    def difference(self) -> Summary | None:
+        recall = self.recall
+        return None if recall is None else recall._replace(mean=recall.mean - self.number.recall)
 
 
-def _number(value: float) -> Value:
-    return Value(f"{value:.2f}", number=value)
+COLUMNS: tuple[Column[Beside], ...] = (
+    Column("", "Table", of=lambda beside: beside.number.table),
+    Column("", "method", of=lambda beside: beside.method),
+    Column("", "network", of=lambda beside: f"{beside.number.backbone}-{beside.number.dim}"),
+    Column("", "l2", of=lambda beside: beside.number.l2),
+    Column("", "published", "%", 2, of=lambda beside: beside.number.recall),
+    mean("ours", lambda beside: beside.recall, "not run"),
+    difference("ours − published, ± 95 %", lambda beside: beside.difference, "not run"),
+)
 
 
-def _is(spec: Spec, one: Published) -> bool:
+def _is(spec: Spec, number: Published) -> bool:
     return (spec.method, spec.backbone, spec.dim, spec.normalize, spec.generation) == (
-        one.method, one.backbone, one.dim, one.l2, one.generation,
+        number.method, number.backbone, number.dim, number.l2, number.generation,
     )  # fmt: skip

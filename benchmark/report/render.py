@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .cells import DASH, Row, fixed, one_line
-from .families import signed
-from .stats import Summary
+from .cells import DASH, Row, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -25,10 +24,20 @@ class Value(NamedTuple):
     why: str = ""  # of a dash: its reason
     number: float | None = None  # what it is sorted by, where that is not its text
 
+    @property
+    def marks(self) -> str:
+        """Marks that stand behind the text."""
+        return (" ≈" if self.near else "") + (f" {self.flags}" if self.flags else "")
 
-class Column(NamedTuple):
+
+class Heading(NamedTuple):
+    """A column of a table that is laid out."""
+
     name: str
     numeric: bool = True
+
+
+Column = Heading  # as bench/performance.py calls it
 
 
 class Line(NamedTuple):
@@ -45,7 +54,7 @@ class Table:
     key: str  # for links: letters and hyphens
     title: str
     caption: str
-    columns: tuple[Column, ...]
+    columns: tuple[Heading, ...]
     lines: tuple[Line, ...]
 
 
@@ -58,31 +67,12 @@ def dash(why: str = "") -> Value:
     return Value(DASH, why=why)
 
 
-def mean(summary: Summary | None, digits: int = 2, why: str = "") -> Value:
-    if summary is None:
-        return dash(why)
-    return Value(fixed(summary.mean, digits), number=summary.mean)
-
-
-def with_sd(summary: Summary | None, why: str = "") -> Value:
-    if summary is None:
-        return dash(why)
-    spread = "" if summary.sd is None else f" ± {fixed(summary.sd, 2)}"
-    return Value(fixed(summary.mean, 2) + spread, number=summary.mean)
-
-
-def difference(summary: Summary | None, why: str = "") -> Value:
-    """Signed, with the half-width of its interval."""
-    return dash(why) if summary is None else Value(signed(summary), number=summary.mean)
-
-
 def markdown(table: Table) -> str:
     """A pipe table, aligned in the source as well. Bold: best; ≈: not separated from it."""
 
     def shown(value: Value) -> str:
         content = value.text.replace("|", "\\|")
-        found = f"**{content}**" if value.best else content
-        return found + (" ≈" if value.near else "") + (f" {value.flags}" if value.flags else "")
+        return (f"**{content}**" if value.best else content) + value.marks
 
     head = [column.name for column in table.columns]
     body = [[shown(value) for value in line.values] for line in table.lines]
@@ -113,49 +103,40 @@ _LATEX = {
 def escaped(plain: str) -> str:
     """Text for LaTeX, which prints every character of it; of what its usual fonts lack, the number."""
 
-    def one(letter: str) -> str:
+    def printed(letter: str) -> str:
         if letter in _LATEX:
             return _LATEX[letter]
         accented = "À" <= letter <= "ÿ" and letter not in "ÐðÞþ÷"
         return letter if letter.isascii() or accented else f"[U+{ord(letter):04X}]"
 
     apart = re.sub("-(?=-)", "-\u200b", plain)  # two hyphens would join to a dash
-    return "".join(map(one, apart))
+    return "".join(map(printed, apart))
 
 
 def latex(table: Table) -> str:
     r"""A `table` with booktabs rules: \usepackage{booktabs}. Bold: best; ≈: not separated from it."""
 
     def shown(value: Value) -> str:
-        found = rf"\textbf{{{escaped(value.text)}}}" if value.best else escaped(value.text)
-        return found + (r"\,$\approx$" if value.near else "") + (rf"\,{escaped(value.flags)}" if value.flags else "")
+        content = rf"\textbf{{{escaped(value.text)}}}" if value.best else escaped(value.text)
+        return content + (r"\,$\approx$" if value.near else "") + (rf"\,{escaped(value.flags)}" if value.flags else "")
 
     def line(texts: Sequence[str]) -> str:
         return " & ".join(texts) + r" \\"
 
     layout = "".join("r" if column.numeric else "l" for column in table.columns)
-    body = []
-    for before, one in zip([None, *table.lines], table.lines, strict=False):
-        if before is not None and before.role != one.role:
-            body.append(r"\addlinespace")
-        body.append(line([shown(value) for value in one.values]))
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escaped(table.caption)}}}",
-            rf"\label{{tab:{table.key}}}",
-            rf"\begin{{tabular}}{{{layout}}}",
-            r"\toprule",
-            line([escaped(column.name) for column in table.columns]),
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    body: list[str] = []
+    for _, group in itertools.groupby(table.lines, key=lambda entries: entries.role):
+        body += [r"\addlinespace"] * bool(body)
+        body += [line([shown(value) for value in entries.values]) for entries in group]
+    head = rf"""\begin{{table}}
+\centering
+\caption{{{escaped(table.caption)}}}
+\label{{tab:{table.key}}}
+\begin{{tabular}}{{{layout}}}
+\toprule
+{line([escaped(column.name) for column in table.columns])}
+\midrule"""
+    return "\n".join([head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
 def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: True) -> RichTable:
@@ -171,13 +152,5 @@ def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: 
         result.add_column(column.name, justify="right" if column.numeric else "left", overflow="fold")
     for line in table.lines:
         values = [line.values[number] for number in columns]
-        result.add_row(
-            *(
-                Text(
-                    value.text + (" ≈" if value.near else "") + (f" {value.flags}" if value.flags else ""),
-                    style="bold" if value.best else "",
-                )
-                for value in values
-            )
-        )
+        result.add_row(*(Text(value.text + value.marks, style="bold" if value.best else "") for value in values))
     return result

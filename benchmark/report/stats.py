@@ -14,7 +14,7 @@ NOISE = 1e-9  # of a difference of two floats that are equal
 
 
 class Summary(NamedTuple):
-    """What a few seeds say about a number. Of one seed there is no spread and no interval."""
+    """Evidence of a few seeds about a number. Of one seed there is no spread and no interval."""
 
     n: int
     mean: float
@@ -28,7 +28,7 @@ class Summary(NamedTuple):
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Of at least one value."""
+    """Summarise at least one value."""
     n, mean = len(values), statistics.fmean(values)
     if n < 2:
         return Summary(n, mean, None, None)
@@ -36,13 +36,13 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(n, mean, sd, _quantile(n - 1) * sd / n**0.5)
 
 
-def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Summary | None:
-    """The difference `ours` - `theirs` over the seeds that both have; None where they share none.
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Summary | None:
+    """The difference `first` - `second` over the seeds that both have; None where they share none.
 
     Pairs of one seed saw the same batches, so their difference varies less than either.
     """
-    common = sorted(ours.keys() & theirs.keys())
-    return summarise([ours[seed] - theirs[seed] for seed in common]) if common else None
+    common = sorted(first.keys() & second.keys())
+    return summarise([first[seed] - second[seed] for seed in common]) if common else None
 
 
 def p_value(difference: Summary) -> float | None:

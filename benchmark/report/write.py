@@ -17,10 +17,10 @@ from .cells import AGREEMENT, SELF_TAUGHT, printable
 from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
 from .figures import figures
-from .frames import comparison, csv, frame, tuning
 from .overview import Entry, overview_figure, overview_markdown
 from .page import CAPTIONS, Part, page, part
 from .render import latex, rich
+from .tables import comparison_csv, runs_csv, tuning_csv
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -106,14 +106,14 @@ class Folder:
         """All that is generated, by the name in the folder."""
         found: dict[str, str] = {}
         if self.runs:
-            found["runs.csv"] = csv(frame(self.compared))
-            found["comparison.csv"] = csv(comparison(self.compared))
+            found["runs.csv"] = runs_csv(self.compared)
+            found["comparison.csv"] = comparison_csv(self.compared)
             found["comparison.md"] = as_markdown(self.document)
             found["comparison.tex"] = "\n".join(map(latex, self.document.tables))
             found |= {f"figures/{name}.svg": figure for name, figure in self.figures.items()}
             found["report.html"] = page(f"{self.document.dataset}, preset {self.document.preset}", [self.part])
         if self.tuned:
-            found["tuning.csv"] = csv(tuning(self.tuned))
+            found["tuning.csv"] = tuning_csv(self.tuned)
         return {name: printable(content) for name, content in found.items()}
 
 
