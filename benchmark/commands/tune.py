@@ -75,7 +75,7 @@ def tune(
     measure_only
         write tuning.csv, and leave the settings that runs use as they are
     publish
-        write the choice into the package instead, to benchmark/presets/tuned/: for all who use it
+        write the choice into the package instead, to benchmark/protocol/presets/tuned/: for all who use it
     dry_run
         print the plan and stop
     """
