@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import socket
 import stat
 import tempfile
@@ -53,10 +54,11 @@ def _umask() -> int:
 
 def clear_partial(folder: Path) -> None:
     """Delete what killed processes left of `write_atomically` in a folder, not what others are writing now."""
-    for path in folder.glob(f"*.*.*.*{PARTIAL}"):
-        *_, host, process, _, _ = path.name.split(".")
-        with contextlib.suppress(FileNotFoundError):  # another command clears the folder as well
-            if _gone(int(process)) if host == _HOST and process.isdecimal() else _age(path) > _ABANDONED:
+    for path in folder.glob(f"*{PARTIAL}"):
+        name = re.fullmatch(r".+\.(\w+)\.(\d+)\.[a-z0-9_]{8}\.partial", path.name)
+        # Another command may clear the folder as well, and others' files may be in it.
+        with contextlib.suppress(OSError):
+            if name and path.is_file() and (_gone(int(name[2])) if name[1] == _HOST else _age(path) > _ABANDONED):
                 path.unlink()
 
 

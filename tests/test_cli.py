@@ -21,6 +21,7 @@ from PIL import Image
 from benchmark import methods
 from benchmark.cli import app
 from benchmark.errors import unknown
+from benchmark.spec import Spec
 from benchmark.store import Store, read_record
 
 Cli = Callable[..., Result]
@@ -633,5 +634,11 @@ def test_a_record_is_run_again(cli: Cli, smoke: list[str], tmp_path: Path) -> No
     for more in (["--methods", "rkd-a"], ["--set", "lr=1"], ["--dims", "4"], ["--subset", "2x2"]):
         assert_one_line(cli(*like, *more), 2, "--like is a whole run")
     assert_one_line(cli("run", "--like", tmp_path / "none.json"), 2, "there is no such file")
+    validation = json.loads(path.read_text())
+    validation.pop("digest")
+    validation["spec"]["evaluation"] = "validation"
+    spec = Spec.model_validate(validation["spec"])
+    (tmp_path / f"rkd-d-{spec.id}.json").write_text(json.dumps(validation | {"id": spec.id}))
+    assert_one_line(cli("run", "--like", tmp_path / f"rkd-d-{spec.id}.json"), 2, "scored on validation classes")
     (tmp_path / "no.json").write_text("{}")
     assert_one_line(cli("run", "--like", tmp_path / "no.json"), 1, "is not a record")

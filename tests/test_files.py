@@ -58,11 +58,14 @@ def test_litter_of_the_dead_goes_and_work_of_the_living_stays(tmp_path: Path) ->
         [sys.executable, "-c", f"{kill} files.write_atomically(Path(sys.argv[1]), 'x')", tmp_path / "dead.json"]
     )
     (dead,) = tmp_path.iterdir()
-    mine = tmp_path / f"mine.json.{files._HOST}.{os.getpid()}.abc.partial"
-    theirs, abandoned = (tmp_path / f"{name}.json.elsewhere.1.abc.partial" for name in ("theirs", "abandoned"))
+    mine = tmp_path / f"mine.json.{files._HOST}.{os.getpid()}.abcdefgh.partial"
+    theirs, abandoned = (tmp_path / f"{name}.json.elsewhere.1.abcdefgh.partial" for name in ("theirs", "abandoned"))
     for path in (mine, theirs, abandoned):
         path.touch()
     os.utime(abandoned, (time.time() - 4000,) * 2)
+    strangers = tmp_path / "holiday.2019.video.mkv.partial"
+    strangers.touch()
+    os.utime(strangers, (time.time() - 4000,) * 2)
     write_atomically(tmp_path / "whole.json", "{}")
     assert not dead.exists() and not abandoned.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {mine.name, theirs.name, "whole.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {mine.name, theirs.name, strangers.name, "whole.json"}

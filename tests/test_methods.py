@@ -574,6 +574,8 @@ def test_what_is_computed_of_a_teacher_is_known_by_function_and_arguments() -> N
     assert first.of_teacher(nearest) is second.of_teacher(nearest) and calls == [1.0]
     assert torch.equal(first.of_teacher(another), -second.of_teacher(nearest)) and calls == [1.0]
     assert torch.equal(second.of_teacher(nearest, scale=2.0), 2 * first.of_teacher(nearest)) and calls == [1.0, 2.0]
+    values = [first.of_teacher(torch.mul, other=torch.full((12,), value)) for value in (2.0, 5.0)]
+    assert torch.equal(2.5 * values[0], values[1])  # neither is taken for the other, though the first tensor is gone
     other = torch.ones(12)
     assert first.of_teacher(torch.mul, other=other) is second.of_teacher(torch.mul, other=other)
     assert first.of_teacher(torch.mul, other=other) is not first.of_teacher(torch.mul, other=torch.ones(12))

@@ -137,6 +137,8 @@ def _of_record(
     if not path.is_file():
         raise UsageError(f"--like {path}: there is no such file")
     record = read_record(path)
+    if record.spec.evaluation != "test":
+        raise UsageError(f"--like {path}: it was scored on validation classes, by tune; only results can be run again")
     spec, folder = record.spec, path.absolute().parents[1].name
     if dataset is None and vectors is None:
         if spec.data:

@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..errors import BenchmarkError, DataError
-from ..files import read_regular, sealed, unsealed, write_atomically
+from ..files import SEAL, read_regular, sealed, unsealed, write_atomically
 from .vectors import VectorRows
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def _digest(path: Path) -> str:
 def _remembered(file: Path) -> dict[str, _Known]:
     """By absolute name, a file's mark and digest; nothing where the memory is not there or was damaged."""
     try:
-        return unsealed(read_regular(file))
+        content = read_regular(file)
+        fields = unsealed(content) if f'"{SEAL}"'.encode() in content else {}
+        return {name: known for name, known in fields.items() if isinstance(known, list) and len(known) == 5}
     except (OSError, ValueError, BenchmarkError):
         return {}
 

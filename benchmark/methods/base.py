@@ -51,8 +51,9 @@ class Batch:
             *sorted((name, id(value) if isinstance(value, Tensor) else value) for name, value in arguments.items()),
         )
         if key not in self.shared:
-            self.shared[key] = function(teacher_of(self).embedding, **arguments)
-        return self.shared[key]
+            # With the arguments, so that no tensor of another step's or student's gets the id of one that is gone.
+            self.shared[key] = function(teacher_of(self).embedding, **arguments), arguments
+        return self.shared[key][0]
 
 
 class Method(nn.Module):
