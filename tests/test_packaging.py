@@ -41,11 +41,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_the_wheel_holds(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"benchmark/_cards/cub.toml", "benchmark/presets/paper.toml", "benchmark/methods/rkd.py"} <= names
+    assert {"benchmark/_cards/cub.toml", "benchmark/protocol/presets/paper.toml", "benchmark/methods/rkd.py"} <= names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"benchmark"}
     assert not any(name.endswith(".jpg") for name in names)
-    tuned = {path.name for path in (ROOT / "benchmark" / "presets" / "tuned").glob("*.toml")}
-    assert {f"benchmark/presets/tuned/{name}" for name in tuned} <= names
+    tuned = {path.name for path in (ROOT / "benchmark" / "protocol" / "presets" / "tuned").glob("*.toml")}
+    assert tuned and {f"benchmark/protocol/presets/tuned/{name}" for name in tuned} <= names
 
 
 def test_an_installed_wheel_knows_its_cards(wheel: Path, tmp_path: Path) -> None:
