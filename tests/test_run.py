@@ -11,7 +11,7 @@ from conftest import Result
 from benchmark import methods
 from benchmark.errors import DataError
 from benchmark.methods.hinton import Hinton
-from benchmark.methods.rkd import RKD, RKDDistance
+from benchmark.methods.rkd import RKDDistance
 from benchmark.training.group import Search
 
 
@@ -126,9 +126,9 @@ def test_a_failed_run_goes_on_from_its_checkpoint(
 ) -> None:
     """As one does that met another process's memory; what others wrote meanwhile stays."""
     steps: list[float] = []
-    forward = RKD.forward
+    forward = RKDDistance.forward
 
-    def interrupted(self: RKD, batch: Any) -> torch.Tensor:
+    def interrupted(self: RKDDistance, batch: Any) -> torch.Tensor:
         steps.append(batch.progress)
         if batch.progress >= 0.5:
             raise MemoryError("out of memory")
@@ -136,9 +136,11 @@ def test_a_failed_run_goes_on_from_its_checkpoint(
 
     words = [*smoke, "--methods", "rkd-d", "--dims", 8, "--checkpoint-every", 0]
     with monkeypatch.context() as patch:
-        patch.setattr(RKD, "forward", interrupted)
+        patch.setattr(RKDDistance, "forward", interrupted)
         assert cli(*words).code == 1
-    monkeypatch.setattr(RKD, "forward", lambda self, batch: steps.append(batch.progress) or forward(self, batch))
+    monkeypatch.setattr(
+        RKDDistance, "forward", lambda self, batch: steps.append(batch.progress) or forward(self, batch)
+    )
     assert cli(*words).code == 0
     assert (
         steps == sorted(steps) and len(set(steps)) == len(steps) - 1
