@@ -108,7 +108,6 @@ class Driver:
             BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
         """
         from ..data.vectors import VectorRows
-        from ..machine import Threads
         from .context import Workspace
         from .executors import Task
         from .group import check, decode
@@ -130,8 +129,8 @@ class Driver:
             self.store.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self.store.folder / ".lock", timeout=0):
-                    threads = Threads(self.say) if device.type == "cpu" else None
-                    return self._execute(specs, Task(workspace, checkpoint_every, reporter.group, threads))
+                    # Threads are not chosen by timing here: weights depend on their number, and so would on the machine's load.
+                    return self._execute(specs, Task(workspace, checkpoint_every, reporter.group))
             except Timeout:
                 where = self.store.folder
                 raise BenchmarkError(
