@@ -83,7 +83,7 @@ def key(spec: Spec) -> tuple[object, ...]:
 def has_head(spec: Spec) -> bool:
     """Whether a run's network is more than a trunk."""
     found = catalogue().get(spec.method)
-    return found is None or found.head  # a combination has one, and so had what has left the catalogue
+    return found is None or found.has_head  # a combination has one, and so had what has left the catalogue
 
 
 def network_key(cost: NetworkCost) -> tuple[object, ...]:

@@ -19,7 +19,7 @@ from benchmark.spec import Spec, Stream
 from benchmark.store import Record
 from benchmark.training.streams import compute_features, open_inputs
 
-METHODS = [name for name, entry in methods.catalogue().items() if entry.trained and "maps" not in entry.needs]
+METHODS = [name for name, entry in methods.catalogue().items() if entry.trains and "maps" not in entry.needs]
 TRUNK = tiny_spec("contrastive", backbone="conv4-4", dim=5, steps=4, seed=3)
 
 

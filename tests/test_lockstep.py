@@ -29,7 +29,7 @@ from benchmark.training.context import Workspace
 from benchmark.training.group import Failure, Outcome, run
 from benchmark.training.loop import Watch, rate
 
-METHODS = [name for name, entry in methods.catalogue().items() if entry.trained]
+METHODS = [name for name, entry in methods.catalogue().items() if entry.trains]
 
 
 def workspace(data_dir: Path, folder: Path) -> Workspace:

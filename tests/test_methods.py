@@ -26,7 +26,7 @@ from benchmark.methods.task import DistanceWeightedMiner, draw_triplets
 CLASSES, PER_CLASS = 6, 4
 STUDENT = Widths(embedding=8, pooled=16, maps=(4, 6, 8, 16))
 TEACHER = Widths(embedding=12, pooled=20, maps=(5, 7, 9, 20))
-TRAINED = [name for name, entry in methods.catalogue().items() if entry.trained]
+TRAINED = [name for name, entry in methods.catalogue().items() if entry.trains]
 # Each method as it is built for streams of images, and, if it can do without maps, as for streams of features.
 CASES = [(name, maps) for name in TRAINED for maps in (True, False) if maps or "maps" not in methods.entry(name).needs]
 each_case = pytest.mark.parametrize(

@@ -37,12 +37,12 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
     teacher, *students = grid(preset, card)
     assert teacher.teacher is None and {s.teacher for s in students} <= {None, teacher}
     assert {s.method for s in students} <= set(found.methods) and {s.seed for s in students} == set(found.seeds)
-    trained = [s for s in students if methods.entry(s.method).trained]
+    trained = [s for s in students if methods.entry(s.method).trains]
     shared = ("batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
               "schedule", "milestones", "decay", "weight_decay", "head_lr", "precision", "views", "trunk")  # fmt: skip
     for name in shared:
         assert len({getattr(s, name) for s in trained}) == 1, name
-    apply = {s.method for s in students if methods.entry(s.method).trained}
+    apply = {s.method for s in students if methods.entry(s.method).trains}
     budgets = {s.steps for s in trained}
     for dim in found.dims:
         assert {(s.method, s.steps) for s in trained if s.dim == dim} == set(itertools.product(apply, budgets))

@@ -62,7 +62,7 @@ def records(n: int) -> list[Record]:
     """Runs of all methods that train, at several dimensions and seeds, with made-up metrics."""
     draw = np.random.default_rng(0)
     teacher = Spec(dataset="cars", method="multi-similarity", backbone="efficientnet_lite2", dim=512, steps=500)
-    methods = [entry for entry in catalogue().values() if entry.trained and not entry.same_size]
+    methods = [entry for entry in catalogue().values() if entry.trains and not entry.same_size]
     seeds = -(-n // (len(methods) * len(DIMS)))
     specs = [
         Spec(

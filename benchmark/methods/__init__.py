@@ -39,8 +39,8 @@ class Entry:
     optional: tuple[str, ...]
     task: str
     normalize: bool
-    trained: bool
-    head: bool
+    trains: bool
+    has_head: bool
     defaults: dict[str, Any]  # hyper-parameters, as published
     ranges: dict[str, tuple[float, float]]  # of some of these: low and high of what a random search draws from
     later: tuple[str, ...]
@@ -54,6 +54,11 @@ class Entry:
     @property
     def needs_teacher(self) -> bool:
         return self.kind != "none" and not self.self_taught
+
+    @property
+    def is_posthoc(self) -> bool:
+        """Whether it is made of the teacher's embeddings, without a student."""
+        return self.kind == "posthoc"
 
 
 class Declared(NamedTuple):
@@ -209,7 +214,7 @@ def _combined(name: str) -> Entry:
     """Of kind "mixed" where individual and relational methods come together; task losses join either."""
     parts = [entry(part) for part in sorted(name.split("+"))]  # a sum has no order
     names = tuple(part.name for part in parts)
-    if len(set(names)) < len(names) or not all(part.trained for part in parts):
+    if len(set(names)) < len(names) or not all(part.trains for part in parts):
         raise UsageError(f"{name}: only different methods that train can be combined")
     kinds = {part.kind for part in parts} - {"none"}
     needs = tuple(dict.fromkeys(need for part in parts for need in part.needs))
@@ -222,8 +227,8 @@ def _combined(name: str) -> Entry:
         optional=tuple(dict.fromkeys(need for part in parts for need in part.optional if need not in needs)),
         task="",  # of the parts, each once
         normalize=any(part.normalize for part in parts),  # a task loss wants it, and relations can do with it
-        trained=True,
-        head=True,
+        trains=True,
+        has_head=True,
         same_size=any(part.same_size for part in parts),
         self_taught=bool(kinds) and all(part.self_taught or part.kind == "none" for part in parts),
         defaults={f"{part.name}.{key}": value for part in parts for key, value in part.defaults.items()},

@@ -74,8 +74,8 @@ class Method(nn.Module):
     # are its own as well, such as `margin`. A sum of methods has it once.
     task: ClassVar[str] = ""
     normalize: ClassVar[bool] = True  # whether the student's embedding is l2-normalised where the method was published
-    trained: ClassVar[bool] = True  # False: the network is evaluated as it is at step 0
-    head: ClassVar[bool] = True  # False: there is no network, the features are the embedding
+    trains: ClassVar[bool] = True  # False: the network is evaluated as it is at step 0
+    has_head: ClassVar[bool] = True  # False: there is no network, the features are the embedding
     # Hyper-parameters that `tune --trials` draws, log-uniformly from low to high; the default lies between. Leave out what trades
     # nothing off: the weight of a method's only loss (rkd-d, rkd-a) changes next to nothing, since the step of Adam does not depend on
     # the scale of the loss.

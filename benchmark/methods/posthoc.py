@@ -19,7 +19,7 @@ class PostHoc(Method):
     """A transform of the teacher's embeddings, fitted by `prepare` where there is something to fit; nothing is trained."""
 
     kind = "posthoc"
-    trained = False
+    trains = False
     normalize = False
     stores: ClassVar[bool] = (
         False  # whether a search finds something else (`stored`) than what a query is searched with

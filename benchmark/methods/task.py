@@ -191,8 +191,8 @@ class FrozenFeatures(Method):
     name = "features"
     kind = "none"
     reference = "control"
-    trained = False
-    head = False
+    trains = False
+    has_head = False
 
 
 class Untrained(Method):
@@ -201,5 +201,5 @@ class Untrained(Method):
     name = "untrained"
     kind = "none"
     reference = "control"
-    trained = False
+    trains = False
     is_random = True

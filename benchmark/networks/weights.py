@@ -28,7 +28,7 @@ def load_encoder(spec: Spec, store: Store, device: torch.device) -> Network:
     try:
         state = load(content)
         found: Network
-        if not methods.entry(spec.method).head:
+        if not methods.entry(spec.method).has_head:
             found = Identity(spec.dim, normalize=spec.normalize)
         elif spec.views:
             found = Encoder(None, len(state["centre"]), spec.dim, normalize=spec.normalize, hidden=spec.hidden)

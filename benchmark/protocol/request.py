@@ -219,9 +219,9 @@ class Plan:
             lacking.add("labels")
 
         def why(name: str) -> str:
-            if not entry(name).head and not on_features:
+            if not entry(name).has_head and not on_features:
                 return "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
-            if not entry(name).head and not self.card.vectors and not zoo.pooled(self._student("backbone", values)):
+            if not entry(name).has_head and not self.card.vectors and not zoo.pooled(self._student("backbone", values)):
                 return "needs to know how many features the backbone has"
             if name == ENSEMBLE:
                 return "is made of generations: --generations 2 or more adds it by itself"
@@ -253,9 +253,9 @@ def _check_targets(keys: Iterable[str], chosen: Sequence[str], vectors: bool) ->
             raise unknown("method (of those chosen)", target, ["teacher", *chosen])
         if name in RESERVED and not (target == "teacher" and name in TEACHER_MAY):
             raise UsageError(f"{key} cannot be set; use {RESERVED[name]}")
-        if target in chosen and entry(target).kind == "posthoc" and name in presets.OF_TEACHER:
+        if target in chosen and entry(target).is_posthoc and name in presets.OF_TEACHER:
             raise UsageError(f"{key} cannot be set: {target} is made of the teacher's embeddings; set teacher.{name}")
-        untrained = target in chosen and not entry(target).trained
+        untrained = target in chosen and not entry(target).trains
         if untrained and name in Spec.model_fields and name not in presets.of_untrained(entry(target)):
             raise UsageError(f"{key} cannot be set: {target} is not trained, and {name} would have no effect")
         if vectors and name in NOT_OF_VECTORS:
@@ -271,7 +271,7 @@ def _check_variants(
     tried = {
         name: {key: None for variant in variants(entry(name)) for key in variant}
         for name in chosen
-        if entry(name).trained
+        if entry(name).trains
     }
     for name, keys in tried.items():
         check(f"{name}.{key}" for key in keys)

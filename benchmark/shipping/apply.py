@@ -54,7 +54,7 @@ def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[
     spec = read_record(path).spec
     if not spec.views:
         raise UsageError(f"{spec.label} is a whole network, which reads images; only heads on features can be applied")
-    if methods.entry(spec.method).kind == "posthoc":
+    if methods.entry(spec.method).is_posthoc:
         raise UsageError(f"{spec.label} is made of the teacher's embeddings, and has no head that could be applied")
     store = Store(path.parents[1])
     if not store.weights(spec).exists():

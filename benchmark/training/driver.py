@@ -253,6 +253,6 @@ def _check_weights(specs: Sequence[Spec]) -> None:
     """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
     from ..networks.encoder import trunk
 
-    read = (spec for spec in specs if spec.pretrained and spec.trunk is None and entry(spec.method).kind != "posthoc")
+    read = (spec for spec in specs if spec.pretrained and spec.trunk is None and not entry(spec.method).is_posthoc)
     for name in sorted({spec.backbone for spec in read}):
         trunk(name, pretrained=True)

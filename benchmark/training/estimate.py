@@ -64,7 +64,7 @@ def _networks(specs: Sequence[Spec], dataset: DataSet, device: torch.device) -> 
     images = sum(map(len, dataset.splits[1:]))
     for spec in specs:
         train, forward = cost(spec)
-        passes = len(spec.members) if methods.entry(spec.method).kind == "posthoc" else 1
+        passes = len(spec.members) if methods.entry(spec.method).is_posthoc else 1
         total += spec.steps * spec.batch * train + images * forward * passes
         if spec.teacher is not None:
             key = (spec.teacher.id, spec.stream.model_dump_json())

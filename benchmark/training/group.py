@@ -192,7 +192,7 @@ def make_student(
     make = functools.partial(
         methods.load(spec.method), teacher=teacher, classes=len(dataset.train.names), **spec.params
     )
-    if methods.entry(spec.method).kind == "posthoc":
+    if methods.entry(spec.method).is_posthoc:
         assert teacher is not None
         with seeded(derive(spec.seed, "method init", spec.method, spec.dim)):
             method = make(teacher._replace(embedding=spec.dim)).to(device)

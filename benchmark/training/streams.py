@@ -103,7 +103,7 @@ class FeatureInputs:
             workspace.targets(self.stream.evaluation)
 
     def encoder(self, spec: Spec) -> Network:
-        if not methods.entry(spec.method).head:
+        if not methods.entry(spec.method).has_head:
             return Identity(spec.dim, normalize=spec.normalize)
         return Encoder(None, self._sources[spec.id].width, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
 
@@ -199,7 +199,7 @@ def _readers(group: Sequence[Spec]) -> list[Spec]:
 
 
 def _posthoc(spec: Spec) -> bool:
-    return methods.entry(spec.method).kind == "posthoc"
+    return methods.entry(spec.method).is_posthoc
 
 
 def _origin(spec: Spec) -> object:

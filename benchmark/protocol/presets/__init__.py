@@ -264,7 +264,7 @@ def grid(
         raise UsageError(
             f"teacher.method={taught['method']}: a teacher is trained by a task loss, and {taught['method']} is none"
         )
-    teacher = _spec(taught if methods.entry(taught["method"]).trained else _untrained(taught), {})
+    teacher = _spec(taught if methods.entry(taught["method"]).trains else _untrained(taught), {})
     trunk = {"trunk": _spec({**found.trunk, **stream}, {})} if found.trunk else {}
     specs = [teacher] if any(methods.entry(name).needs_teacher for name in chosen) else []
     for name in chosen:
@@ -279,18 +279,18 @@ def grid(
             **by_target.get(name, {}),
             **stream,
         }
-        tried = variants(entry) if variants and entry.trained else [{}]
+        tried = variants(entry) if variants and entry.trains else [{}]
         for form, variant, dim, seed in itertools.product(_expand(base), tried, dims, seeds):
             # The dimension of what has no head is assigned: it is the features', not the students'.
             settings = {"dim": dim, "seed": seed, **form, **variant, "method": name}
             if settings.get("views") and "maps" in entry.needs:
                 raise UsageError(f"{name} reads feature maps, and features of a frozen trunk have none")
             check_settings(settings, entry)
-            if entry.kind == "posthoc":
+            if entry.is_posthoc:
                 specs += _posthoc(settings, teacher, entry)
             elif generations or entry.same_size:
                 specs += _of_teachers_size(settings, teacher, entry, max(1, generations))
-            elif not entry.trained:
+            elif not entry.trains:
                 specs.append(_spec(_untrained({**settings, **_seed(entry)}), trunk))
             else:
                 specs.append(_spec(settings, {**trunk, **({"teacher": teacher} if entry.needs_teacher else {})}))
@@ -317,7 +317,7 @@ def _of_teachers_size(settings: Settings, teacher: Spec, entry: methods.Entry, g
     if settings.get("views"):
         raise UsageError(f"{entry.name}: heads on frozen features are not of the teacher's size")
     settings = {**settings, **{name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim", "hidden")}}
-    if not entry.trained:
+    if not entry.trains:
         return [_spec(_untrained({**settings, **_seed(entry)}), {})]
     if not entry.needs_teacher:
         return [_spec(settings, {})]
@@ -357,7 +357,7 @@ def _untrained(settings: Settings) -> Settings:
 
 def of_untrained(entry: methods.Entry) -> tuple[str, ...]:
     """The fields that a network has which is evaluated as it is."""
-    return (*OF_UNTRAINED, "hidden") if entry.kind == "none" and entry.head else OF_UNTRAINED
+    return (*OF_UNTRAINED, "hidden") if entry.kind == "none" and entry.has_head else OF_UNTRAINED
 
 
 def check_settings(settings: Settings, entry: methods.Entry) -> None:
