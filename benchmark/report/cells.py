@@ -105,7 +105,7 @@ class Cell:
         return summarise(list(self.by_seed(lambda record: known[record.id]).values()))
 
     @property
-    def own_size(self) -> bool:
+    def fixed_dim(self) -> bool:
         """Whether its dimension is no choice: a teacher, frozen features, generations of networks of the teacher's size."""
         spec = self.records[0].spec
         return self.row.role in OF_ANY_DIM or spec.generation > 0 or spec.method == ENSEMBLE

@@ -55,13 +55,13 @@ class Comparison:
         self.cells = cells_of(self.records, self.roles)
         self.rows = sorted({cell.row for cell in self.cells}, key=lambda row: row.order)
         # What has a dimension of its own is shown beside the students of every one, and is no column.
-        self.dims = sorted({cell.dim for cell in self.cells if not cell.own_size})
+        self.dims = sorted({cell.dim for cell in self.cells if not cell.fixed_dim})
         self._at = {(cell.row, cell.dim): cell for cell in self.cells}
 
     def at(self, row: Row, dim: int) -> Cell | None:
         """The cell of a row whose dimension is a choice."""
         found = self._at.get((row, dim))
-        return None if found is None or found.own_size else found
+        return None if found is None or found.fixed_dim else found
 
     @property
     def trained(self) -> list[Cell]:
@@ -71,7 +71,7 @@ class Comparison:
     @cached_property
     def candidates(self) -> list[Cell]:
         """Those that may be the best of a column: students of the usual images, at a dimension that is a choice."""
-        return [cell for cell in self.trained if not cell.own_size and not self._foreign(cell)]
+        return [cell for cell in self.trained if not cell.fixed_dim and not self._foreign(cell)]
 
     def _foreign(self, cell: Cell) -> bool:
         return any(record.data != self.usual_data for record in cell.records)
@@ -222,7 +222,7 @@ class Comparison:
     def why_missing(self, row: Row, dim: int) -> str:
         """Why the table has a dash there."""
         cells = [cell for cell in self.cells if cell.row == row]
-        if all(cell.own_size for cell in cells):
+        if all(cell.fixed_dim for cell in cells):
             return f"it has a dimension of its own, {cells[0].dim}"
         return f"not run at d = {dim}"
 

@@ -114,7 +114,7 @@ def recall_table(compared: Comparison, families: Families) -> Table:
 
 def detail_table(compared: Comparison, families: Families, dim: int) -> Table:
     """All metrics at one dimension, with teachers and frozen features of whatever dimension on top."""
-    cells = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or (cell.dim == dim and not cell.own_size)]
+    cells = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or (cell.dim == dim and not cell.fixed_dim)]
     members = [Member(pool, dim) for pool in families.pools if dim in pool.recall]
     caption = f"Percent; {compared.baseline} is the baseline, and differences to it are in points, paired by seed."
     return _of_cells(f"d-{dim}", f"d = {dim}", caption, columns.of_cells(compared), cells, compared, members)
@@ -122,7 +122,7 @@ def detail_table(compared: Comparison, families: Families, dim: int) -> Table:
 
 def generations_table(compared: Comparison) -> Table | None:
     """Networks of the teacher's size that teach each other in turn, and their ensembles; None where there are none."""
-    generations = [cell for cell in compared.cells if cell.own_size and cell.row.role not in OF_ANY_DIM]
+    generations = [cell for cell in compared.cells if cell.fixed_dim and cell.row.role not in OF_ANY_DIM]
     if not generations:
         return None
     teachers = [cell for cell in compared.cells if cell.row.role == "teacher"]
@@ -184,7 +184,7 @@ def _of_cells(
 
 def _own(row: Row, compared: Comparison) -> Value:
     """Recall@1 of what has a dimension of its own, with that dimension."""
-    cells = [cell for cell in compared.cells if cell.row == row and cell.own_size]
+    cells = [cell for cell in compared.cells if cell.row == row and cell.fixed_dim]
     if not cells:
         return dash("it has the dimension of its column")
     recalls = [mean_sd("", recall_at_1).entry(cell) for cell in cells]
