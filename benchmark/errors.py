@@ -56,8 +56,9 @@ def unknown(what: str, given: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist: with the nearest few, or some of the choice when none is near."""
     known = sorted(known)
     # Matching takes time by the length of both, and a path or a pasted text may be long.
-    word = given[:LONGEST]
-    near = difflib.get_close_matches(word, known, NEAREST) or difflib.get_close_matches(word, known, 1, cutoff=0.5)
+    word, spelt = given[:LONGEST].casefold(), {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word, spelt, NEAREST) or difflib.get_close_matches(word, spelt, 1, cutoff=0.5)
+    near = [spelt[name] for name in near]
     *before, last = map(repr, near or [""])
     hint = f"did you mean {', '.join(before)}{' or ' * bool(before)}{last}?"
     if not near:

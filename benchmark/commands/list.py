@@ -10,7 +10,7 @@ from .. import methods
 from ..data import cards
 from ..networks import names as zoo
 from ..protocol import presets
-from .console import out, print_json
+from .console import err, out, print_json
 
 Row = dict[str, Any]
 
@@ -26,15 +26,18 @@ def list_command(what: Literal["datasets", "methods", "backbones", "presets"], /
         print JSON
     """
     rows = ROWS[what]()
+    faults = methods.faults() if what == "methods" else ()
+    for fault in faults:
+        err.print(f"benchmark: {fault}", markup=False, soft_wrap=True)
     if json:
         print_json(rows)
-        return 0
+        return int(bool(faults))
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(*columns)
     for row in rows:
         table.add_row(*(_text(row.get(name, "")) for name in columns))
     out.print(table)
-    return 0
+    return int(bool(faults))
 
 
 def _text(value: Any) -> str:
@@ -63,7 +66,7 @@ def distillation_methods() -> list[Row]:
             "defaults": entry.defaults,
             "l2": entry.normalize,
         }
-        for entry in methods.catalogue().values()
+        for entry in methods.declarations.read().entries.values()
     ]
 
 

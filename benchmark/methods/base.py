@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from . import Kind, check_params, entry, load, task_settings
+from . import Kind, entry, load, task_settings, typed
 
 T = TypeVar("T")
 
@@ -90,8 +90,7 @@ class Method(nn.Module):
 
     def __init__(self, student: Widths, teacher: Widths | None, classes: int, **params: Any) -> None:
         super().__init__()
-        check_params(self.name, params)
-        for key, value in params.items():
+        for key, value in typed(self.name, params).items():
             setattr(self, key, value)
         self.task_loss = self._task_loss(student, classes) if self.task else None
         self.build(student, teacher, classes)  # type: ignore[arg-type]  # a method that needs no teacher looks at none

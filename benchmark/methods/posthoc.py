@@ -37,11 +37,10 @@ class PostHoc(Method):
 class Linear(PostHoc):
     """An affine map to `dim` numbers."""
 
-    matrix: Tensor
-    offset: Tensor
-
     def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         self.dim = student.embedding
+        self.matrix: Tensor
+        self.offset: Tensor
         self.register_buffer("matrix", torch.zeros(student.embedding, teacher.embedding))
         self.register_buffer("offset", torch.zeros(student.embedding))
 
@@ -103,7 +102,7 @@ class ProductQuantiser(PostHoc):
     """
 
     name = "pq"
-    stores = True
+    stores: ClassVar = True
     reference = "control; Jegou et al., Product Quantization for Nearest Neighbor Search, TPAMI 2011 (faiss)"
 
     def build(self, student: Widths, teacher: Widths, classes: int) -> None:

@@ -35,7 +35,7 @@ class S2SD(Method):
     needs = ("embedding", "pooled", "labels")
     is_random = True
     ranges: ClassVar = {"weight": (5.0, 500.0), "margin": (0.05, 0.8)}
-    WARM_UP = 0.125  # of the run
+    WARM_UP: ClassVar = 0.125  # of the run
 
     weight: float = 50.0
     feature_weight: float = 50.0

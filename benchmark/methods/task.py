@@ -17,8 +17,9 @@ class TaskLoss(Method):
     kind = "none"
 
     needs = ("embedding", "labels")
-    criterion: losses.BaseMetricLossFunction
-    miner: miners.BaseMiner | None
+
+    def use(self, criterion: losses.BaseMetricLossFunction, miner: miners.BaseMiner | None = None) -> None:
+        self.criterion, self.miner = criterion, miner
 
     def of(self, embedding: Tensor, labels: Tensor) -> Tensor:
         """The loss of embeddings [n, d] with labels [n]."""
@@ -105,11 +106,10 @@ class Triplet(TaskLoss):
     nonzero: float = 1.4
 
     def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
-        self.miner = DistanceWeightedMiner(cutoff=self.cutoff, nonzero_loss_cutoff=self.nonzero)
-        self.criterion = losses.TripletMarginLoss(
-            margin=self.margin,
-            distance=distances.LpDistance(normalize_embeddings=False),
-            reducer=reducers.MeanReducer(),
+        distance, reducer = distances.LpDistance(normalize_embeddings=False), reducers.MeanReducer()
+        self.use(
+            losses.TripletMarginLoss(margin=self.margin, distance=distance, reducer=reducer),
+            DistanceWeightedMiner(cutoff=self.cutoff, nonzero_loss_cutoff=self.nonzero),
         )
 
 
@@ -126,8 +126,10 @@ class MultiSimilarity(TaskLoss):
     epsilon: float = 0.1
 
     def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
-        self.criterion = losses.MultiSimilarityLoss(alpha=self.alpha, beta=self.beta, base=self.base)
-        self.miner = miners.MultiSimilarityMiner(epsilon=self.epsilon)
+        self.use(
+            losses.MultiSimilarityLoss(alpha=self.alpha, beta=self.beta, base=self.base),
+            miners.MultiSimilarityMiner(epsilon=self.epsilon),
+        )
 
 
 class Contrastive(TaskLoss):
@@ -141,8 +143,7 @@ class Contrastive(TaskLoss):
     margin: float = 0.5
 
     def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
-        self.miner = None
-        self.criterion = losses.ContrastiveLoss(pos_margin=0.0, neg_margin=self.margin)
+        self.use(losses.ContrastiveLoss(pos_margin=0.0, neg_margin=self.margin))
 
 
 class ProxyAnchor(TaskLoss):
@@ -157,8 +158,7 @@ class ProxyAnchor(TaskLoss):
     proxy_rate: float = 100.0
 
     def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
-        self.miner = None
-        self.criterion = losses.ProxyAnchorLoss(classes, student.embedding, margin=self.margin, alpha=self.alpha)
+        self.use(losses.ProxyAnchorLoss(classes, student.embedding, margin=self.margin, alpha=self.alpha))
 
     @property
     def rate(self) -> float:
@@ -177,8 +177,7 @@ class ArcFace(TaskLoss):
     proxy_rate: float = 10.0
 
     def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
-        self.miner = None
-        self.criterion = losses.ArcFaceLoss(classes, student.embedding, margin=self.margin, scale=self.scale)
+        self.use(losses.ArcFaceLoss(classes, student.embedding, margin=self.margin, scale=self.scale))
 
     @property
     def rate(self) -> float:

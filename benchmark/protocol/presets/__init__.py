@@ -376,24 +376,11 @@ def _spec(settings: Settings, more: Settings) -> Spec:
     if isinstance(fields.get("milestones"), str | float):  # from the command line: 0.5,0.75
         fields["milestones"] = str(fields["milestones"]).split(",")
     try:
-        params = _typed({**entry.defaults, **rest}, entry)
+        params = methods.typed(entry.name, {**entry.defaults, **rest})
         named = {key: value for key, value in params.items() if key not in entry.later or value != entry.defaults[key]}
         return Spec(**fields, **more, params=named)
     except ValidationError as error:
         raise UsageError(f"{wrong_field(error)} (given: {_short(error.errors()[0].get('input'))})") from None
-
-
-def _typed(params: Settings, entry: methods.Entry) -> Settings:
-    """Hyper-parameters in the type of their default, so that 1 and 1.0 are one spec."""
-    result = {}
-    for key, value in params.items():
-        kind = type(entry.defaults[key])
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not kind:
-            raise UsageError(f"{entry.name}.{key} is a {kind.__name__}, such as {entry.defaults[key]!r}, not {value!r}")
-        result[key] = value
-    return result
 
 
 def _short(value: object) -> str:
