@@ -17,11 +17,11 @@ import pytest
 from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from pydantic import ValidationError
-from test_tables import KINDS, golden_costs, record, student, teacher
+from test_tables import KINDS, golden_costs, record, shown, student, teacher
 
 from benchmark.costs import write_costs
 from benchmark.gallery.map import _svg
-from benchmark.report import Folder
+from benchmark.report import Folder, contrast_folders, rich, terminal_table
 from benchmark.report.cells import SELF_TAUGHT
 from benchmark.report.figures import families_figure
 from benchmark.report.stats import summarise
@@ -104,6 +104,19 @@ def test_whatever_a_record_says_files_are_what_they_are_called(tmp_path: Path, n
     html5lib.HTMLParser(strict=True).parse(files["report.html"])
     tables = re.findall(r"(?:^\|.*\n)+", files["comparison.md"], re.MULTILINE)
     assert [len(table.splitlines()) - 2 for table in tables] == [len(table.lines) for table in folder.document.tables]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_terminal_is_told_nothing_but_text(tmp_path: Path, name: str) -> None:
+    """Whatever methods, settings, folders and data sets are called."""
+    folders = [folder_of(tmp_path, runs_of([name, f"other {name}"], (dim,)), [name]) for dim in (16, 32)]
+    first, second = (folder.compared for folder in folders)
+    contrasts = [
+        contrast_folders(first, first, name, f"b {name}"),
+        contrast_folders(first, second, name, "b"),
+    ]
+    for made in (terminal_table(folders[0]), *(rich(table, table.title) for table in contrasts)):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", shown(made, 300))
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "lone \ud800 half"], ids=ascii)

@@ -1,18 +1,19 @@
 """What a report says beyond its numbers: the answer, marks, flags, the paper, costs, commands, comparisons of folders, checks."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Result, fields_of
-from test_tables import KINDS, TEACHER, golden_costs, golden_records, record, save, student, teacher
+from conftest import Result, assert_one_line, fields_of
+from test_tables import KINDS, TEACHER, golden_costs, golden_records, record, save, shown, student, teacher
 
 from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
-from benchmark.report import Folder, find, overview_files, update, verify, write, write_files
-from benchmark.report.comparison import FLAGS, Comparison
+from benchmark.report import Folder, find, overview_files, terminal_table, update, verify, write, write_files
+from benchmark.report.comparison import Comparison
 from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.cost_table import price
 from benchmark.report.document import document
@@ -20,8 +21,9 @@ from benchmark.report.families import Families
 from benchmark.report.overview import Entry, overview_markdown
 from benchmark.report.page import commands
 from benchmark.report.paper import data, of_protocol, published
+from benchmark.report.render import BUSY, FLAGS, LEGEND, Heading, Line, Table, Value, rich
 from benchmark.spec import Spec
-from benchmark.store import Store
+from benchmark.store import Point, Store
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -208,7 +210,7 @@ def test_other_images_win_nothing():
 
 def test_two_teachers_are_two():
     runs = [
-        record(name, score, seed=seed, teacher=TEACHER.replace(seed=seed)).model_copy(
+        record(name, score * (1 + seed / 100), seed=seed, teacher=TEACHER.replace(seed=seed)).model_copy(
             update={"teacher": f"weights {seed}"}
         )
         for name, score in (("rkd-d", 0.6), ("fitnet", 0.5))
@@ -258,6 +260,55 @@ def test_two_methods_of_one_common_seed_are_not_near():
     assert not any(found.near_best(cell) for cell in found.cells)
 
 
+def test_an_interval_of_no_width_resolves_nothing():
+    """Two seeds of which each gives the very same difference: of a recall's steps, not of what other seeds would give."""
+    answer = two_families([0.62, 0.63], [0.60, 0.61]).answer()
+    assert answer.startswith("Not resolved with 2 seeds") and "+2.00 ± 0.00" in answer
+    same = compared(*(student(name, 0.6 + seed / 100, seed) for name in ("rkd-d", "fitnet") for seed in (0, 1)))
+    assert sum(same.near_best(cell) for cell in same.cells) == 1  # equal in every seed: nothing tells them apart
+
+
+def test_where_nothing_was_distilled_the_tables_say_so(tmp_path):
+    """All students failed, and nothing names the teacher as one."""
+    save(tmp_path, [teacher()])
+    folder = Folder.read(tmp_path, KINDS)
+    words = "There are no students: no run here has a teacher"
+    assert words in folder.files()["comparison.md"] and words in folder.files()["report.html"]
+    assert words in shown(terminal_table(folder)) and not any(
+        fact.startswith("Students") for fact in folder.document.facts
+    )
+    assert words not in Folder(tmp_path, [teacher(), student("rkd-d", 0.6)], [], KINDS).files()["comparison.md"]
+
+
+@pytest.mark.parametrize(("kind", "evaluation"), [("runs", "validation"), ("tuning", "test")])
+def test_a_record_of_other_classes_is_named(tmp_path, cli, kind, evaluation):
+    stray = student("rkd-d", 0.6, evaluation=evaluation)
+    save(tmp_path / "glyphs" / "quick", [teacher()])
+    save(tmp_path / "glyphs" / "quick", [stray], kind)
+    for words in (["report"], ["verify"]):
+        found = cli(*words, "--results", tmp_path)
+        assert_one_line(found, 1, f"{kind}/rkd-d-{stray.id}.json", "validation")
+    assert not (tmp_path / "glyphs" / "quick" / "comparison.md").exists()
+
+
+def test_a_terminal_says_what_its_marks_mean():
+    """Those that occur, in every table; none where there is none."""
+    values = [
+        Value("1.00", best=True),
+        Value("0.99", near=True),
+        *(Value("0.90", flags=flag) for flag in (*FLAGS, BUSY)),
+    ]
+    table = Table("any", "any", "", (Heading("one"),), tuple(Line((value,)) for value in values))
+    text = " ".join(shown(rich(table, "title"), width=200).split())
+    assert all(f"{mark} {meaning}" in text for mark, meaning in LEGEND.items()) and "bold: the best" in text
+    for mark in LEGEND:
+        kept = [line for line in table.lines if mark in line.values[0].marks]
+        text = " ".join(shown(rich(dataclasses.replace(table, lines=tuple(kept)), "title"), width=200).split())
+        assert [other for other, meaning in LEGEND.items() if f"{other} {meaning}" in text] == [mark]
+    plain = dataclasses.replace(table, lines=(Line((Value("0.50"),)),))
+    assert not any(meaning in shown(rich(plain, "title")) for meaning in LEGEND.values())
+
+
 def test_costs_that_were_not_measured_are_dashes():
     """The record of a head counts the head alone, which is not what a query goes through."""
     cells = Comparison([student("rkd-d", 0.6, views=2), student("rkd-d", 0.6)], KINDS).cells
@@ -291,18 +342,12 @@ def test_a_folder_of_a_subset_or_of_own_data_has_its_own_name(tmp_path):
 
 def test_names_with_marks_of_other_languages(tmp_path):
     """Of Markdown, of matplotlib's formulas and of rich's markup."""
-    from rich.console import Console
-
     runs = [record("a|b [bold] $_$", 0.5 + seed / 100, dim=dim, seed=seed) for dim in (16, 32) for seed in range(2)]
     save(tmp_path, [*runs, *(record("triplet", 0.5, dim=dim, seed=seed) for dim in (16, 32) for seed in range(2))])
     folder = Folder.read(tmp_path, {"a|b [bold] $_$": "relational", "triplet": "none"})
     files = folder.files()
     assert r"a\|b" in files["comparison.md"] and "figures/differences.svg" in files
-    console = Console(width=200, record=True)
-    from benchmark.report import terminal_table
-
-    console.print(terminal_table(folder))
-    assert "a|b [bold] $_$" in console.export_text()
+    assert "a|b [bold] $_$" in shown(terminal_table(folder), 200)
 
 
 def test_mixed_data_sets_are_an_error(tmp_path):
@@ -411,6 +456,82 @@ def test_two_methods_and_two_folders_are_compared_by_pairs(tmp_path):
     assert found.values[6].text == "+9.00 ± 12.71"
     with pytest.raises(UsageError, match="in common"):
         contrast_folders(Comparison(ours, KINDS), Comparison(other, KINDS), "a", "b")
+
+
+def named(table):
+    """The methods of a table's lines, and its notes."""
+    return [line.values[0].text for line in table.lines], "\n".join(table.notes)
+
+
+def test_what_is_in_one_folder_alone_is_said(tmp_path):
+    """Of a method that one folder has in several settings, those are held against each other that are equal."""
+    before = [student("rkd-d", 0.60 + seed / 100, seed) for seed in (0, 1)]
+    tuned = [student("rkd-d", 0.65 + seed / 100, seed, params={"weight": 2.0}) for seed in (0, 1)]
+    methods, notes = named(contrast_folders(compared(*before), compared(*before, *tuned), "a", "b"))
+    assert methods == ["multi-similarity", "rkd-d (weight=–)"]
+    assert (
+        "Not compared, other settings of the method than in the other folder: rkd-d (weight=2.0) (conv4-64, 400 steps, d = 16)"
+        in notes
+    )
+    methods, notes = named(contrast_folders(compared(*before, *tuned), compared(*tuned), "a", "b"))
+    assert methods == ["multi-similarity", "rkd-d"] and "rkd-d (weight=–)" in notes
+    # One setting on either side is what somebody changed.
+    assert named(contrast_folders(compared(*before), compared(*tuned), "a", "b")) == (["multi-similarity", "rkd-d"], "")
+    # Both have two, and of both the rate was changed as well.
+    faster = [student("rkd-d", 0.6, one.spec.seed, params=one.spec.params, lr=0.5) for one in (*before, *tuned)]
+    methods, notes = named(contrast_folders(compared(*before, *tuned), compared(*faster), "a", "b"))
+    assert len(methods) == 3 and notes == ""
+
+
+def test_every_cell_of_two_folders_is_in_a_line_or_in_a_note():
+    before = [student("rkd-d", 0.6), student("rkd-da", 0.6), student("fitnet", 0.6), student("rkd-d", 0.6, dim=32)]
+    after = [student("rkd-d", 0.6), student("rkd-da", 0.6, 3), student("fitnet", 0.6, fingerprint="beef")]
+    after.append(student("attention", 0.6, steps=7))
+    methods, notes = named(contrast_folders(compared(*before), compared(*after), "a", "b"))
+    assert methods == ["multi-similarity", "rkd-d"]
+    assert notes.split("\n") == [
+        "Not compared, only in a: rkd-d (conv4-64, 400 steps, d = 32).",
+        "Not compared, only in b: attention (conv4-64, 7 steps, d = 16).",
+        "Not compared, other images: fitnet (conv4-64, 400 steps, d = 16).",
+        "Not compared, no seed in common: rkd-da (conv4-64, 400 steps, d = 16).",
+    ]
+    table = contrast_methods(compared(*before), "fitnet", "rkd-d")
+    assert "rkd-d (conv4-64, 400 steps, d = 32)" in table.notes[0]
+
+
+def test_folders_that_ran_under_other_conditions():
+    runs = [student("rkd-d", 0.6, seed) for seed in (0, 1)]
+
+    def on(**environment):
+        return compared(*(one.model_copy(update={"environment": one.environment | environment}) for one in runs))
+
+    first, second = (
+        on(threads="1", device="cpu AVX512", code="old"),
+        on(threads="2", device="cpu AVX512", torch="2.15.0"),
+    )
+    (note,) = contrast_folders(first, second, "a", "b").notes
+    assert note == "a and b ran under other conditions: threads 1 and 2; torch 2.14.1 and 2.14.1, 2.15.0."
+    assert contrast_folders(first, on(threads="1", code="new"), "a", "b").notes == ()
+
+
+def test_a_record_without_map_at_r(tmp_path):
+    """All that the schema asks for is Recall@1."""
+
+    def lean(run):
+        return run.model_copy(
+            update={
+                "evaluation": run.evaluation.model_copy(
+                    update={"l2": {"recall@1": 0.5}, "cosine": {"recall@1": 0.5 + run.spec.seed / 100}}
+                )
+            }
+        )
+
+    runs = [lean(student(name, 0.6, seed)) for name in ("fitnet", "rkd-d") for seed in (0, 1)]
+    (line,) = contrast_methods(compared(*runs), "fitnet", "rkd-d").lines
+    assert [value.text for value in line.values[-3:]] == ["+0.00 ± 0.00", "–", "–"]
+    points = (Point(step=50, evaluation=runs[0].evaluation),)
+    tuned = [run.model_copy(update={"curve": points}) for run in runs]
+    assert "tuning.csv" in Folder(tmp_path, runs, tuned, KINDS).files()
 
 
 def test_verify_finds_what_was_changed_by_hand(tmp_path):
@@ -533,6 +654,8 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
         (["report", "--readme", "none.md"], "none.md"),
         (["verify", "--rerun", "zzz"], "no run has an id"),
         (["verify", "--data", "."], "for --rerun"),
+        (["verify", "--tolerance", "-0.1"], "--tolerance wants points"),
+        (["verify", "--tolerance", "nan"], "--tolerance wants points"),
         (["costs", "--results", "nowhere"], "no results below nowhere"),
     ],
 )
@@ -549,7 +672,6 @@ def test_rows_that_differ_in_the_network_alone_do_not_look_alike(tmp_path, cli, 
     from rich.console import Console
 
     from benchmark.commands import compare
-    from benchmark.report import terminal_table
 
     networks = [(name, hidden) for name in names for hidden in (0, 512)]
     runs = [
@@ -561,13 +683,11 @@ def test_rows_that_differ_in_the_network_alone_do_not_look_alike(tmp_path, cli, 
     save(tmp_path, runs)
     monkeypatch.setattr(compare, "out", Console(width=80, highlight=False))
     contrast = cli("compare", "triplet", "rkd-d", "--results", tmp_path).out
-    console = Console(width=80, highlight=False, record=True)
-    console.print(terminal_table(Folder.read(tmp_path, KINDS)))
-    for shown in (contrast, console.export_text()):
-        assert "…" not in shown and max(map(len, shown.splitlines())) <= 80
+    for text in (contrast, shown(terminal_table(Folder.read(tmp_path, KINDS)))):
+        assert "…" not in text and max(map(len, text.splitlines())) <= 80
         # What is folded, put together again.
-        lines = [line.split("│")[1:-1] for line in shown.splitlines() if "│" in line]
+        lines = [line.split("│")[1:-1] for line in text.splitlines() if "│" in line]
         columns = ["".join(cell.strip() for cell in column) for column in zip(*lines, strict=True)]
         for name in names:
-            assert any(name in column for column in columns), shown
+            assert any(name in column for column in columns), text
     assert "All rows: steps 400, seeds 2." in " ".join(contrast.split())

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmark.costs import Costs, NetworkCost, SearchCost, write_costs
 from benchmark.errors import BenchmarkError, UsageError
@@ -158,6 +159,13 @@ def golden_tuning():
 def save(folder, records, kind="runs"):
     for one in records:
         Store(folder, kind).save(one)
+
+
+def shown(table, width=80):
+    """What a terminal shows of a table."""
+    console = Console(width=width, highlight=False, file=io.StringIO(), record=True)
+    console.print(table)
+    return console.export_text()
 
 
 def rows(text):
@@ -342,7 +350,7 @@ def test_agreement_with_the_teacher_is_named(tmp_path):
     assert f"Percent of {words}" in text and words in text.split("## Notes")[1]
     assert words not in markdown(Comparison([student("rkd-d", 0.6)], KINDS), "vectors")
     save(tmp_path, [run])
-    assert words in str(terminal_table(Folder.read(tmp_path, KINDS)).title)
+    assert words in " ".join(shown(terminal_table(Folder.read(tmp_path, KINDS))).split())
 
 
 def test_bold_is_the_best_student():
@@ -469,12 +477,8 @@ def test_the_catalogue_knows_the_kinds(tmp_path):
 
 
 def test_terminal_table(tmp_path):
-    from rich.console import Console
-
     save(tmp_path, golden_records())
-    console = Console(width=160, file=io.StringIO(), record=True)
-    console.print(terminal_table(Folder.read(tmp_path, KINDS)))
-    text = console.export_text()
+    text = shown(terminal_table(Folder.read(tmp_path, KINDS)), width=160)
     assert "rkd-d (weight=2.0)" in text and "88.50" in text and "*" not in text
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..data.stored import cannot_write
 from ..errors import BenchmarkError, wrong_field
 from ..files import read_regular, sealed, unsealed, write_atomically
-from ..report.render import Column, Line, Table, dash, markdown, text
+from ..report.render import Heading, Line, Table, dash, markdown, text
 
 Row = Mapping[str, str | float]
 FILE = "performance.json"
@@ -103,7 +103,7 @@ def page(performance: Performance) -> str:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = tuple(Column(name, numeric=not any(isinstance(row.get(name), str) for row in rows)) for name in names)
+    columns = tuple(Heading(name, numeric=not any(isinstance(row.get(name), str) for row in rows)) for name in names)
     lines = tuple(Line(tuple(text(shown(row[name])) if name in row else dash() for name in names)) for row in rows)
     return markdown(Table("rows", "", "", columns, lines))
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import UsageError
 from ..protocol.request import Plan
+from ..report.cells import one_line
 from ..shipping.apply import find
 from ..store import Record, Store, read_record
 from ..training.driver import Driver
@@ -41,6 +43,8 @@ def verify(
     device
         as for run
     """
+    if not tolerance >= 0:
+        raise UsageError(f"--tolerance wants points, 0 or more, not {tolerance:g}")
     from ..report import overview_files
     from ..report import verify as differences
 
@@ -53,7 +57,7 @@ def verify(
     if results not in [folder.path for folder in folders]:
         lines += differences(results, overview_files(results, folders))
     for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(one_line(line), markup=False, soft_wrap=True)
     records = sum(len(folder.runs) + len(folder.tuned) for folder in folders)
     out.print(f"{len(folders)} folders, {records} records: {len(lines) or 'no'} difference{'s' * (len(lines) != 1)}")
     return 1 if lines else 0
@@ -90,25 +94,45 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
         ):
             return 1
         again = read_record(store.path(record.spec))
-    table = Table("metric", "record", "again", "difference", title=record.spec.label)
-    worst = 0.0
-    for name, value in record.metrics.items():
-        off = 100 * (again.metrics[name] - value)
-        worst = max(worst, abs(off))
-        table.add_row(name, f"{100 * value:.2f}", f"{100 * again.metrics[name]:.2f}", f"{off:+.2f}")
+    table = Table("metric", "record", "again", "difference", title=Text(one_line(record.spec.label)))
+    for name, off in differences_of(record, again).items():
+        table.add_row(name, f"{100 * record.metrics[name]:.2f}", f"{100 * again.metrics[name]:.2f}", f"{off:+.2f}")
     out.print(table)
-    out.print(verdict(record, again, worst, tolerance), markup=False, soft_wrap=True)
-    return 1 if worst > tolerance else 0
+    words, failed = verdict(record, again, tolerance)
+    out.print(words, markup=False, soft_wrap=True)
+    return 1 if failed else 0
 
 
-def verdict(record: Record, again: Record, worst: float, tolerance: float) -> str:
-    """Whether other weights are rounding or a fault, by what differs between the two runs.
+def differences_of(record: Record, again: Record) -> dict[str, float]:
+    """Points by which the metrics that both have differ."""
+    return {
+        name: 100 * (again.metrics[name] - record.metrics[name]) for name in record.metrics if name in again.metrics
+    }
+
+
+def verdict(record: Record, again: Record, tolerance: float) -> tuple[str, bool]:
+    """Judge a run that was trained again: the words for it, and whether it failed.
+
+    Equal to the bit where the weights are the same and no metric differs; else rounding up to the tolerance, and a fault above it.
+    What else differs between the two runs stands beside it as a possible reason, and changes nothing of that.
 
     Args:
-        worst: points by which a metric differs.
+        tolerance: points by which a metric may differ.
     """
-    if again.weights == record.weights:
-        return "the same weights, to the bit"
+    worst = max(map(abs, differences_of(record, again).values()))
+    same = again.weights == record.weights
+    if same and worst == 0:
+        return "the same weights, to the bit", False
+    failed = worst > tolerance
+    judged = f"metrics differ by up to {worst:.2f} points, {tolerance:g} are allowed"
+    return (
+        f"{'the same' if same else 'other'} weights; {'a fault' if failed else 'rounding'}: {judged}; {_reason(record, again)}",
+        failed,
+    )
+
+
+def _reason(record: Record, again: Record) -> str:
+    """Say what differs between a run and its repetition but their numbers."""
     before, now = record.environment, again.environment
     # What a record lacks, as those of older versions do, says nothing.
     changed = {
@@ -117,15 +141,9 @@ def verdict(record: Record, again: Record, worst: float, tolerance: float) -> st
         if now.get(name, before[name]) != before[name]
     }
     code = [changed.pop(name) for name in ("code", "method") if name in changed]
-    judged = f"metrics differ by up to {worst:.2f} points, {tolerance:g} are allowed"
-    if again.teacher != record.teacher:
-        judged += "; its teacher was trained again as well, to other weights"
-    if changed:
-        why = f"rounding, as the machine, threads or libraries are others ({'; '.join(changed.values())}): {judged}"
-    elif again.teacher != record.teacher:
-        why = f"which may be the teacher's: {judged}"
-    elif code:
-        why = f"a fault, or what the code has changed ({'; '.join(code)}), as machine, threads and libraries are the same: {judged}"
-    else:
-        why = f"a fault, as machine, threads, libraries and code are the same, unless the processor is another model: {judged}"
-    return f"other weights; {why}"
+    reasons = ["its teacher was trained again as well, to other weights"] * (again.teacher != record.teacher)
+    reasons += [f"the machine, threads or libraries are others ({'; '.join(changed.values())})"] * bool(changed)
+    reasons += [f"the code has changed ({'; '.join(code)})"] * bool(code)
+    return (
+        "; ".join(reasons) or "machine, threads, libraries and code are the same, unless the processor is another model"
+    )

@@ -12,13 +12,9 @@ from .cells import OF_ANY_DIM, Cell, Row, batches, cells_of, roles_of, settings
 from .stats import Summary, holm, p_value, paired, summarise
 
 BASELINE = "triplet"
-# Why a number is not quite like its neighbours; the marks can be told apart without colour.
-FLAGS = {
-    "†": "run with code that was not committed (+dirty)",
-    "‡": "other numbers of steps than most of its column",
-    "§": "other images than the rest",
-    "¶": "a teacher of other weights than its neighbours': it was trained more than once",
-}
+NO_STUDENTS = (
+    "There are no students: no run here has a teacher, and what stands as baseline may be one whose students failed."
+)
 
 
 class Difference(NamedTuple):
@@ -46,8 +42,8 @@ class Comparison:
         baseline: str = BASELINE,
     ) -> None:
         self.records = tuple(records)
-        taught = [record for record in self.records if record.spec.teacher is not None]
-        on_features = bool(taught) and all(record.spec.views for record in taught)
+        self.taught = [record for record in self.records if record.spec.teacher is not None]
+        on_features = bool(self.taught) and all(record.spec.views for record in self.taught)
         self.left_out = [(kinds[name], name) for name in need_maps] if on_features else []
         self.kinds = kinds
         self.baseline = baseline

@@ -10,12 +10,10 @@ from ..spec import TEACHER_VECTORS, VECTORS
 from .cells import Cell
 from .columns import Column, headings
 from .comparison import Comparison
-from .render import Heading, Line, Table, Value, text
+from .render import BUSY, Heading, Line, Table, Value, text
 
 FLOAT = 4  # bytes
 NOT_MEASURED = "not measured: benchmark costs"
-BUSY = "*"
-BUSY_MEANS = "measured while the machine was busy: benchmark costs measures it again"
 
 
 class Price(NamedTuple):

@@ -12,11 +12,11 @@ from ..costs import Costs
 from ..spec import TEACHER_VECTORS, VECTORS, Spec
 from ..store import Record
 from .cells import AGREEMENT, code, one_line
-from .comparison import FLAGS, Comparison
-from .cost_table import BUSY, BUSY_MEANS, cost_table
+from .comparison import Comparison
+from .cost_table import cost_table
 from .families import FAMILIES, Families
 from .paper import paper_table
-from .render import Table, markdown
+from .render import BUSY, FLAGS, LEGEND, Table, markdown
 from .stats import FEW_SEEDS
 from .tables import detail_table, generations_table, likeness_table, recall_table
 
@@ -50,8 +50,8 @@ def document(
     details = (detail_table(compared, families, dim) for dim in compared.dims)
     extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
     return Document(
-        dataset=dataset or compared.records[0].spec.dataset,
-        preset=preset,
+        dataset=one_line(dataset or compared.records[0].spec.dataset),
+        preset=one_line(preset),
         answer=one_line(families.answer()),
         facts=tuple(map(one_line, _facts(compared, preset))),
         tables=(recall_table(compared, families), *details, *(table for table in extra if table is not None)),
@@ -83,6 +83,7 @@ def _facts(compared: Comparison, preset: str) -> list[str]:
     )
     vectors = bool({VECTORS, TEACHER_VECTORS} & {record.spec.backbone for record in records})
     seen, at = ("vectors", "") if vectors else ("images", f", at {image} px")
+    kind = "Students" if compared.taught else "No students; runs without a teacher"
     source = shlex.join(_data_options(records[0].spec))
     return [
         f"{len(records)} runs; {several(record.evaluation.queries for record in records)} queries "
@@ -93,7 +94,7 @@ def _facts(compared: Comparison, preset: str) -> list[str]:
             f"seed {several(record.spec.seed for record in cell.records)}"
             for cell in teachers
         ),
-        f"Students: {steps} steps of {batch} {seen}{'' if compared.agreement else f', {per_class} a class'}{at}; "
+        f"{kind}: {steps} steps of {batch} {seen}{'' if compared.agreement else f', {per_class} a class'}{at}; "
         f"seed {several(record.spec.seed for record in students)}",
         f"Code: {several(code(record) for record in records)}",
         f"Runs: `python -m benchmark run {source} --preset {preset}`; "
@@ -179,7 +180,7 @@ def _notes(
         )
         shown = cost_table(compared, costs)
         if shown is not None and any(BUSY in value.flags for line in shown.lines for value in line.values):
-            notes.append(f"{BUSY} {BUSY_MEANS}.")
+            notes.append(f"{BUSY} {LEGEND[BUSY]}.")
     versions = Counter(map(code, compared.records))
     if len(versions) > 1:
         counts = ", ".join(

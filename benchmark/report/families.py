@@ -106,7 +106,7 @@ class Families:
         after = f", after {individual.steps:,} steps of {individual.backbone}" if len(self.pairs) > 1 else ""
         number = f"{signed(over_dims.mean, over_dims.half)} points of {of}, {'at' if len(dims) == 1 else 'mean over'} {span}{trend}{after}"
         number += f"; the best of each are {_best(relational, dims)} and {_best(individual, dims)}"
-        if over_dims.half is None or over_dims.zero:
+        if over_dims.zero is not False:
             return f"Not resolved with {over} and {self._teachers()}: {them} minus {others} is {number}."
         few = over_dims.n < FEW_SEEDS
         pay = ("seem to pay" if few else "pay") if over_dims.mean > 0 else ("seem not to pay" if few else "do not pay")

@@ -232,6 +232,7 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
 
     At a rate not yet annealed: how a run goes, not what a shorter one would give. Test classes are seen once, after the last step.
     """
+    tuned = [record for record in tuned if "map@r" in record.metrics]
     dims = Counter(record.spec.dim for record in tuned if record.curve and record.spec.teacher is not None)
     usual = min(dims, key=lambda dim: (-dims[dim], dim), default=None)
     best: dict[str, Record] = {}
@@ -250,8 +251,9 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
         for number, name in enumerate(chosen):
             record = best[name]
             points = {
-                point.step: (point.evaluation.cosine if record.spec.normalize else point.evaluation.l2)["map@r"]
+                point.step: metrics["map@r"]
                 for point in record.curve
+                if "map@r" in (metrics := point.evaluation.cosine if record.spec.normalize else point.evaluation.l2)
             } | {record.spec.steps: record.metrics["map@r"]}
             axes.plot(
                 sorted(points),

@@ -15,10 +15,9 @@ from ..store import Record
 from . import columns
 from .cells import DASH, ROLES, plain
 from .columns import headings, line, readable
-from .comparison import FLAGS, Comparison
-from .cost_table import BUSY, BUSY_MEANS
+from .comparison import Comparison
 from .document import Document
-from .render import Heading, Line, Table, Value
+from .render import LEGEND, Heading, Line, Table, Value
 
 CAPTIONS = {
     "dimension": "Recall@1 against the dimension of the embedding. Bars: 95 % interval over seeds; dots: seeds, of fewer than six. "
@@ -111,7 +110,7 @@ def page(title: str, parts: Sequence[Part]) -> str:
         dims=sorted({line.dim for line in lines if line.dim is not None}),
         classes=classes,
         dash=DASH,
-        flags={**FLAGS, BUSY: BUSY_MEANS},
+        legend=LEGEND,
         zip=zip,
     )
 

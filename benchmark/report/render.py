@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING, NamedTuple
 from .cells import DASH, Row, one_line
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Group
+
+
+# Why a number is not quite like its neighbours; the marks can be told apart without colour.
+FLAGS = {
+    "†": "run with code that was not committed (+dirty)",
+    "‡": "other numbers of steps than most of its column",
+    "§": "other images than the rest",
+    "¶": "a teacher of other weights than its neighbours': it was trained more than once",
+}
+BUSY = "*"
+LEGEND = {
+    "≈": "not separated from the best",
+    **FLAGS,
+    BUSY: "measured while the machine was busy: benchmark costs measures it again",
+}
 
 
 class Value(NamedTuple):
@@ -20,7 +35,7 @@ class Value(NamedTuple):
     text: str
     best: bool = False  # of its column
     near: bool = False  # not separated from the best
-    flags: str = ""  # of cells.FLAGS
+    flags: str = ""  # of LEGEND
     why: str = ""  # of a dash: its reason
     number: float | None = None  # what it is sorted by, where that is not its text
 
@@ -35,9 +50,6 @@ class Heading(NamedTuple):
 
     name: str
     numeric: bool = True
-
-
-Column = Heading  # as bench/performance.py calls it
 
 
 class Line(NamedTuple):
@@ -56,6 +68,7 @@ class Table:
     caption: str
     columns: tuple[Heading, ...]
     lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()  # what a terminal shows below it
 
 
 def text(value: object) -> Value:
@@ -139,18 +152,24 @@ def latex(table: Table) -> str:
     return "\n".join([head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
-def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: True) -> RichTable:
-    """For a terminal, with those columns that `keep` says."""
+def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: True) -> Group:
+    """For a terminal, with those columns that `keep` says, and below them what the marks mean that occur."""
+    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    result = RichTable(title=Text(title))
+    values = [value for line in table.lines for number, value in enumerate(line.values) if keep(number)]
+    marks = "".join(value.marks for value in values)
+    legend = ["bold: the best student of its column"] * any(value.best for value in values)
+    legend += [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in marks]
+    below = [one_line(note) for note in ("; ".join(legend), *table.notes) if note]
+    result = RichTable(title=Text(one_line(title)))
     columns = [number for number in range(len(table.columns)) if keep(number)]
     for number in columns:
         # Folded where the terminal is narrow: cut, lines that differ in the end of a name would look alike.
         column = table.columns[number]
-        result.add_column(column.name, justify="right" if column.numeric else "left", overflow="fold")
+        result.add_column(Text(one_line(column.name)), justify="right" if column.numeric else "left", overflow="fold")
     for line in table.lines:
         values = [line.values[number] for number in columns]
         result.add_row(*(Text(value.text + value.marks, style="bold" if value.best else "") for value in values))
-    return result
+    return Group(result, *map(Text, below))

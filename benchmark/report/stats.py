@@ -23,8 +23,11 @@ class Summary(NamedTuple):
 
     @property
     def zero(self) -> bool | None:
-        """Whether the interval holds 0; None where there is no interval."""
-        return None if self.half is None else abs(self.mean) <= self.half
+        """Whether the interval holds 0; None where there is none, or one of no width: equal values of a few seeds are the steps of
+        a recall, or of runs that no seed changes, and say nothing of what others would give."""
+        if self.half is None or self.sd is None:
+            return None
+        return True if abs(self.mean) <= self.half else None if self.sd < NOISE else False
 
 
 def summarise(values: Sequence[float]) -> Summary:

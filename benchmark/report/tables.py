@@ -14,7 +14,7 @@ from ..store import Record
 from . import columns
 from .cells import AGREEMENT, DASH, OF_ANY_DIM, ROLES, Cell, Row, fixed, settings, varied
 from .columns import TEXT, Column, Tried, difference, headings, mean_sd, readable, recall_at_1
-from .comparison import Comparison
+from .comparison import NO_STUDENTS, Comparison
 from .families import FAMILIES, Families, Member, Pool, gap, of_families
 from .render import Heading, Line, Table, Value, dash, text
 
@@ -101,14 +101,16 @@ def recall_table(compared: Comparison, families: Families) -> Table:
         what = ("RKD − IKD", "of the two means, ± 95 %", pair[0].backbone, "", pair[0].steps)
         add(what, difference("", partial(gap, pair)), *pair)
     of = f" of {AGREEMENT}" if compared.agreement else ""
+    nobody = "" if compared.taught else f" {NO_STUDENTS}"
     return Table(
         "recall",
         "Recall@1",
         f"Percent{of}, mean ± standard deviation over seeds, by the main distance: cosine where embeddings are "
         f"l2-normalised, else raw L2. Bold: the best student of a column; ≈: its paired 95 % interval does not separate it from "
-        f"that. {_references(compared)} are no candidates.",
+        f"that. {_references(compared)} are no candidates.{nobody}",
         (*headings(names), *(Heading(f"d = {dim}") for dim in compared.dims), Heading("own d")),
         tuple(lines),
+        () if compared.taught else (NO_STUDENTS,),
     )
 
 

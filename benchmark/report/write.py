@@ -23,7 +23,7 @@ from .render import latex, rich
 from .tables import comparison_csv, runs_csv, tuning_csv
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 TABLES = ("runs.csv", "comparison.csv", "comparison.md", "comparison.tex", "tuning.csv")
 
@@ -64,6 +64,13 @@ class Folder:
         runs, tuned = alike(list(Store(path))), list(Store(path, "tuning"))
         if not runs and not tuned:
             raise UsageError(f"no results in {path}: neither runs/ nor tuning/ holds a record")
+        for kind, records, evaluation in (("runs", runs, "test"), ("tuning", tuned, "validation")):
+            strays = [record for record in records if record.spec.evaluation != evaluation]
+            if strays:
+                raise BenchmarkError(
+                    f"{path / kind / f'{strays[0].spec.method}-{strays[0].id}.json'} was scored on {strays[0].spec.evaluation} "
+                    f"classes, and {kind}/ holds runs of {evaluation} classes alone; move it out ({len(strays)} of such)"
+                )
         names = sorted({record.spec.dataset for record in (*runs, *tuned)})
         if len(names) > 1:
             raise BenchmarkError(f"{path} mixes the data sets {', '.join(names)}; keep each in a folder of its own")
@@ -207,7 +214,7 @@ def _first_difference(ours: str, theirs: str) -> int:
     )
 
 
-def terminal_table(folder: Folder) -> Table:
+def terminal_table(folder: Folder) -> Group:
     """Recall@1 of a folder's runs, for the end of a run: without the columns in which all trained students agree."""
     compared = folder.compared
     table = folder.document.tables[0]
