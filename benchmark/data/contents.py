@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from ..cores import cores
 from ..errors import BenchmarkError, DataError
 from ..files import SEAL, read_regular, sealed, unsealed, write_atomically
 from .vectors import VectorRows
@@ -44,7 +44,7 @@ def digests(paths: Sequence[Path], folder: Path) -> list[str]:
         name: path for name, mark, path in zip(names, marks, paths, strict=True) if memory.get(name, [])[:-1] != mark
     }
     if new:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             computed = dict(zip(new, pool.map(_digest, new.values()), strict=True))
         learned = {name: [*mark, computed[name]] for name, mark in zip(names, marks, strict=True) if name in new}
         _remember(folder / MEMORY, learned)

@@ -19,6 +19,7 @@ import numpy as np
 import xxhash
 from filelock import FileLock
 
+from ..cores import cores
 from ..errors import DataError
 
 _SUM = 8  # bytes of a sum
@@ -79,7 +80,7 @@ class _Form:
             block = blocks[number * size : min((number + 1) * size, end)]
             return xxhash.xxh3_64_digest(block.data) == sums[number * _SUM : (number + 1) * _SUM]
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             yield from pool.map(check, range(len(sums) // _SUM))
 
 

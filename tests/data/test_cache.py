@@ -157,7 +157,8 @@ def test_an_interrupted_build_goes_on(split: Split, tmp_path: Path, monkeypatch:
 
 def test_few_images_wait_for_a_slow_disk(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = Split(split.images * 50, np.zeros(200, np.int64), ("a",))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
     decode = cache._decoded
     started: list[Path] = []
     monkeypatch.setattr(cache, "_decoded", lambda path, size: started.append(path) or decode(path, size))  # type: ignore[func-returns-value]
