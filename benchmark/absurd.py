@@ -6,12 +6,17 @@ typical are medians, so that fewer than half of the rows, however large, leave t
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 # Up to here the squares of rows that are scaled to a typical size of 1 fit into float32: 2^80, times any width. Data
 # that mean something do not come near: float32 cannot even add numbers that differ by 2^25.
 LIMIT = 2.0**40
+# Of rows that are trained on: beside one of 2^24, in a sum of float32, a typical row is below the last digit. Search, which takes
+# pair by pair, bears more.
+TRAINED = 2.0**24
 _SAMPLE = 1024  # rows that the centre is the median of
 _NUMBERS = 2**18  # that are held in float64 at once: 2 MB, which stay in the cache of a core
 _SHOWN = 5  # rows in a message
@@ -51,9 +56,9 @@ def typical(sizes: Doubles) -> float:
     return float(np.median(used)) if len(used) else 1.0
 
 
-def beyond(sizes: Doubles) -> Ints:
-    """Indices of the sizes [n] that are absurd beside the others: none where half of them or more are huge."""
-    return np.flatnonzero(sizes > LIMIT * typical(sizes))
+def beyond(sizes: Doubles, limit: float = LIMIT) -> Ints:
+    """Indices of the sizes [n] that are more than so many times the typical one: none where half of them or more are huge."""
+    return np.flatnonzero(sizes > limit * typical(sizes))
 
 
 def absurd_rows(rows: np.ndarray) -> Ints:
@@ -61,14 +66,15 @@ def absurd_rows(rows: np.ndarray) -> Ints:
     return beyond(sizes(rows, centre_of(rows)))
 
 
-def told(rows: Ints, of: int, what: str) -> str:
+def told(rows: Ints, of: int, what: str, limit: float = LIMIT) -> str:
     """One line on absurd rows, for people.
 
     Args:
         rows: their numbers, at least one.
         of: rows that there are.
         what: they are called.
+        limit: that they are beyond.
     """
     numbers = ", ".join(map(str, rows[:_SHOWN].tolist())) + (", ..." if len(rows) > _SHOWN else "")
     verb, noun = ("is", "row") if len(rows) == 1 else ("are", "rows")
-    return f"{len(rows)} of {of} {what} {verb} more than 10^12 times larger than the others: {noun} {numbers}"
+    return f"{len(rows)} of {of} {what} {verb} more than 10^{int(math.log10(limit))} times larger than the others: {noun} {numbers}"

@@ -23,7 +23,7 @@ LAYERS = [
     {"store"},
     {"data", "methods", "machine"},
     {"spec"},
-    {"files", "absurd"},
+    {"files", "absurd", "cores"},
     {"errors"},
 ]
 HEIGHT = {name: len(LAYERS) - row for row, names in enumerate(LAYERS) for name in names}
@@ -97,3 +97,9 @@ def test_what_only_lists_imports_no_torch(words: str) -> None:
 
 def test_no_folder_of_data_is_a_package() -> None:
     assert not (PACKAGE.parent / "datasets" / "__init__.py").exists()
+
+
+def test_cores_are_counted_in_one_place() -> None:
+    """The machine's number says nothing of what a scheduler or a container gives to this process."""
+    named = [path.name for path in PACKAGE.rglob("*.py") if "cpu_count" in path.read_text()]
+    assert named == ["cores.py"]

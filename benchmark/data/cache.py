@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from ..cores import cores
 from ..errors import DataError
 from . import cards
 from .contents import digests
@@ -98,13 +99,13 @@ def _decode(images: tuple[Path, ...], size: int, progress: Progress | None, say:
 
 def _ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
     """`map` by a thread a core, a few results ahead of what takes them: a slow disk must not fill the memory."""
-    cores = os.cpu_count() or 1
-    pool = ThreadPoolExecutor(cores)
+    threads = cores()
+    pool = ThreadPoolExecutor(threads)
     coming: collections.deque[Future[T]] = collections.deque()
     try:
         for path in paths:
             coming.append(pool.submit(function, path))
-            if len(coming) > AHEAD * cores:
+            if len(coming) > AHEAD * threads:
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()

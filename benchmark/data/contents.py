@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from ..cores import cores
 from ..errors import BenchmarkError, DataError
 from ..files import SEAL, read_regular, sealed, unsealed, write_atomically
+from .decode import revision
 from .vectors import VectorRows
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
 
 MEMORY = "contents.json"
 _Known = list[Any]  # a file's mark, and its digest
-_Mark = list[int]  # of a file: size, mtime and ctime in nanoseconds, inode; a content cannot change without one of them
+# A content cannot change without one of size, mtime and ctime in nanoseconds, inode; nor can what is said of it without the version.
+_Mark = list[int]
+_VERSION = 2
 
 
 def digests(paths: Sequence[Path], folder: Path) -> list[str]:
-    """SHA-256 of the content of each file, 32 hexadecimal digits.
+    """SHA-256 of the content of each file, 32 hexadecimal digits, and behind them its `revision`.
 
     A file is read again when its size, times or inode are others than when it was read last.
 
@@ -44,7 +47,7 @@ def digests(paths: Sequence[Path], folder: Path) -> list[str]:
         name: path for name, mark, path in zip(names, marks, paths, strict=True) if memory.get(name, [])[:-1] != mark
     }
     if new:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             computed = dict(zip(new, pool.map(_digest, new.values()), strict=True))
         learned = {name: [*mark, computed[name]] for name, mark in zip(names, marks, strict=True) if name in new}
         _remember(folder / MEMORY, learned)
@@ -57,12 +60,13 @@ def _mark(path: Path) -> _Mark:
         status = path.stat()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return [_VERSION, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(read_regular(path)).hexdigest()[:32]
+        content = read_regular(path)
+        return hashlib.sha256(content).hexdigest()[:32] + revision(content)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
 
@@ -72,7 +76,7 @@ def _remembered(file: Path) -> dict[str, _Known]:
     try:
         content = read_regular(file)
         fields = unsealed(content) if f'"{SEAL}"'.encode() in content else {}
-        return {name: known for name, known in fields.items() if isinstance(known, list) and len(known) == 5}
+        return {name: known for name, known in fields.items() if isinstance(known, list) and len(known) == 6}
     except (OSError, ValueError, BenchmarkError):
         return {}
 

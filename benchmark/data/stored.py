@@ -6,9 +6,11 @@ start, one of a stopped call from its first damaged block.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +21,17 @@ import numpy as np
 import xxhash
 from filelock import FileLock
 
+from ..cores import cores
 from ..errors import DataError
+from .arrays import Form, open_array
 
+TURNS = (
+    32  # openings in which each block of a file that nobody wrote to is checked once: 3 % of the time to read it each
+)
+_NAME = re.compile(r"[0-9a-f]{20}-\d+(x\d+)?\.npy")
+_ARRAYS = Form((3, 4), "uf", "decoded images or features")
 _SUM = 8  # bytes of a sum
-_checked: set[tuple[str, int, int, int]] = set()  # files whose sums this process has seen to be right
+_checked: dict[Path, str] = {}  # marks of the files that this process has opened and checked
 
 
 class Filling:
@@ -69,8 +78,8 @@ class _Form:
     def mapped(self, file: Path) -> np.ndarray:
         return np.memmap(file, self.dtype, "r", len(self.header), self.shape)
 
-    def right(self, file: Path, sums: bytes) -> Iterator[bool]:
-        """Whether each block is what its sum says, in order."""
+    def right(self, file: Path, sums: bytes, numbers: range) -> Iterator[bool]:
+        """Whether each of some blocks is what its sum says, in order."""
         blocks = np.memmap(file, np.uint8, "r", len(self.header))
         size = self.every * self.row
         end = self.rows_end - len(self.header)
@@ -79,8 +88,8 @@ class _Form:
             block = blocks[number * size : min((number + 1) * size, end)]
             return xxhash.xxh3_64_digest(block.data) == sums[number * _SUM : (number + 1) * _SUM]
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from pool.map(check, range(len(sums) // _SUM))
+        with ThreadPoolExecutor(cores()) as pool:
+            yield from pool.map(check, numbers)
 
 
 def stored(
@@ -95,8 +104,11 @@ def stored(
 ) -> np.ndarray:
     """The array in a file, read-only and mapped into memory; filled by the first call, by one process at a time.
 
-    Rows of a call that was stopped are kept beside it for the next one; of one that failed nothing is left. All blocks are
-    held against their sums when a process first maps the file.
+    Rows of a call that was stopped are kept beside it for the next one; of one that failed nothing is left.
+
+    All blocks are held against their sums when a process first opens a file whose size, times or inode are others than when
+    it was checked last, which `.checked` beside it remembers: so whatever was written into it is found. What a disk changes
+    by itself leaves no such trace, and is found by the 32nd opening at the latest: each checks as small a part of the blocks.
 
     Args:
         file: .npy; equal names must mean equal rows.
@@ -105,7 +117,7 @@ def stored(
         what: the array, in the plural, and `advice`, for the message where there is no room.
 
     Raises:
-        DataError: no room or no permission in the file's folder. And whatever `fill` raises.
+        DataError: no room or no permission in the file's folder; rows of another number or width. And whatever `fill` raises.
     """
     form = _Form(shape, dtype, every)
     if (array := _opened(file, form)) is not None:
@@ -115,7 +127,7 @@ def stored(
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             if (array := _opened(file, form)) is None:  # not filled meanwhile by another process
-                _fill(file, form, fill, f"{what} need", advice)
+                _fill(file, form, fill, what, advice)
                 array = _opened(file, form)
     except OSError as error:
         raise cannot_write(folder, error) from error
@@ -123,15 +135,16 @@ def stored(
     return array
 
 
-def _fill(file: Path, form: _Form, fill: Callable[[Filling], None], need: str, advice: str) -> None:
-    """Make the file from what a stopped call has left, or from nothing."""
+def _fill(file: Path, form: _Form, fill: Callable[[Filling], None], what: str, advice: str) -> None:
+    """Make the file from what a stopped call has left, or from nothing; what earlier versions have left goes."""
+    _clear_unsummed(file.parent)
     partial, sums = file.with_suffix(".partial"), file.with_suffix(".sums")
     kept = _kept(partial, sums, form)
     done = len(kept) // _SUM * form.every
     needed, free = (form.shape[0] - done) * form.row, shutil.disk_usage(file.parent).free
     if free < needed * 1.02:
         raise DataError(
-            f"{need} {needed / 1e9:,.2f} GB in {file.parent}, {free / 1e9:,.2f} GB are free; make room, {advice}"
+            f"{what} need {needed / 1e9:,.2f} GB in {file.parent}, {free / 1e9:,.2f} GB are free; make room, {advice}"
         )
     try:
         # Written in order rather than through a writable map: there, a full disk kills the process.
@@ -145,6 +158,10 @@ def _fill(file: Path, form: _Form, fill: Callable[[Filling], None], need: str, a
             fill(filling)
             if filling.done % form.every:
                 filling.close()
+            if filling.done != form.shape[0] or output.tell() != form.rows_end:
+                raise DataError(
+                    f"{what}: {filling.done} rows were computed, which do not make an array of shape {form.shape}"
+                )
             every_sum = sums.read_bytes()
             output.write(every_sum + form.seal(every_sum))
             sync(output)
@@ -156,6 +173,15 @@ def _fill(file: Path, form: _Form, fill: Callable[[Filling], None], need: str, a
     sums.unlink()
 
 
+def _clear_unsummed(folder: Path) -> None:
+    """Delete the arrays of versions that wrote no sums behind the rows: nothing reads them any more, and they are large."""
+    for path in folder.glob("*.npy"):
+        if _NAME.fullmatch(path.name):
+            with contextlib.suppress(OSError, DataError):  # the latter where more lies behind the rows
+                open_array(path, "", _ARRAYS)
+                path.unlink()
+
+
 def _kept(partial: Path, sums: Path, form: _Form) -> bytes:
     """The sums of a stopped call's blocks, up to the first that is not what its sum says: a power failure, a damaged disk."""
     if not (partial.is_file() and sums.is_file()):
@@ -164,7 +190,7 @@ def _kept(partial: Path, sums: Path, form: _Form) -> bytes:
     said = sums.read_bytes()[: max(0, min(whole, form.shape[0] // form.every)) * _SUM]
     said = said[: len(said) // _SUM * _SUM]
     right = 0
-    for block in form.right(partial, said) if said else ():
+    for block in form.right(partial, said, range(len(said) // _SUM)) if said else ():
         if not block:
             break
         right += 1
@@ -181,17 +207,31 @@ def _opened(file: Path, form: _Form) -> np.ndarray | None:
     try:
         if not file.is_file() or (status := file.stat()).st_size != form.size:
             return None
-        seen = str(file), status.st_ino, status.st_size, status.st_mtime_ns
-        if seen not in _checked:
+        mark = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+        if _checked.get(file) != mark:
             with file.open("rb") as content:
                 header = content.read(len(form.header))
                 content.seek(form.rows_end)
                 sums, seal = content.read(form.blocks * _SUM), content.read(_SUM)
-            if header != form.header or seal != form.seal(sums) or not all(form.right(file, sums)):
+            turn = _turn(file, mark)
+            first, behind = (0, TURNS) if turn is None else (turn % TURNS, turn % TURNS + 1)
+            blocks = range(first * form.blocks // TURNS, behind * form.blocks // TURNS)
+            if header != form.header or seal != form.seal(sums) or not all(form.right(file, sums, blocks)):
                 return None
-            _checked.add(seen)
+            with contextlib.suppress(OSError):  # where nothing can be written all is checked each time
+                file.with_suffix(".checked").write_text(f"{mark} {0 if turn is None else turn + 1}")
+            _checked[file] = mark
         return form.mapped(file)
     except OSError:
+        return None
+
+
+def _turn(file: Path, mark: str) -> int | None:
+    """How often a file was opened since it was checked as a whole; None where it was not, or written to since."""
+    try:
+        known, _, turn = file.with_suffix(".checked").read_text().rpartition(" ")
+        return int(turn) if known == mark else None
+    except (OSError, ValueError):
         return None
 
 

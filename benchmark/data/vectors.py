@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..absurd import Ints, beyond, centre_of, sampled, sizes, told
+from ..absurd import LIMIT, TRAINED, Ints, beyond, centre_of, sampled, sizes, told
 from ..errors import DataError
 from ..spec import TEACHER_VECTORS
 from .arrays import VECTORS, open_array
@@ -103,9 +103,10 @@ class VectorFile:
             with np.errstate(invalid="ignore"):  # of a centre that is not finite, as a later block is not
                 large.append(sizes(block.reshape(-1, self.width), centre))
         views = self.array.shape[1] if self.array.ndim == 3 else 1
-        absurd = np.unique(beyond(np.concatenate(large)) // views)
+        limit = TRAINED if self.trained else LIMIT
+        absurd = np.unique(beyond(np.concatenate(large), limit) // views)
         if self.trained and len(absurd):
-            line = told(absurd, len(self.array), "rows")
+            line = told(absurd, len(self.array), "rows", limit)
             raise DataError(f"{self.path} is trained on, and {line}; mend or remove them")
         return digest.hexdigest(), absurd
 

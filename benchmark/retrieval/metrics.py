@@ -195,9 +195,13 @@ def _checked(what: str, rows: Floats, labels: Labels) -> tuple[Floats, Labels]:
         raise DataError(f"{what} labels must be a list of integers or strings, not {labels.dtype} of {labels.shape}")
     if len(rows) != len(labels):
         raise DataError(f"{what}: {len(rows)} embeddings, but {len(labels)} labels")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinite
-        rows = np.ascontiguousarray(rows, dtype=np.float32)
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(bad):
-        raise DataError(f"{len(bad)} of {len(rows)} {what} embeddings hold NaN or infinity, first row {bad[0]}")
-    return rows, labels
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        single = np.ascontiguousarray(rows, dtype=np.float32)
+    if np.isfinite(single).all():
+        return single, labels
+    kind, wrong = "numbers that do not fit into float32", ~np.isfinite(single)
+    if not np.isfinite(rows).all():
+        kind, wrong = "NaN or infinity", ~np.isfinite(rows)
+    row, column = np.argwhere(wrong)[0]
+    where = f"first row {row}, column {column}: {rows[row, column]:g}"
+    raise DataError(f"{wrong.any(axis=1).sum()} of {len(rows)} {what} embeddings hold {kind}, {where}")

@@ -32,7 +32,9 @@ def split(tmp_path: Path) -> Split:
 def files(folder: Path) -> list[str]:
     if not folder.exists():
         return []
-    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock" and path.name != MEMORY)
+    return sorted(
+        path.name for path in folder.iterdir() if path.suffix not in (".lock", ".checked") and path.name != MEMORY
+    )
 
 
 def test_images_become_squares_of_rgb(split: Split, tmp_path: Path) -> None:
@@ -108,6 +110,29 @@ def test_half_written_files_are_rebuilt(split: Split, tmp_path: Path, damage: st
     assert files(folder) == [file.name]
 
 
+def test_caches_without_sums_go_when_another_is_made(split: Split, tmp_path: Path) -> None:
+    """As versions wrote them that had none: large files that nothing would ever read again."""
+    folder = tmp_path / "cache"
+    decoded(split, 8, folder)
+    current = files(folder)
+    (folder / "features").mkdir()
+    np.save(folder / "0123456789abcdef0123-16.npy", np.zeros((4, 16, 16, 3), np.uint8))
+    others = [
+        "0123456789abcdef0123-16.npy.npy",
+        "mine.npy",
+        "0123456789ABCDEF0123-16.npy",
+        "0123456789abcdef0124-16.npy",
+    ]
+    for name in others[:3]:
+        np.save(folder / name, np.zeros((4, 16, 16, 3), np.uint8))
+    np.save(folder / others[3], np.zeros(4, np.uint8))  # no cache
+    decoded(split, 8, folder)
+    assert len(files(folder)) == len(current) + 6
+    decoded(split, 16, folder)
+    assert "0123456789abcdef0123-16.npy" not in files(folder)
+    assert set(files(folder)) > {*current, *others} and len(files(folder)) == len(current) + 6
+
+
 def test_all_corrupt_images_are_named_at_once(split: Split, tmp_path: Path) -> None:
     for path in split.images:
         path.write_bytes(b"no image")
@@ -157,7 +182,8 @@ def test_an_interrupted_build_goes_on(split: Split, tmp_path: Path, monkeypatch:
 
 def test_few_images_wait_for_a_slow_disk(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = Split(split.images * 50, np.zeros(200, np.int64), ("a",))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
     decode = cache._decoded
     started: list[Path] = []
     monkeypatch.setattr(cache, "_decoded", lambda path, size: started.append(path) or decode(path, size))  # type: ignore[func-returns-value]

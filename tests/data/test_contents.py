@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from conftest import Result, assert_one_line, fields_of
 from PIL import Image
+from test_decode import P3, grey_profile, matrix_profile
 
 from benchmark.data import cards, contents
 from benchmark.data.contents import MEMORY, digests
+from benchmark.data.decode import RULE
 from benchmark.data.layouts import load
 from benchmark.data.splits import DataSet
 from benchmark.errors import DataError
@@ -99,6 +102,29 @@ def test_the_rule_of_decoding_is_part_of_it(tmp_path: Path) -> None:
     data = read(folder(tmp_path / "set", True))
     other = contents.Contents(data.contents.root, data.contents.splits, "another rule", tmp_path)
     assert other.fingerprint != data.fingerprint and other.listing == data.listing
+
+
+def test_files_whose_pixels_are_as_before_keep_their_fingerprint(tmp_path: Path) -> None:
+    """By hand: rule, names, contents and labels. A grey profile, of which more is made than before, is the one exception."""
+    root = folder(tmp_path / "set", True, "jpg")
+    data = read(root)
+
+    def by_hand(marks: dict[str, str]) -> str:
+        said = hashlib.sha256(RULE.encode())
+        for name, split in data.contents.splits.items():
+            said.update(f"{name} {len(split)}\n".encode() + split.labels.astype("<i8").tobytes())
+            for path in split.images:
+                assert isinstance(path, Path)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+                said.update(f"{path.relative_to(root)}\0{digest}{marks.get(path.name, '')}\n".encode())
+        return said.hexdigest()[:16]
+
+    assert data.fingerprint == by_hand({})
+    for number, icc in enumerate((matrix_profile(P3), grey_profile(1.0))):
+        path = root / f"class {number}" / f"{4 * number}.jpg"
+        Image.open(path).save(path, icc_profile=icc)
+    data = read(root)
+    assert data.fingerprint == by_hand({"4.jpg": "-2"})
 
 
 def test_records_of_before_are_held_against_names_and_sizes(

@@ -412,6 +412,12 @@ def table() -> Iterator[Made]:
         SRGB, b"curv" + bytes(4) + struct.pack(">I256H", 256, *np.rint(light_of(np.arange(256)) * 65535).astype(int))
     )
     yield Made("profile-srgb-rough.png", save(COLOURS, icc_profile=rough), COLOURS, 0)
+    values = np.arange(256)
+    for most in (-2, 1, 2, 3, -4):  # up to two levels are the rounding of a profile of sRGB, and change nothing
+        moved = values + most * values * (255 - values) / 127.5**2  # the ends stay
+        tone = b"curv" + bytes(4) + struct.pack(">I256H", 256, *np.rint(light_of(moved) * 65535).astype(int))
+        seen, off = (COLOURS, 0.0) if abs(most) <= 2 else (moved[COLOURS], 1.0)
+        yield Made(f"profile-off-by{most}.png", save(COLOURS, icc_profile=matrix_profile(SRGB, tone)), seen, off)
     yield Made("profile-srgb.jpg", save(COLOURS, icc_profile=standard), by_opencv, 0)
     yield Made("profile-srgb-grey.png", save(GREY, icc_profile=standard), three(GREY), 0)
     for name, colours in (("p3", P3), ("adobe", ADOBE)):
@@ -420,7 +426,7 @@ def table() -> Iterator[Made]:
         assert np.abs(seen - soft).max() > 8
         for suffix in ("png", "tif", "webp"):
             options = {"lossless": True} if suffix == "webp" else {}
-            yield Made(f"profile-{name}.{suffix}", save(soft, icc_profile=icc, **options), seen, 2)
+            yield Made(f"profile-{name}.{suffix}", save(soft, icc_profile=icc, **options), seen, 1)
         yield Made(f"profile-{name}.jpg", save(soft, icc_profile=icc, quality=100, subsampling=0), seen, 6)
         alpha = np.concatenate([soft, ALPHA], -1)
         yield Made(f"profile-{name}-alpha.png", save(alpha, icc_profile=icc), on_white(seen, ALPHA), 2)
@@ -430,8 +436,15 @@ def table() -> Iterator[Made]:
         from_matrix(soft, P3),
         2,
     )
+    ramp = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    for gamma in (1.0, 1.5, 1.8, 563 / 256):
+        icc, seen = grey_profile(gamma), three(encoded((ramp / 255) ** (round(gamma * 256) / 256)))
+        for suffix in ("png", "tif"):
+            yield Made(f"profile-grey-{gamma:.1f}.{suffix}", save(ramp, icc_profile=icc), seen, 0.51)
+        alpha = np.tile(ALPHA[:2, :8].ravel(), 16).reshape(8, 32)
+        with_alpha = save(np.stack([ramp, alpha], -1), "LA", icc_profile=icc)
+        yield Made(f"profile-grey-alpha-{gamma:.1f}.png", with_alpha, on_white(seen, alpha[..., None]), 1.01)
     icc = grey_profile(1.5)
-    yield Made("profile-grey.png", save(GREY, icc_profile=icc), three(encoded((GREY / 255) ** 1.5)), 2)
     yield Made("profile-grey.jpg", save(GREY, icc_profile=icc, quality=100), three(encoded((GREY / 255) ** 1.5)), 5)
     packed = zlib.compress(icc)
     wide = png(deep, 0, 16, (b"iCCP", b"made\0\0" + packed))

@@ -199,11 +199,27 @@ def test_absurd_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any)
     array[33, 2, 1], array[5, 0, 0], array[5, 1, 0] = 3e38, -3e38, 1e30
     path = save(tmp_path, x=form(array))["x"]
     assert VectorFile(path, "x").absurd.tolist() == [5, 33]
-    with pytest.raises(DataError, match=r"x\.npy is trained on, and 2 of 40 rows .* rows 5, 33; mend"):
+    with pytest.raises(
+        DataError, match=r"x\.npy is trained on, and 2 of 40 rows are more than 10\^7 .* rows 5, 33; mend"
+    ):
         _ = VectorFile(path, "x", trained=True).digest
     assert pickle.loads(pickle.dumps(VectorFile(path, "x", trained=True))).trained
     path = save(tmp_path, y=form(array.reshape(-1, C)))["y"]
     assert VectorFile(path, "y", V).absurd.tolist() == [5 * V, 5 * V + 1, 33 * V + 2]
+
+
+@pytest.mark.parametrize("times", [1e3, 1e6, 1e8, 1e10, 1e13])
+def test_rows_that_are_trained_on_may_be_ten_million_times_the_others(tmp_path: Path, times: float) -> None:
+    """One by which a sum of float32 forgets the others would train alone; search compares pair by pair and bears more."""
+    array = STUDENT.astype(np.float64)
+    array[17] *= times
+    path = save(tmp_path, x=array)["x"]
+    if times > 1e7:
+        with pytest.raises(DataError, match=r"1 of 40 rows is more than 10\^7 times larger than the others: row 17"):
+            _ = VectorFile(path, "x", trained=True).digest
+    else:
+        assert VectorFile(path, "x", trained=True).digest
+    assert VectorFile(path, "x").absurd.tolist() == ([17] if times > 1e12 else [])
 
 
 def test_a_damaged_archive_is_one_clear_line(tmp_path: Path) -> None:

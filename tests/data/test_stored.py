@@ -1,0 +1,119 @@
+"""Arrays on disk: what is checked when, and what is found by then."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.data import stored as module
+from benchmark.data.stored import TURNS, Filling, stored
+from benchmark.errors import DataError
+
+ROWS = np.random.default_rng(0).integers(0, 256, (50, 16, 16), dtype=np.uint8)
+EVERY = 8  # seven blocks, the last of two rows
+
+
+class Cache:
+    """A file of these rows, opened as by a process of its own each time."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file = folder / "rows.npy"
+        self.filled = 0
+        self.checked: list[int] = []
+        right = module._Form.right
+
+        def counted(form: module._Form, file: Path, sums: bytes, numbers: range) -> object:
+            self.checked.extend(numbers)
+            return right(form, file, sums, numbers)
+
+        monkeypatch.setattr(module._Form, "right", counted)
+
+    def fill(self, rows: Filling) -> None:
+        self.filled += 1
+        rows.append(ROWS[rows.done :])
+
+    def open(self) -> np.ndarray:
+        module._checked.clear()
+        return stored(self.file, ROWS.shape, "|u1", self.fill, every=EVERY, what="rows", advice="")
+
+    def damage(self, *, traceless: bool) -> None:
+        """Flip a bit within the rows and set the times back. By a disk that is without any trace; else a time tells."""
+        status = self.file.stat()
+        content = bytearray(self.file.read_bytes())
+        content[len(content) // 2] ^= 4
+        time.sleep(0.02)  # file systems count in hundredths of a second
+        self.file.write_bytes(content)
+        os.utime(self.file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if traceless:
+            memory = self.file.with_suffix(".checked")
+            memory.write_text(memory.read_text().replace(str(status.st_ctime_ns), str(self.file.stat().st_ctime_ns)))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    return Cache(tmp_path, monkeypatch)
+
+
+def test_a_file_is_checked_whole_once_and_then_a_part_at_a_time(cache: Cache) -> None:
+    cache.open()
+    assert cache.checked == list(range(7))
+    for _ in range(2):
+        cache.checked.clear()
+        for turn in range(TURNS):
+            before = len(cache.checked)
+            cache.open()
+            assert len(cache.checked) - before <= 1, turn
+        assert cache.checked == list(range(7))
+    assert cache.filled == 1
+
+
+def test_what_was_written_into_a_file_is_found_at_once_whatever_its_modification_time(cache: Cache) -> None:
+    cache.open()
+    cache.open()
+    cache.damage(traceless=False)
+    assert np.array_equal(cache.open(), ROWS) and cache.filled == 2
+
+
+def test_within_a_process_too(cache: Cache) -> None:
+    cache.open()
+    cache.damage(traceless=False)
+    array = stored(cache.file, ROWS.shape, "|u1", cache.fill, every=EVERY, what="rows", advice="")
+    assert np.array_equal(array, ROWS) and cache.filled == 2
+
+
+@pytest.mark.parametrize("opened", [0, 5, TURNS])
+def test_what_a_disk_has_changed_is_found_within_as_many_openings_as_said(cache: Cache, opened: int) -> None:
+    cache.open()
+    for _ in range(opened):
+        cache.open()
+    cache.damage(traceless=True)
+    openings = next(number for number in range(1, 2 * TURNS) if np.array_equal(cache.open(), ROWS))
+    assert openings <= TURNS and cache.filled == 2
+
+
+@pytest.mark.parametrize("memory", ["", "x", "1 2 3 4 x", "\0", "folder"])
+def test_a_damaged_memory_has_all_checked(cache: Cache, memory: str) -> None:
+    cache.open()
+    path = cache.file.with_suffix(".checked")
+    path.unlink()
+    if memory == "folder":  # nor can anything be remembered there
+        path.mkdir()
+    else:
+        path.write_text(memory)
+    cache.checked.clear()
+    assert np.array_equal(cache.open(), ROWS) and cache.checked == list(range(7)) and cache.filled == 1
+
+
+@pytest.mark.parametrize(
+    "rows", [ROWS[:49], np.concatenate([ROWS, ROWS[:1]]), ROWS[:, :15], ROWS[:25].repeat(2, axis=2)]
+)
+def test_rows_that_do_not_make_the_array_are_not_kept(tmp_path: Path, rows: np.ndarray) -> None:
+    with pytest.raises(DataError, match=r"rows: \d+ rows were computed, .* of shape \(50, 16, 16\)"):
+        stored(
+            tmp_path / "x.npy", ROWS.shape, "|u1", lambda file: file.append(rows), every=EVERY, what="rows", advice=""
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["x.lock"]
