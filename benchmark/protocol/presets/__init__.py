@@ -380,7 +380,10 @@ def _spec(settings: Settings, more: Settings) -> Spec:
         named = {key: value for key, value in params.items() if key not in entry.later or value != entry.defaults[key]}
         return Spec(**fields, **more, params=named)
     except ValidationError as error:
-        raise UsageError(f"{wrong_field(error)} (given: {_short(error.errors()[0].get('input'))})") from None
+        first = error.errors()[0]
+        # What is wrong with several fields together names their values itself.
+        given = f" (given: {_short(first['input'])})" if first["loc"] else ""
+        raise UsageError(f"{wrong_field(error)}{given}") from None
 
 
 def _typed(params: Settings, entry: methods.Entry) -> Settings:
