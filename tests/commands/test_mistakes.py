@@ -43,6 +43,10 @@ RUN = [
     ("--teacher timm:resnet18nonsense@16", 2, "unknown timm model"),
     ("--set image=100", 2, "the crop (image=100) is larger than the decoded image (resize=32)"),
     ("--set batch=3", 2, "per_class=4 does not fit into batch=3"),
+    ("--set lr=nan", 2, "nan is no value that can be trained with"),
+    ("--set rkd-d.weight=-inf", 2, "-inf is no value that can be trained with"),
+    ("--set rkd-d.weight=" + "9" * 400, 2, "is no value that can be trained with"),
+    ("--set rkd-d.weight=" + "9" * 5000, 2, "is no value that can be trained with"),
     ("--set lr=-1", 2, "lr: Input should be greater than 0 (given: -1)"),
     ("--set batch=1000", 2, "needs 250 classes; the training set has 16 with 12 to 12 images: --set batch=64"),
     ("--set image=8", 2, "cannot be trained on images of 8 px"),
@@ -56,6 +60,7 @@ RUN = [
 ]  # fmt: skip
 OTHERS = [
     (f"{TUNE} --seed 1.5", 2, "--seed: '1.5' is no whole number"),
+    (f"{TUNE} --grid lr=1e-3,nan", 2, "nan is no value that can be trained with"),
     (f"{TUNE} --trials 1.5", 2, "--trials: '1.5' is no whole number"),
     (f"{TUNE} --steps -5", 2, "--steps: '-5' is no whole number"),
     (f"{TUNE} --subset 2x6", 2, "Unknown option"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -226,7 +226,7 @@ def parse_scalar(text: str) -> Scalar:
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             value = kind(text)
-            if not math.isfinite(value):
+            if not abs(value) <= sys.float_info.max:  # NaN is not
                 raise UsageError(f"{text} is no value that can be trained with")
             return value
     return text
@@ -391,7 +391,7 @@ def _typed(params: Settings, entry: methods.Entry) -> Settings:
     result = {}
     for key, value in params.items():
         kind = type(entry.defaults[key])
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
             value = float(value)
         if type(value) is not kind:
             raise UsageError(f"{entry.name}.{key} is a {kind.__name__}, such as {entry.defaults[key]!r}, not {value!r}")
