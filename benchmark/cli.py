@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import math
+import re
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token, convert
 from pydantic import ValidationError
 
 from .commands.console import err
-from .errors import BenchmarkError, UsageError
+from .errors import BenchmarkError, UsageError, wrong_option
 
 # The function of each command, where it is not called as its verb: so are things that it uses.
 COMMANDS = {
@@ -19,13 +22,29 @@ COMMANDS = {
     "extract": "extract_command", "bench": "bench", "list": "list_command",
 }  # fmt: skip
 
+
+def _value(kind: type, tokens: tuple[Token, ...]) -> Any:
+    """Convert the words of an option, as cyclopts does but for numbers: it rounds fractions, and takes NaN.
+
+    Raises:
+        ValueError: a number is negative or not finite, which none of the suite may be, or a fraction where a whole one is wanted.
+    """
+    if kind in (int, float):
+        (word,) = (token.value for token in tokens)
+        if kind is int and not re.fullmatch(r"[0-9]{1,18}", word):
+            raise ValueError(f"{word!r} is no whole number of 0 or more")
+        if kind is float and not (re.fullmatch(r"[0-9.e+-]+", word.lower()) and 0 <= convert(kind, tokens) < math.inf):
+            raise ValueError(f"{word!r} is no number of 0 or more")
+    return convert(kind, tokens)
+
+
 app = App(
     name="benchmark",
     help="Distil image-embedding teachers into small students by every published method, and compare them fairly.",
     # Markdown would take what stands in angle brackets for tags.
     help_format="plaintext",
     version_flags=[],
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), converter=_value),
     suppress_keyboard_interrupt=False,  # it has a message of ours
 )
 
@@ -46,12 +65,23 @@ def run_command(words: Sequence[str]) -> int:
     try:
         return app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
-        wrong = _invalid(error) or " ".join(str(error).split())
+        cause = error.__cause__  # pydantic's, of options that are the fields of a model
+        wrong = wrong_option(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split())
         err.print(f"benchmark: {wrong} (see benchmark --help)", markup=False, soft_wrap=True)
         return UsageError.exit_code
     except BenchmarkError as error:
         err.print(f"benchmark: {error}", markup=False, soft_wrap=True)
         return error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        said = (str(error) or "the system gives no more").splitlines()[0]
+        err.print(
+            f"benchmark: out of memory; a smaller network, batch or image needs less ({said})",
+            markup=False,
+            soft_wrap=True,
+        )
+        return 1
     except KeyboardInterrupt:
         err.print("benchmark: stopped; run the same command again to go on")
         return 130
@@ -62,10 +92,8 @@ def run_command(words: Sequence[str]) -> int:
         return 1
 
 
-def _invalid(error: CycloptsError) -> str:
-    """What pydantic says of options that are the fields of a model, in one line."""
-    if not isinstance(error.__cause__, ValidationError):
-        return ""
-    first = error.__cause__.errors()[0]
-    option = "".join(f"--{str(name).replace('_', '-')}: " for name in first["loc"][-1:])
-    return option + first["msg"].removeprefix("Value error, ")
+def _out_of_memory(error: Exception) -> bool:
+    """Whether it says that: torch has an error of its own for the GPU, which is a RuntimeError, and none for the CPU."""
+    return isinstance(error, MemoryError) or any(
+        word in str(error) for word in ("out of memory", "can't allocate memory", "not enough memory")
+    )

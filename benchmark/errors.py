@@ -52,6 +52,13 @@ def wrong_field(error: ValidationError) -> str:
     return (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
 
 
+def wrong_option(error: ValidationError) -> str:
+    """The same where the input came as options, which are called as the model's fields: `--views: Input should be greater than 0`."""
+    first = error.errors()[0]
+    option = "".join(f"--{str(name).replace('_', '-')}: " for name in first["loc"][-1:])
+    return option + first["msg"].removeprefix("Value error, ")
+
+
 def unknown(what: str, given: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist: with the nearest few, or some of the choice when none is near."""
     known = sorted(known)

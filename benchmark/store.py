@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import re
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import BenchmarkError, wrong_field
@@ -172,6 +174,21 @@ class Store:
         """Those of a run that is finished, of all editions."""
         for path in self.checkpoints.glob(f"{spec.id}.*.pt"):
             path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other commands from writing to the folder.
+
+        Raises:
+            BenchmarkError: one is doing so.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            why = f"another command is writing to {self.folder}; wait for it, or choose other --results"
+            raise BenchmarkError(why) from None
 
     def drop_finished_checkpoints(self) -> None:
         """Those of runs that have a record and weights: of a process that was killed between the two and this."""

@@ -141,6 +141,13 @@ def test_a_tuning_grid_is_one_student_a_value() -> None:
     assert {s.lr for s in students} == {1e-3, 1e-2} and len(students) == 2
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 10**400])
+@pytest.mark.parametrize("key", ["lr", "rkd-da.angle_weight"])
+def test_numbers_are_finite_wherever_they_come_from(key: str, value: Scalar) -> None:
+    with pytest.raises(UsageError):
+        grid("smoke", cards.load("tiny"), {key: value}, chosen=["rkd-da"])
+
+
 def test_a_number_is_one_number_however_it_is_written() -> None:
     card = cards.load("tiny")
     ids = {grid("smoke", card, {"rkd-da.angle_weight": value}, chosen=["rkd-da"])[1].id for value in (2, 2.0)}

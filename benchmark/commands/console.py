@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.table import Table
 
@@ -45,7 +45,8 @@ def print_json(value: Any) -> None:
 
 Words = str | None  # comma-separated
 Files = Annotated[Vectors | None, Parameter(name="*")]  # an option a field
-Out = Annotated[Path, Parameter(name="--out")]
+ARRAY = validators.Path(ext="npy")
+Out = Annotated[Path, Parameter(name="--out", validator=ARRAY)]
 
 
 def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:

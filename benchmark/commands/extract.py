@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ..data import cards
 from ..data.fetch import fetch as fetch_data
 from ..data.layouts import load
-from ..errors import UsageError
+from ..errors import UsageError, WeightsError
 from ..networks import names as zoo
 from ..shipping import extract
 from ..store import Store
 from ..training import estimate
 from ..training.context import Workspace
 from ..training.progress import Reporter
-from .console import RESULTS, Out, device_of, out
+from .console import ARRAY, RESULTS, Out, device_of, out
 
 
 def extract_command(
@@ -22,7 +25,7 @@ def extract_command(
     dataset: str,
     backbone: str,
     to: Out,
-    labels_out: Path | None = None,
+    labels_out: Annotated[Path | None, Parameter(validator=ARRAY)] = None,
     split: str = "train",
     views: int = 1,
     image: int = 96,
@@ -60,13 +63,16 @@ def extract_command(
     card = cards.load(dataset, folder)
     if card.vectors is not None:
         raise UsageError(f"{dataset} holds vectors, not images")
+    spec, where = extract.request(card, backbone, views=views, image=image, resize=resize), device_of(device)
     fetch_data(card, folder)
     images = load(cards.load(dataset, folder), folder)
-    chosen, where = extract.named(images, split), device_of(device)
-    spec = extract.request(images, backbone, views=views, image=image, resize=resize)
+    chosen = extract.named(images, split)
     estimate.check_size(spec, where)
     with Reporter(out) as reporter:
         workspace = Workspace(images, folder, Store(RESULTS), where, reporter.preparing)
-        shape = extract.extract(spec, chosen, workspace, to, labels_out)
+        try:
+            shape = extract.extract(spec, chosen, workspace, to, labels_out)
+        except WeightsError as error:  # its last advice is for runs, which can train from scratch
+            raise WeightsError(str(error).partition(", or ask for training")[0]) from None
     out.print(f"wrote {to}, {' x '.join(map(str, shape))}, float16", markup=False, soft_wrap=True)
     return 0

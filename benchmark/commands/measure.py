@@ -43,7 +43,7 @@ def measure(
     plan = Plan(dataset, preset, data=data, mirror=None, results=results, device=device, subset=subset)
     records = list(plan.store)
     if not records:
-        raise UsageError(f"no results in {plan.folder}: runs/ holds no record")
+        raise UsageError(f"no results in {plan.folder}: {_elsewhere(plan)}")
     failures = 0
     with Reporter(out) as reporter:
         workspace = Workspace(plan.images(), plan.data_dir, plan.store, device_of(device), reporter.preparing)
@@ -56,3 +56,14 @@ def measure(
     out.print(f"{len(records) - failures} of {len(records)} runs measured again, with the metrics of their records")
     say_written(write_report(plan.folder))
     return 1 if failures else 0
+
+
+def _elsewhere(plan: Plan) -> str:
+    """Which --results has what was looked for, where a level too much or too little was given."""
+    folder = Path(plan.name, plan.preset.name)
+    results = plan.results.absolute()
+    below = {runs.parents[2] for runs in results.rglob("runs") if runs.parts[-3:-1] == folder.parts}
+    for candidate in (*results.parents[:2], *sorted(below, key=lambda path: (len(path.parts), path))):
+        if any((candidate / folder / "runs").glob("*.json")):
+            return f"they are in {candidate / folder}; give --results {candidate}"
+    return "runs/ holds no record"

@@ -116,12 +116,14 @@ def run(
         )
     driver = Driver(plan, plan.store, out)
     missing = driver.announce(specs, dry=dry_run)
+    where = device_of(device) if missing or device else None  # a device that is none is told, whatever is left to do
     if dry_run:
+        if where is not None:
+            driver.rehearse(missing, where)
         out.print(plan_table(waves(missing)))
         return 0
     failures = 0
-    if missing:
-        where = device_of(device)
+    if missing and where is not None:
         failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=yes)
         _measure_costs(plan.store, where)
     _finish(plan.folder)

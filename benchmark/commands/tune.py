@@ -39,7 +39,8 @@ def tune(
     """Choose settings on held-out training classes: equally many tried for every method, in lockstep, scored by MAP@R.
 
     Trains on the first 80 % of the training classes (teacher included) and scores on the rest; test classes are not read.
-    Writes tuning.csv and, beside it, tuned.toml: the choice, which run uses and which replaces the earlier one of the same methods.
+    Writes tuning.csv and tuned.toml: the choice, which run uses and which replaces the earlier one of the same methods. It lies
+    beside tuning.csv, or in the folder of the preset whose tuned settings this one takes (tuned = NAME in its file).
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def tune(
     measure_only
         write tuning.csv, and leave the settings that runs use as they are
     publish
-        write the choice into the package instead, to benchmark/protocol/presets/tuned/: for all who use it
+        write the choice into the package, to benchmark/protocol/presets/tuned/, for all who use it; tuned.toml is renewed where it exists
     dry_run
         print the plan and stop
     """
@@ -106,20 +107,27 @@ def tune(
     driver = Driver(plan, store, out)
     taught = {spec.teacher.id for spec in students if spec.teacher is not None}
     missing = driver.announce([spec for spec in planned if spec.id in taught or spec in students], dry=dry_run)
+    where = device_of(device) if missing or device else None
     if dry_run:
+        if where is not None:
+            driver.rehearse(missing, where)
         out.print(plan_table(waves(missing)))
         return 0
-    failures = driver.run(missing, device_of(device), checkpoint_every=checkpoint_every, yes=True) if missing else 0
+    failures = 0
+    if missing and where is not None:
+        failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=True)
     defaults = {spec.id for spec in specs_of(variants=lambda entry: [{}])}
     ids = {spec.id for spec in students}
-    choice = choose([record for record in store if record.id in ids], candidates, students, defaults)
-    out.print(choice_table(choice, candidates))
     words = {**plan.source, "--preset": plan.preset.name, "--methods": methods, "--dims": dims}
     command = tune_command({**words, "--seed": seed or None, "--steps": steps, **option, "--set": set})
-
-    if not measure_only:
-        for line in write_choice(path, choice, command):
-            out.print(line, markup=False, soft_wrap=True)
-        say_written([path])
-    say_written(write_report(plan.folder))  # which says whose settings are the tuned ones
+    with store.lock():  # what others have chosen meanwhile stays
+        choice = choose([record for record in store if record.id in ids], candidates, students, defaults)
+        out.print(choice_table(choice, candidates))
+        if not measure_only:
+            # Settings among the results have the last word: what they say of these methods is renewed as well.
+            paths = [path, plan.tuned.own] if publish and plan.tuned.own.exists() else [path]
+            for line in dict.fromkeys(line for path in paths for line in write_choice(path, choice, command)):
+                out.print(line, markup=False, soft_wrap=True)
+            say_written(paths)
+        say_written(write_report(plan.folder))  # which says whose settings are the tuned ones
     return 1 if failures else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import lzma
@@ -62,9 +63,10 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
     if dead and mirror is None and not (folder.is_dir() and any(folder.iterdir())):
         # before anything is made: the data folder's name may be mistyped
         raise DataError(f"no {folder}, and no public address is left for {', '.join(dead)}. {card.where}")
+    lock, new = data_dir / f".{card.name}.lock", [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(data_dir / f".{card.name}.lock"):
+        with FileLock(lock):
             problem = _problem(card, data_dir)  # another process may have been faster
             if problem is None:
                 return folder
@@ -78,6 +80,15 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
                 _install(card, data_dir, mirror, replacing)
     except OSError as error:
         raise cannot_write(data_dir, error) from error
+    except DataError as error:
+        if not new:
+            raise
+        with contextlib.suppress(OSError):  # not empty: what was downloaded is kept
+            lock.unlink(missing_ok=True)
+            for path in (data_dir / f".{card.name}.downloads", *new):
+                if path.exists():
+                    path.rmdir()
+        raise DataError(f"there was no folder {data_dir}, and nothing could be put there: {error}") from error
     return folder
 
 

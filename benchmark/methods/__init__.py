@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -140,7 +141,8 @@ def typed(name: str, params: Mapping[str, Any]) -> dict[str, Scalar]:
         if key not in defaults:
             raise unknown(f"hyper-parameter of {name}", key, defaults)
         kind = type(defaults[key])
-        result[key] = float(value) if kind is float and type(value) is int else value
+        fits = kind is float and type(value) is int and abs(value) <= sys.float_info.max
+        result[key] = float(value) if fits else value
         if type(result[key]) is not kind:
             raise UsageError(f"{name}.{key} is a {kind.__name__}, such as {defaults[key]!r}, not {value!r}")
         if bounds := out_of_bounds(key, result[key]):

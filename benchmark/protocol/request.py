@@ -32,6 +32,7 @@ RESERVED = {
     "trunk": "--preset",
     "params": "METHOD.KEY=VALUE",
 }
+MOST_GENERATIONS = 50  # each is within the spec of the next: nesting costs time, and Python and JSON have limits
 TEACHER_MAY = ("method", "dim", "seed")
 # What own vectors have none of, or what their files say.
 NOT_OF_VECTORS = ("backbone", "pretrained", "trunk", "batchnorm", "resize", "image", "flip", "precision", "views")
@@ -109,6 +110,12 @@ class Plan:
         """Where what was tuned is."""
         return presets.TunedFiles.of(self.preset, None if self.own else self.card, self.folder.parent)
 
+    def images_here(self) -> DataSet | None:
+        """The data set; None where it is of the suite and would have to be fetched first."""
+        folder = self.data_dir / self.card.folder
+        own = self.card.vectors is not None or not (self.card.archives or self.card.layout == "glyphs")
+        return self.images() if own or (folder.is_dir() and any(folder.iterdir())) else None
+
     def images(self) -> DataSet:
         """The data set, fetched when it is not there."""
         if self._images is None:
@@ -137,8 +144,8 @@ class Plan:
         Raises:
             UsageError: a name is unknown, or a value impossible.
         """
-        if generations < 0:
-            raise UsageError(f"--generations wants 1 or more, not {generations}")
+        if not 0 <= generations <= MOST_GENERATIONS:
+            raise UsageError(f"--generations wants 1 to {MOST_GENERATIONS}, not {generations}")
         values: dict[str, Any] = {**presets.parse_assignments(assignments)}
         if steps is not None:
             values["steps"] = integers("--steps", steps)
@@ -194,6 +201,8 @@ class Plan:
             UsageError: the data are not those of the record, or other seeds cannot be had.
         """
         spec = record.spec
+        if spec.dataset != self.card.name:
+            raise UsageError(f"{spec.label} is of the data set {spec.dataset!r}, and {self.card.name!r} is another")
         if spec.data and spec.data != self.own:
             raise UsageError(f"{spec.label} is of other images ({spec.data}) than these ({self.own or self.card.name})")
         if seeds is None:

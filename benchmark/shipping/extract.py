@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from ..data.cards import Card
 from ..data.splits import DataSet, Split
 from ..data.vectors import new_array
-from ..errors import UsageError, unknown, wrong_field
+from ..errors import UsageError, unknown, wrong_option
 from ..files import write_atomically
 from ..spec import Spec
 from ..training.context import Workspace
@@ -19,15 +20,17 @@ from ..training.streams import trunk_features
 BLOCK = 1024  # images that are copied at once
 
 
-def request(dataset: DataSet, backbone: str, *, views: int, image: int, resize: int) -> Spec:
+def request(card: Card, backbone: str, *, views: int, image: int, resize: int) -> Spec:
     """The run whose trunk it is: pretrained, nothing trained.
 
     Raises:
         UsageError: a number that cannot be.
     """
+    if views < 1:
+        raise UsageError(f"--views wants 1 or more, not {views}")
     try:
         return Spec(
-            dataset=dataset.card.name,
+            dataset=card.name,
             method="untrained",
             backbone=backbone,
             views=views,
@@ -36,7 +39,7 @@ def request(dataset: DataSet, backbone: str, *, views: int, image: int, resize: 
             steps=0,
         )
     except ValidationError as error:
-        raise UsageError(f"--{wrong_field(error)}") from None
+        raise UsageError(wrong_option(error)) from None
 
 
 def named(dataset: DataSet, name: str) -> Split:

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from ..errors import BenchmarkError, UsageError
+from ..errors import UsageError
 from ..methods import edition, entry
 from ..protocol import presets
 from ..protocol.request import Plan
@@ -126,16 +125,30 @@ class Driver:
         _check_weights(specs)
         with reporter:
             decode(specs, workspace)
-            self.store.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with FileLock(self.store.folder / ".lock", timeout=0):
-                    # Threads are not chosen by timing here: weights depend on their number, and so would on the machine's load.
-                    return self._execute(specs, Task(workspace, checkpoint_every, reporter.group))
-            except Timeout:
-                where = self.store.folder
-                raise BenchmarkError(
-                    f"another run is writing to {where}; wait for it, or choose other --results"
-                ) from None
+            with self.store.lock():
+                # Threads are not chosen by timing here: weights depend on their number, and so would on the machine's load.
+                return self._execute(specs, Task(workspace, checkpoint_every, reporter.group))
+
+    def rehearse(self, specs: Sequence[Spec], device: torch.device) -> None:
+        """Meet what `run` would refuse before its first step, as far as that takes neither a download nor training.
+
+        Raises:
+            BenchmarkError: as `run`.
+        """
+        from . import estimate
+        from .context import Workspace
+        from .group import check
+
+        images = self.plan.images_here()
+        if images is None:
+            self.say("the images are not here yet: what depends on them is checked once they are")
+        else:
+            check(specs, Workspace(images, self.plan.data_dir, self.store, device))
+        _check_weights(specs, download=False)
+        read = [spec for spec in specs if self.plan.card.vectors is None and entry(spec.method).kind != "posthoc"]
+        for spec in {((spec.trunk or spec).backbone, spec.image): spec for spec in read}.values():
+            changes = {"image": spec.image, "resize": spec.resize, "batch": 2, "per_class": 2}
+            estimate.check_size((spec.trunk or spec).replace(**changes), device)
 
     def _execute(self, specs: Sequence[Spec], task: Task) -> int:
         from .group import Failure
@@ -249,10 +262,15 @@ def _outcomes(task: Task, wave: Sequence[Sequence[Spec]]) -> Iterator[Outcome]:
         yield from execute(task, on_features)
 
 
-def _check_weights(specs: Sequence[Spec]) -> None:
-    """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
+def _check_weights(specs: Sequence[Spec], *, download: bool = True) -> None:
+    """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything.
+
+    Without `download` only those whose weights are in a package, or nowhere.
+    """
     from ..networks.encoder import trunk
+    from ..networks.names import RESNETS
 
     read = (spec for spec in specs if spec.pretrained and spec.trunk is None and not entry(spec.method).is_posthoc)
     for name in sorted({spec.backbone for spec in read}):
-        trunk(name, pretrained=True)
+        if download or not (name in RESNETS or name.startswith("timm:")):
+            trunk(name, pretrained=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -226,7 +226,7 @@ def parse_scalar(text: str) -> Scalar:
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             value = kind(text)
-            if not math.isfinite(value):
+            if not abs(value) <= sys.float_info.max:  # NaN is not
                 raise UsageError(f"{text} is no value that can be trained with")
             return value
     return text
@@ -380,7 +380,10 @@ def _spec(settings: Settings, more: Settings) -> Spec:
         named = {key: value for key, value in params.items() if key not in entry.later or value != entry.defaults[key]}
         return Spec(**fields, **more, params=named)
     except ValidationError as error:
-        raise UsageError(f"{wrong_field(error)} (given: {_short(error.errors()[0].get('input'))})") from None
+        first = error.errors()[0]
+        # What is wrong with several fields together names their values itself.
+        given = f" (given: {_short(first['input'])})" if first["loc"] else ""
+        raise UsageError(f"{wrong_field(error)}{given}") from None
 
 
 def _short(value: object) -> str:
