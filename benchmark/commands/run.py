@@ -115,7 +115,7 @@ def run(
             generations=generations,
         )
     driver = Driver(plan, plan.store, out)
-    missing = driver.announce(specs, dry=dry_run)
+    missing = driver.announce(specs, dry=dry_run, weights=record is not None)
     if dry_run:
         out.print(plan_table(waves(missing)))
         return 0
