@@ -515,7 +515,7 @@ def test_two_runs_do_not_write_to_one_folder(cli: Cli, smoke: list[str], tmp_pat
     folder = tmp_path / "tiny" / "smoke"
     folder.mkdir(parents=True)
     with FileLock(folder / ".lock"):
-        assert_one_line(cli(*smoke, "--methods", "triplet"), 1, "another run is writing")
+        assert_one_line(cli(*smoke, "--methods", "triplet"), 1, "another command is writing")
 
 
 def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
