@@ -20,7 +20,7 @@ from .cores import cores as cores
 from .errors import UsageError
 
 SHARE = 0.8  # of the cores: with less of them other work is in the way
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h of glibc
 
 
 def prepare(name: str | None) -> torch.device:
@@ -32,9 +32,8 @@ def prepare(name: str | None) -> torch.device:
         UsageError: there is no such device.
     """
     keep_memory()
-    # Only where they differ: setting what there is already changes settings of MKL.
-    if "OMP_NUM_THREADS" not in os.environ and cores() < torch.get_num_threads():
-        torch.set_num_threads(cores())
+    if "OMP_NUM_THREADS" not in os.environ:
+        set_threads(min(cores(), torch.get_num_threads()))
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
@@ -46,6 +45,12 @@ def prepare(name: str | None) -> torch.device:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return device
+
+
+def set_threads(count: int) -> None:
+    """Have torch use so many threads; only where it is another number, as setting what there is already changes settings of MKL."""
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
 
 
 def share(seconds: float = 0.2) -> float:
@@ -76,10 +81,11 @@ def processor() -> str:
 
 
 class Threads:
-    """How many threads torch has for a group: all, unless other work on the cores makes fewer of them clearly faster.
+    """How many threads torch has for a group on the CPU: all, unless other work holds the cores and fewer are clearly faster.
 
-    Weights depend on the number in their last bits. So it is chosen before the first step, kept by a student's checkpoint, and changed
-    on the way only where steps have become ruinously slow. Where the user has set OMP_NUM_THREADS nothing is chosen.
+    Weights depend on the number in their last bits. So on a quiet machine it is always the same; on a busy one it is chosen before any
+    weights are made, kept by a student's checkpoint, and changed on the way only where steps have become ruinously slow. Where the user
+    has set OMP_NUM_THREADS nothing is chosen.
 
     Args:
         say: where a choice of fewer threads, and a change, is told in one line.
@@ -98,25 +104,30 @@ class Threads:
         self.say = say
         self.clock = clock
         self.all = torch.get_num_threads()
-        self.fixed = "OMP_NUM_THREADS" in os.environ or self.all == 1
+        self.fixed = True  # until a group begins whose number may change
 
-    def begin(self, prepare: Callable[[], Callable[[], object]], kept: int | None = None) -> None:
-        """Choose for a group that is about to take its first step here.
+    def begin(
+        self, prepare: Callable[[], Callable[[], object]], kept: int | None = None, *, stays: bool = False
+    ) -> None:
+        """Choose for a group of which nothing is made yet.
 
         Args:
             prepare: makes a pass that is thrown away, and costs as a step does.
-            kept: the number that a checkpoint has.
+            kept: the number of a checkpoint, or of a record that is run again: it is taken, be there so many cores or not.
+            stays: whether it is not changed on the way.
         """
-        if self.fixed:
-            return
+        self.fixed = stays or "OMP_NUM_THREADS" in os.environ or self.all == 1
         self._prepare = prepare
         self._usual: float | None = None  # seconds of a step since the last choice
         self._recent: deque[float] = deque(maxlen=self.STEPS)
-        torch.set_num_threads(self.all if kept is None else min(kept, self.all))
-        if kept is None:
+        if kept is not None:
+            if kept != self.all:
+                self.say(f"{_threads(kept)} for this group, as it had before; this machine has {_threads(self.all)}")
+            set_threads(kept)
+        elif not self.fixed and share() < SHARE:
             count, faster = self._fastest()
             if count != self.all:
-                torch.set_num_threads(count)
+                set_threads(count)
                 self.say(
                     f"{_threads(count)} for this group: a pass by {_threads(self.all)} takes {faster:.1f} times as long"
                 )
@@ -124,7 +135,7 @@ class Threads:
         self._next = self._before + self.LOOK_EVERY
 
     def stepped(self) -> None:
-        """Note that a step was done, and choose again where steps have become much slower."""
+        """Note that a step was done, and choose again where steps have become much slower, and other work holds the cores."""
         if self.fixed:
             return
         now = self.clock()
@@ -136,9 +147,10 @@ class Threads:
         if self._usual is None:
             self._usual = typical
         if typical > self.SLOWER * self._usual and now >= self._next:
-            used, (count, _) = torch.get_num_threads(), self._fastest()
+            used = torch.get_num_threads()
+            count = self._fastest()[0] if share() < SHARE else used
             if count != used:
-                torch.set_num_threads(count)
+                set_threads(count)
                 self.say(f"steps have become {typical / self._usual:.0f} times slower: {_threads(count)} from here on")
                 self._usual = None
             self._recent.clear()
@@ -147,8 +159,7 @@ class Threads:
 
     def end(self) -> None:
         """All threads again, for what is no training."""
-        if not self.fixed:
-            torch.set_num_threads(self.all)
+        set_threads(self.all)
 
     def _fastest(self) -> tuple[int, float]:
         """Of all, half and one: the number by which a pass is fastest, and how many times faster than by the present one.
@@ -177,14 +188,13 @@ def _threads(count: int) -> str:
     return "1 thread" if count == 1 else f"{count} threads"
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether oneDNN has bfloat16 on this CPU; where it has not, torch emulates it, and a step takes ten times as long."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 def keep_memory() -> None:
-    """Have glibc keep freed memory: giving big activations back to the kernel each step costs a third of the time in page faults."""
+    """Have glibc keep freed memory: giving big activations back to the kernel each step costs a third of the time in page faults.
+
+    One arena for all threads: others than the main one give theirs back (angles of a batch of 512: 50,000 faults a step, or 500).
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_ARENA_MAX, 1)

@@ -56,6 +56,11 @@ class Stream(Frozen):
             raise ValueError(f"a subset is CLASSESxIMAGES, such as 8x6, not {value!r}")
         return value
 
+    @property
+    def on_features(self) -> bool:
+        """Whether networks read features of frozen trunks, or own vectors, so that only heads train."""
+        return self.views > 0
+
     @model_validator(mode="after")
     def _consistent(self) -> Stream:
         if self.image > self.resize:
@@ -101,9 +106,9 @@ class Spec(Stream):
 
     @model_validator(mode="after")
     def _frozen_trunk(self) -> Spec:
-        if self.trunk is not None and not self.views:
+        if self.trunk is not None and not self.on_features:
             raise ValueError("a frozen trunk is for streams of features: set views as well")
-        if self.teacher is not None and self.teacher.views and not self.views:
+        if self.teacher is not None and self.teacher.on_features and not self.on_features:
             raise ValueError("a head on features cannot teach a network that reads images")
         if self.teacher is None and self.method == ENSEMBLE:
             raise ValueError("an ensemble is made of generations, and there is no teacher")
@@ -143,7 +148,7 @@ class Spec(Stream):
         """1 for a network taught by another of its size, one more for one that is taught by such a network of its own method; else 0,
         as for every head on frozen features."""
         teacher = self.teacher
-        if teacher is None or not self.steps or self.views:
+        if teacher is None or not self.steps or self.on_features:
             return 0
         if (teacher.backbone, teacher.dim) != (self.backbone, self.dim):
             return 0

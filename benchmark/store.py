@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import BenchmarkError, wrong_field
-from .files import digest, read_regular, sealed, unsealed, write_atomically
+from .files import clear_partial, digest, read_regular, sealed, unsealed, write_atomically
 from .methods import edition
 from .spec import Frozen, Spec
 
@@ -190,13 +190,19 @@ class Store:
             why = f"another command is writing to {self.folder}; wait for it, or choose other --results"
             raise BenchmarkError(why) from None
 
-    def drop_finished_checkpoints(self) -> None:
-        """Those of runs that have a record and weights: of a process that was killed between the two and this."""
-        finished = {path.stem.rpartition("-")[2] for path in self.records.glob("*.json")}
+    def clear_litter(self) -> None:
+        """Delete what belongs to nothing: checkpoints of finished runs, of a process that was killed before it did this, and what lay
+        beside weights that are gone."""
+        for folder in (self.records, self.checkpoints, self.failures):
+            clear_partial(folder)
         for path in self.checkpoints.glob("*.pt"):
             id = path.name.partition(".")[0]
-            weights = self.checkpoints / f"{id}.safetensors"
-            if id in finished and weights.is_file() and _as_written(weights, read_regular(weights)):
+            if any(self.has_weights(read_record(record).spec) for record in self.records.glob(f"*-{id}.json")):
+                path.unlink(missing_ok=True)
+        for path in [*self.checkpoints.glob("*.projector.safetensors"), *self.checkpoints.glob("*.sha256")]:
+            owner = path.with_suffix("") if path.suffix == ".sha256" else path
+            weights = self.checkpoints / f"{path.name.partition('.')[0]}.safetensors"
+            if not (weights.exists() and owner.exists()):
                 path.unlink(missing_ok=True)
 
     def save_weights(self, spec: Spec, weights: bytes, projector: bytes | None = None) -> None:
@@ -220,7 +226,12 @@ class Store:
         # Older versions wrote no sum; the record knows them, unless they were trained again on another machine.
         if _as_written(path, content) or (self.done(spec) and digest(content) == read_record(self.path(spec)).weights):
             return content
-        raise BenchmarkError(f"the weights {path} are damaged; delete the file, and they are trained again")
+        raise BenchmarkError(f"the weights {path} are damaged; {self.again(spec)}")
+
+    def again(self, spec: Spec) -> str:
+        """How weights are had that are gone or damaged; those that others build on are trained again by whatever asks for these."""
+        done = self.done(spec)
+        return f"benchmark run --like {self.path(spec)} trains it again" if done else "the same command trains it again"
 
     def has_weights(self, spec: Spec) -> bool:
         """Whether a network's file is there and sound."""
@@ -266,8 +277,12 @@ class Store:
     def done(self, spec: Spec) -> bool:
         return self.path(spec).exists()
 
-    def missing(self, specs: Iterable[Spec]) -> list[Spec]:
-        """What is still to run: specs without a record, and parents of those whose weights are not on this machine, or damaged."""
+    def missing(self, specs: Iterable[Spec], *, weights: bool = False) -> list[Spec]:
+        """What is still to run: specs without a record, and parents of those whose weights are not on this machine, or damaged.
+
+        Args:
+            weights: specs whose own weights are not here, or damaged, too.
+        """
         result: dict[str, Spec] = {}
         sound: dict[str, bool] = {}
 
@@ -280,7 +295,7 @@ class Store:
             result[spec.id] = spec
 
         for spec in specs:
-            if not self.done(spec):
+            if not self.done(spec) or (weights and not self.has_weights(spec)):
                 visit(spec)
         return list(result.values())
 
@@ -297,10 +312,14 @@ class Store:
         """All records, sorted by file name.
 
         Raises:
-            BenchmarkError: a file is not a record, or its content is not what its name says.
+            BenchmarkError: a file is not a record, or its content is not what its name says, or it is of the other kind.
         """
         for path in sorted(self.records.glob("*.json")):
-            yield read_record(path)
+            record = read_record(path)
+            if (record.spec.evaluation == "validation") != (self.kind == "tuning"):
+                scored, belongs = ("validation", "tuning") if self.kind == "runs" else ("test", "runs")
+                raise BenchmarkError(f"{path} was scored on {scored} classes; move it to {self.folder / belongs}")
+            yield record
 
 
 def _ancestors(spec: Spec) -> Iterator[Spec]:

@@ -90,6 +90,9 @@ def test_a_share_is_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert share(0.01) == pytest.approx(1, abs=0.2)
 
 
+BUSY = {8: 10.0, 4: 6.0, 1: 4.0}
+
+
 class Machine:
     """A made-up one of eight cores, whose clock goes on by what a pass or a step takes with the present number of threads."""
 
@@ -98,6 +101,7 @@ class Machine:
         self.count = 8
         self.seconds = {8: 1.0, 4: 1.2, 1: 4.0}
         self.passes = 0
+        self.share = 1.0
         self.said: list[str] = []
         self.threads = Threads(self.said.append, lambda: self.now)
 
@@ -111,9 +115,12 @@ class Machine:
 
         return step
 
-    def begin(self, kept: int | None = None) -> int:
-        self.threads.begin(self.scratch, kept)
+    def begin(self, kept: int | None = None, *, stays: bool = False) -> int:
+        self.threads.begin(self.scratch, kept, stays=stays)
         return self.count
+
+    def busy(self) -> None:
+        self.share, self.seconds = 0.5, dict(BUSY)
 
     def steps(self, number: int) -> int:
         for _ in range(number):
@@ -127,22 +134,22 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     made = Machine()
+    monkeypatch.setattr("benchmark.machine.share", lambda: made.share)
     monkeypatch.setattr(torch, "get_num_threads", lambda: made.count)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: setattr(made, "count", count))
     return made
 
 
-BUSY = {8: 10.0, 4: 6.0, 1: 4.0}
-
-
 def test_a_quiet_machine_has_all_threads(machine: Machine) -> None:
     assert machine.begin() == 8 and machine.steps(100) == 8 and not machine.said
-    machine.seconds = {8: 1.29, 4: 1.0, 1: 1.0}  # not clearly faster
+    machine.seconds = dict(BUSY)  # by itself alone, as a small network has them
+    assert machine.begin() == 8 and machine.steps(100) == 8 and not machine.passes
+    machine.seconds, machine.share = {8: 1.29, 4: 1.0, 1: 1.0}, 0.5  # not clearly faster
     assert machine.begin() == 8
 
 
 def test_fewer_where_they_are_clearly_faster(machine: Machine) -> None:
-    machine.seconds = dict(BUSY)
+    machine.busy()
     assert machine.begin() == 1
     assert machine.said == ["1 thread for this group: a pass by 8 threads takes 2.5 times as long"]
     machine.threads.end()
@@ -155,6 +162,7 @@ def test_a_choice_holds_until_steps_are_ruinous(machine: Machine) -> None:
     machine.begin()
     machine.steps(40)
     passes = machine.passes
+    machine.share = 0.5
     machine.seconds = {8: 2.9, 4: 1.0, 1: 0.5}  # slower, but not three times
     assert machine.steps(40) == 8 and machine.passes == passes
     machine.seconds = dict(BUSY)
@@ -172,6 +180,7 @@ def test_another_look_is_taken_every_half_minute_at_most(machine: Machine) -> No
     machine.seconds = {8: 0.01, 4: 0.02, 1: 0.04}
     machine.begin()
     machine.steps(10)
+    machine.share = 0.5
     passes = machine.passes
     machine.seconds = {8: 0.1, 4: 0.2, 1: 0.4}
     machine.steps(200)
@@ -186,16 +195,38 @@ def test_another_look_is_taken_every_half_minute_at_most(machine: Machine) -> No
 
 
 def test_a_resumed_group_has_the_threads_of_its_checkpoint(machine: Machine) -> None:
-    assert machine.begin(kept=1) == 1 and not machine.passes and not machine.said
-    assert machine.begin(kept=4) == 4
-    assert machine.begin(kept=16) == 8  # no more than there are
+    machine.busy()
+    assert machine.begin(kept=8) == 8 and not machine.said
+    machine.threads.end()
+    assert machine.begin(kept=4) == 4 and not machine.passes
+    assert machine.said == ["4 threads for this group, as it had before; this machine has 8 threads"]
+    machine.threads.end()
+    assert machine.begin(kept=16) == 16  # more than there are: another number would give other weights
+    machine.seconds = {16: 1.0, 8: 1.0, 4: 1.0, 1: 1.0}
+    machine.steps(40)
+    machine.seconds = {16: 20.0, **BUSY}
+    assert machine.steps(5) == 1
+
+
+def test_steps_that_are_slow_of_themselves_change_nothing(machine: Machine) -> None:
+    machine.begin()
     machine.steps(40)
     machine.seconds = dict(BUSY)
-    assert machine.steps(5) == 1
+    assert machine.steps(40) == 8 and not machine.passes
+
+
+def test_a_run_that_is_done_again_has_its_threads_to_the_end(machine: Machine) -> None:
+    assert machine.begin(kept=4, stays=True) == 4
+    machine.steps(40)
+    machine.busy()
+    assert machine.steps(40) == 4 and not machine.passes
+    machine.threads.end()
+    assert machine.count == 8
 
 
 def test_nothing_is_chosen_where_the_user_has_chosen(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    machine.threads = Threads(machine.said.append, lambda: machine.now)
-    machine.seconds = dict(BUSY)
-    assert machine.begin() == 8 and machine.begin(kept=1) == 8 and machine.steps(40) == 8 and not machine.passes
+    machine.busy()
+    assert machine.begin() == 8 and machine.steps(40) == 8
+    assert machine.begin(kept=1) == 1 and machine.steps(40) == 1  # begun before: as it was
+    assert not machine.passes

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from conftest import Result, fields_of
 from test_tables import student
 
-from benchmark.commands.verify import verdict
+from benchmark.commands.verify import threads_of, verdict
 from benchmark.store import Record
+from benchmark.training.loop import Student
 
 HERE = {"code": "1a2b3c4", "method": "abcd", "device": "cpu AVX512", "threads": "2", "torch": "2.14.1"}
 
@@ -79,3 +85,36 @@ def pair(changes: dict[str, str], recall: float = 0.6, **fields: Any) -> tuple[R
     record = student("rkd-d", 0.6).model_copy(update={"environment": HERE, "weights": "first", "teacher": "its"})
     again = {"environment": HERE | changes, "weights": "second", "evaluation": student("rkd-d", recall).evaluation}
     return record, record.model_copy(update=again | fields)
+
+
+@pytest.mark.parametrize(("written", "first"), [("2", 2), ("2, 1", 2), ("", 0), ("many", 0), ("0", 0), (None, 0)])
+def test_the_threads_of_a_record(written: str | None, first: int) -> None:
+    environment = {} if written is None else {"threads": written}
+    assert threads_of(student("rkd-d", 0.6).model_copy(update={"environment": environment})) == first
+
+
+def test_a_run_is_done_again_by_the_threads_that_it_began_with(
+    cli: Callable[..., Result], smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also its teacher; and where this machine has others that is said."""
+    used: list[int] = []
+    step = Student.train_step
+    monkeypatch.setattr(
+        Student, "train_step", lambda self, *given: (used.append(torch.get_num_threads()), step(self, *given))[1]
+    )
+    assert cli(*smoke, "--methods", "rkd-d", "--steps", "2", "--set", "teacher.steps=2").code == 0
+    assert used == [torch.get_num_threads()] * 4
+    for path in tmp_path.glob("*/*/runs/*.json"):
+        fields = fields_of(path)
+        fields["environment"]["threads"] = "3, 2" if "rkd-d" in path.name else "2"
+        path.write_text(json.dumps(fields))
+    for path in tmp_path.glob("*/*/checkpoints/*"):
+        path.unlink()
+    used.clear()
+    before = torch.get_num_threads()
+    id = next(tmp_path.glob("*/*/runs/rkd-d-*.json")).stem.rpartition("-")[2]
+    data = smoke[smoke.index("--data") + 1]
+    result = cli("verify", "--results", tmp_path, "--rerun", id, "--data", data, "--device", "cpu")
+    assert used == [2, 2, 3, 3] and torch.get_num_threads() == before, result
+    for count in (2, 3):
+        assert f"{count} threads for this group, as it had before; this machine has {before} thread" in result.out

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..protocol.request import Plan
 from ..report import write_report
+from ..store import Store
 from ..training.context import Workspace
 from ..training.group import Failure
 from ..training.progress import Reporter
@@ -41,20 +42,23 @@ def measure(
         as for run
     """
     plan = Plan(dataset, preset, data=data, mirror=None, results=results, device=device, subset=subset)
-    records = list(plan.store)
+    store = plan.store
+    if plan.older is not None and not any(store):
+        store = Store(plan.older / plan.preset.name)
+    records = list(store)
     if not records:
-        raise UsageError(f"no results in {plan.folder}: {_elsewhere(plan)}")
+        raise UsageError(f"no results in {store.folder}: {_elsewhere(plan)}")
     failures = 0
-    with Reporter(out) as reporter:
-        workspace = Workspace(plan.images(), plan.data_dir, plan.store, device_of(device), reporter.preparing)
+    with Reporter(out) as reporter, store.lock():
+        workspace = Workspace(plan.images(), plan.data_dir, store, device_of(device), reporter.preparing)
         for outcome in remeasure(records, workspace):
             if isinstance(outcome, Failure):
                 failures += 1
                 out.print(f"failed: {outcome.message}", markup=False, soft_wrap=True)
             else:
-                plan.store.save(outcome)
+                store.save(outcome)
     out.print(f"{len(records) - failures} of {len(records)} runs measured again, with the metrics of their records")
-    say_written(write_report(plan.folder))
+    say_written(write_report(store.folder))
     return 1 if failures else 0
 
 

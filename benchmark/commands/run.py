@@ -115,7 +115,7 @@ def run(
             generations=generations,
         )
     driver = Driver(plan, plan.store, out)
-    missing = driver.announce(specs, dry=dry_run)
+    missing = driver.announce(specs, dry=dry_run, weights=record is not None)
     where = device_of(device) if missing or device else None  # a device that is none is told, whatever is left to do
     if dry_run:
         if where is not None:

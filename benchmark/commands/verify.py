@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -86,11 +87,17 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
             raise UsageError(
                 f"{record.spec.label} was run on other images ({record.data}) than these ({images.fingerprint})"
             )
-        store = Store(plan.folder)
-        for parent in store.bring(record.spec, Store(folder)):
+        store, before = Store(plan.folder), Store(folder)
+        for parent in store.bring(record.spec, before):
             out.print(f"{parent.label}: taken from {folder}", markup=False, soft_wrap=True)
+        missing = store.missing([record.spec])
+        counts = {spec.id: threads_of(read_record(before.path(spec))) for spec in missing if before.done(spec)}
         if Driver(plan, store, out).run(
-            store.missing([record.spec]), device_of(device), checkpoint_every=120.0, yes=True
+            missing,
+            device_of(device),
+            checkpoint_every=120.0,
+            yes=True,
+            counts={id: n for id, n in counts.items() if n},
         ):
             return 1
         again = read_record(store.path(record.spec))
@@ -101,6 +108,12 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
     words, failed = verdict(record, again, tolerance)
     out.print(words, markup=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def threads_of(record: Record) -> int:
+    """The number of threads that a run began with; 0 where its record does not tell."""
+    first = record.environment.get("threads", "").partition(",")[0]
+    return int(first) if re.fullmatch(r"[1-9]\d{0,3}", first) else 0
 
 
 def differences_of(record: Record, again: Record) -> dict[str, float]:

@@ -36,9 +36,7 @@ def load_encoder(spec: Spec, store: Store, device: torch.device) -> Network:
             found = encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize, hidden=spec.hidden)
         found.load_state_dict(state)
     except Exception as error:  # safetensors and torch have error types of their own here
-        raise BenchmarkError(
-            f"the weights {store.weights(spec)} cannot be read; delete the file, and they are trained again"
-        ) from error
+        raise BenchmarkError(f"the weights {store.weights(spec)} cannot be read; {store.again(spec)}") from error
     return found.to(device).eval().requires_grad_(False)
 
 

@@ -78,12 +78,13 @@ class Plan:
         override = self.preset.dataset.get(self.card.name) or self.preset.dataset.get(self.card.layout)
         self.dims = (override.dims if override and override.dims else None) or self.preset.dims
         self._images: DataSet | None = None
+        self._known_as = ""  # to older versions, of which a run is done again
         self.left_out: list[str] = []  # of the methods asked for, those that do not apply, and why
 
     @property
     def own(self) -> str:
         """The fingerprint of own data (a folder, a card, a reduced copy), which their name does not tell; else empty."""
-        return self.images().fingerprint if cards.is_own(self.card) else ""
+        return (self._known_as or self.images().fingerprint) if cards.is_own(self.card) else ""
 
     @property
     def name(self) -> str:
@@ -203,6 +204,8 @@ class Plan:
         spec = record.spec
         if spec.dataset != self.card.name:
             raise UsageError(f"{spec.label} is of the data set {spec.dataset!r}, and {self.card.name!r} is another")
+        if spec.data and spec.data == self.images().listing == record.data:
+            self._known_as = spec.data
         if spec.data and spec.data != self.own:
             raise UsageError(f"{spec.label} is of other images ({spec.data}) than these ({self.own or self.card.name})")
         if seeds is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -39,14 +40,19 @@ class Driver:
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def announce(self, specs: Sequence[Spec], *, dry: bool = False) -> list[Spec]:
-        """Print what is done and what is to do; the latter. Unless `dry`, what another preset's folder has is taken over first."""
-        for record in () if dry else self.store.adopt(spec for spec in specs if not self.store.done(spec)):
-            recall = f"Recall@1 {100 * record.metrics['recall@1']:.2f} %"
-            self.say(f"{record.spec.label}: taken over from another preset, {recall}")
+    def announce(self, specs: Sequence[Spec], *, dry: bool = False, weights: bool = False) -> list[Spec]:
+        """Print what is done and what is to do; the latter.
+
+        Args:
+            dry: leave everything as it is; else what another preset's folder has is taken over first, and litter goes.
+            weights: train again those that are done and whose weights are gone or damaged, too.
+
+        Raises:
+            BenchmarkError: another command is writing to the folder.
+        """
         if not dry:
-            self.store.drop_finished_checkpoints()
-        missing = self.store.missing(specs)
+            self._tidy(specs)
+        missing = self.store.missing(specs, weights=weights)
         again = sum(self.store.done(spec) for spec in missing)
         left = sum(not self.store.done(spec) for spec in specs)
         why = f" ({self.plan.why})" if self.plan.why else ""
@@ -62,8 +68,16 @@ class Driver:
         self._say_tuned(specs)
         self._say_edited(specs)
         if again:
-            self.say(f"{again} done before, trained again: a teacher whose weights are not on this machine, or damaged")
+            self.say(f"{again} done before, trained again: weights that are not on this machine, or damaged")
         return missing
+
+    def _tidy(self, specs: Sequence[Spec]) -> None:
+        """Take over what another preset's folder has, and clear what killed processes left."""
+        with self.store.lock() if self.store.folder.exists() else contextlib.nullcontext():
+            for record in self.store.adopt(spec for spec in specs if not self.store.done(spec)):
+                recall = f"Recall@1 {100 * record.metrics['recall@1']:.2f} %"
+                self.say(f"{record.spec.label}: taken over from another preset, {recall}")
+            self.store.clear_litter()
 
     def _say_tuned(self, specs: Sequence[Spec]) -> None:
         """Which methods run at tuned settings, and which do not: a table of both is not a fair one."""
@@ -100,13 +114,25 @@ class Driver:
                 "finished runs of an older version are taken to be of these images by names and sizes: they knew no contents"
             )
 
-    def run(self, specs: Sequence[Spec], device: torch.device, *, checkpoint_every: float, yes: bool) -> int:
+    def run(
+        self,
+        specs: Sequence[Spec],
+        device: torch.device,
+        *,
+        checkpoint_every: float,
+        yes: bool,
+        counts: Mapping[str, int] | None = None,
+    ) -> int:
         """Check, estimate, confirm where it matters, and run; the number of failures.
+
+        Args:
+            counts: of threads, by id of runs that are to have as many as before.
 
         Raises:
             BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
         """
         from ..data.vectors import VectorRows
+        from ..machine import Threads
         from .context import Workspace
         from .executors import Task
         from .group import check, decode
@@ -126,8 +152,8 @@ class Driver:
         with reporter:
             decode(specs, workspace)
             with self.store.lock():
-                # Threads are not chosen by timing here: weights depend on their number, and so would on the machine's load.
-                return self._execute(specs, Task(workspace, checkpoint_every, reporter.group))
+                task = Task(workspace, checkpoint_every, reporter.group, Threads(self.say), counts or {})
+                return self._execute(specs, task)
 
     def rehearse(self, specs: Sequence[Spec], device: torch.device) -> None:
         """Meet what `run` would refuse before its first step, as far as that takes neither a download nor training.
@@ -221,9 +247,10 @@ class Driver:
         took = estimate.readable(estimate.seconds(specs, split, device))
         self.say(f"{sizes}; about {took} of computing on {device.type}, by a few measured steps")
         if device.type == "cpu" and (free := share()) < SHARE:
-            advice = "wait for it" if "OMP_NUM_THREADS" in os.environ else "wait for it, or set OMP_NUM_THREADS=1"
-            self.say(f"other work holds {1 - free:.0%} of the cores, which can make this many times slower: {advice}")
-        if any(spec.views for spec in specs) and self.plan.card.vectors is None:
+            held = f"other work holds {1 - free:.0%} of the cores, which can make this many times slower"
+            fixed = "OMP_NUM_THREADS" in os.environ
+            self.say(f"{held}: wait for it" if fixed else f"{held}; threads are chosen by timing")
+        if any(spec.on_features for spec in specs) and self.plan.card.vectors is None:
             took = estimate.readable(estimate.feature_seconds(specs, split, device))
             self.say(
                 f"and up to {took} for features of frozen trunks that are not cached yet, in {cache_dir(self.plan.data_dir)}"
@@ -255,8 +282,8 @@ def _outcomes(task: Task, wave: Sequence[Sequence[Spec]]) -> Iterator[Outcome]:
     """Groups that train whole networks use all cores, one after the other; those that train heads on features share them out."""
     from .executors import local, processes
 
-    on_features = [group for group in wave if group[0].views]
-    yield from local(task, [group for group in wave if not group[0].views])
+    on_features = [group for group in wave if group[0].on_features]
+    yield from local(task, [group for group in wave if not group[0].on_features])
     if on_features:
         execute = processes if task.workspace.device.type == "cpu" else local
         yield from execute(task, on_features)

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -20,8 +20,8 @@ from ..machine import cores as available_cores
 from ..spec import Spec
 from .context import Workspace, silent
 from .estimate import scratch_pass
-from .group import Failure, Outcome, run
-from .loop import Begin, Interrupted, Student, Watch
+from .group import Begin, Failure, Outcome, run
+from .loop import Interrupted, Watch
 from .streams import compute_features
 
 Group = Sequence[Spec]
@@ -36,9 +36,7 @@ class Task:
     checkpoint_every: float = 120.0  # seconds
     watch: Callable[[Group], Watch] = lambda group: lambda step, losses: None
     threads: Threads | None = None  # chosen for each group; None: what torch has
-
-
-Executor = Callable[[Task, Sequence[Group]], Iterator[Outcome]]
+    counts: Mapping[str, int] = field(default_factory=dict)  # of threads, by id of runs that are to have them again
 
 
 def local(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
@@ -64,12 +62,13 @@ def local(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
 def _chosen(task: Task, group: Group) -> tuple[Watch, Begin]:
     """A group's `watch` and `begin`, by which the number of its threads is chosen."""
     watch, threads = task.watch(group), task.threads
-    if threads is None or group[0].views:
-        return watch, lambda students: None
+    asked = next((task.counts[spec.id] for spec in group if spec.id in task.counts), None)
+    if threads is None or group[0].on_features or task.workspace.device.type != "cpu":
+        return watch, lambda kept: None
 
-    def begin(students: Sequence[Student]) -> None:
-        kept = next((student.threads[-1] for student in students if student.threads), None)
-        threads.begin(lambda: scratch_pass(group[0], task.workspace.device), kept)
+    def begin(kept: int | None) -> None:
+        count = kept if asked is None else asked
+        threads.begin(lambda: scratch_pass(group[0], task.workspace.device), count, stays=asked is not None)
 
     def stepped(step: int, losses: Mapping[str, float]) -> None:
         threads.stepped()

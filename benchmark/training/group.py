@@ -27,7 +27,7 @@ from ..retrieval.search import Floats
 from ..spec import Spec, Stream, derive
 from ..store import Evaluation, Geometry, Point, Record, Store
 from .context import Workspace
-from .loop import Begin, Student, Watch, embed, fit, optimizer, seeded
+from .loop import Student, Watch, embed, fit, optimizer, peek, seeded
 from .streams import Inputs, open_inputs
 
 CALIBRATION = 256  # training images that set the scale of a head's input
@@ -43,6 +43,7 @@ class Failure:
 
 
 Outcome = Record | Failure
+Begin = Callable[[int | None], None]
 
 
 def run(
@@ -50,14 +51,14 @@ def run(
     workspace: Workspace,
     watch: Watch = lambda step, losses: None,
     checkpoint_every: float = 120.0,
-    begin: Begin = lambda students: None,
+    begin: Begin = lambda kept: None,
 ) -> Iterator[Outcome]:
     """Train and evaluate a group of one stream; weights are saved here, records by the caller.
 
     Args:
         watch: called after each step with the students' losses by id.
         checkpoint_every: seconds.
-        begin: called before the first step, with the students as their checkpoints left them.
+        begin: called before any weights are made, with the number of threads of a student's checkpoint, where there is one.
 
     Raises:
         Interrupted: stopped by the user; checkpoints are written.
@@ -68,10 +69,16 @@ def run(
     inputs, dataset, teachers = search.inputs, search.dataset, search.teachers
     store = workspace.store
 
+    bases = {spec.id: basis(spec, search) for spec in group}
+    kept: int | None = None
+    for spec in group:
+        kept = _sift(spec, bases[spec.id], kept, workspace) or kept
+    begin(kept)
     students, broken = [], []
     for spec in group:
         try:
             students.append(make_student(spec, teachers, inputs, dataset, device))
+            students[-1].basis = bases[spec.id]
         except Exception as reason:  # a method that cannot be made is no reason to lose the others
             broken.append(_failure(spec, reason))
     yield from broken
@@ -87,7 +94,6 @@ def run(
                 device=device,
                 every=checkpoint_every,
                 milestones=_milestones(stream, search),
-                begin=begin,
                 watch=watch,
             )
         )
@@ -97,6 +103,47 @@ def run(
         yield outcome
         if isinstance(outcome, Record):  # only now: whoever asks for the next outcome has saved this one
             store.drop_checkpoints(student.spec)
+
+
+def basis(spec: Spec, search: Search) -> dict[str, str]:
+    """Fingerprints of what a run is trained on and under, by what they are of; where one changes, it is another run."""
+    return {
+        "device": search.workspace.device.type,
+        "images": search.dataset.fingerprint,
+        **search.inputs.sources(spec),
+        **{
+            f"weights of {parent.label}": digest(search.workspace.store.read_weights(parent)) for parent in spec.parents
+        },
+    }
+
+
+def _sift(spec: Spec, basis: Mapping[str, str], threads: int | None, workspace: Workspace) -> int | None:
+    """Drop, and tell, what a run cannot go on from as it began.
+
+    Args:
+        threads: their number for this group, where another checkpoint has one.
+
+    Returns:
+        The number that the checkpoint has, if the run goes on from it on the CPU.
+    """
+    path, label = workspace.store.checkpoint(spec), spec.label
+    for older in set(workspace.store.checkpoints.glob(f"{spec.id}.*.pt")) - {path}:
+        workspace.progress(f"{label}: its method was edited since its checkpoint; it starts again from step 0", 0, 0)
+        older.unlink(missing_ok=True)
+    try:
+        before = peek(path)
+    except Exception:  # there is none; or it is damaged, which the student meets that is to go on from it
+        return None
+    on_cpu = workspace.device.type == "cpu"
+    changed = [name for name in basis if before.basis.get(name) != basis[name]] if before.basis else ["basis"]
+    if on_cpu and threads is not None and before.threads[-1:] != [threads]:
+        changed.append("threads")
+    if changed:
+        why = f"of other {' and '.join(changed)}" if before.basis else "of an older version"
+        workspace.progress(f"{label}: its checkpoint is {why}; it starts again from step 0", 0, 0)
+        path.unlink(missing_ok=True)
+        return None
+    return before.threads[-1] if on_cpu and before.threads else None
 
 
 def _failure(spec: Spec, error: Exception) -> Failure:
@@ -117,7 +164,7 @@ def _finish(student: Student, search: Search) -> Outcome:
         return _failure(spec, error)
     weights = serialized(student.encoder)
     store.save_weights(spec, weights, projector)
-    trained = {"threads": ", ".join(map(str, student.threads))} if student.threads else {}
+    threads = ", ".join(map(str, student.threads or [torch.get_num_threads()]))
     return Record(
         id=spec.id,
         spec=spec,
@@ -131,7 +178,7 @@ def _finish(student: Student, search: Search) -> Outcome:
         weights=digest(weights),
         projector=None if projector is None else digest(projector),
         teacher=digest(store.read_weights(spec.teacher)) if spec.teacher is not None else None,
-        environment={**search.workspace.environment, **trained, "method": methods.edition(spec.method)},
+        environment={**search.workspace.environment, "threads": threads, "method": methods.edition(spec.method)},
     )
 
 

@@ -13,14 +13,14 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import BenchmarkError, TrainingError
-from ..files import read_regular, write_atomically
+from ..files import check_regular, read_regular, write_atomically
 from ..methods.base import Batch, Features, Method
 from ..networks.encoder import Network
 from ..spec import Spec, derive
@@ -87,6 +87,7 @@ class Student:
     curve: list[tuple[int, Any]] = field(default_factory=list)
     loss: float = math.nan  # of the latest step
     threads: list[int] = field(default_factory=list)  # of torch: what it was trained by, and after each change
+    basis: Mapping[str, str] = field(default_factory=dict)  # fingerprints of what it is trained on and under
 
     def train_step(
         self, inputs: Tensor, teacher: Features | None, labels: Tensor, index: Tensor, shared: dict[str, Any]
@@ -154,6 +155,7 @@ class Student:
             "seconds": self.seconds,
             "curve": self.curve,
             "threads": self.threads,
+            "basis": dict(self.basis),
             "encoder": self.encoder.state_dict(),
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -180,7 +182,25 @@ class Student:
                 f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start that run again"
             ) from error
         self.step, self.tail, self.seconds, self.curve = state["step"], state["tail"], state["seconds"], state["curve"]
-        self.threads = state.get("threads", [])  # an older version kept none
+        self.threads = state["threads"]
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    basis: Mapping[str, str]  # empty in those of older versions
+    threads: Sequence[int]
+
+
+def peek(path: Path) -> Checkpoint:
+    """Of a file that `Student.save` wrote, without reading the weights.
+
+    Raises:
+        Exception: it is none, or damaged.
+    """
+    check_regular(path)
+    state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    return Checkpoint(state.get("basis", {}), state.get("threads", ()))
 
 
 def _check_archive(content: bytes) -> None:
@@ -200,7 +220,6 @@ class Drawn:
 
 
 Watch = Callable[[int, Mapping[str, float]], None]
-Begin = Callable[[Sequence[Student]], None]
 
 
 class Interrupted(BenchmarkError):
@@ -218,7 +237,6 @@ def fit(
     device: torch.device,
     every: float,
     milestones: Mapping[int, Callable[[Student], Any]] | None = None,
-    begin: Begin = lambda students: None,
     watch: Watch = lambda step, losses: None,
 ) -> dict[str, Exception]:
     """Train students of one stream to their end, step by step together.
@@ -230,7 +248,6 @@ def fit(
         teachers: by spec id, frozen and in eval mode.
         checkpoint: the file of a run, which is read when present and written every `every` seconds and on interruption.
         milestones: step -> what to note in the student's curve when it has done that many steps.
-        begin: called before the first step, with the students as their checkpoints left them.
         watch: called after each step with the students' losses by id.
 
     Returns:
@@ -246,7 +263,6 @@ def fit(
                 student.resume(path, device)
             except Exception as error:
                 failed[student.spec.id] = error
-    begin(students)
     steps = students[0].spec.steps
     needs = {
         teacher: frozenset().union(

@@ -33,8 +33,11 @@ def remeasure(records: Iterable[Record], workspace: Workspace) -> Iterator[Outco
 
 def _group(records: Sequence[Record], workspace: Workspace) -> Iterator[Outcome]:
     contents: dict[str, bytes] = {}
+    images = workspace.dataset
     for record in records:
         try:
+            if not record.was_of(images.fingerprint, images.listing):
+                raise BenchmarkError(f"{record.spec.label}: it was run on other images ({record.data}) than these")
             contents[record.id] = weights_of(record, workspace.store)
             _check_parents(record, workspace.store)
         except BenchmarkError as error:
@@ -101,10 +104,14 @@ def weights_of(record: Record, store: Store) -> bytes:
     """
     path = store.weights(record.spec)
     if not path.exists():
-        raise BenchmarkError(f"{record.spec.label}: its weights are not on this machine ({path})")
+        raise BenchmarkError(
+            f"{record.spec.label}: its weights are not on this machine ({path}); {store.again(record.spec)}"
+        )
     content = read_regular(path)
     if digest(content) != record.weights:
-        raise BenchmarkError(f"{record.spec.label}: {path} is not the network of its record; delete one of the two")
+        raise BenchmarkError(
+            f"{record.spec.label}: {path} is not the network of its record; delete it: {store.again(record.spec)}"
+        )
     return content
 
 

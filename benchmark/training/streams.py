@@ -35,6 +35,9 @@ class Inputs(Protocol):
     def frozen(self, spec: Spec) -> Network:
         """A finished run's network, to teach in this stream."""
 
+    def sources(self, spec: Spec) -> dict[str, str]:
+        """Fingerprints of what a student and its teacher read, where the data set's does not tell it, by what they are of."""
+
     def draw(self, step: int) -> Drawn:
         """The training batch of a step."""
 
@@ -63,6 +66,9 @@ class ImageInputs:
 
     def frozen(self, spec: Spec) -> Network:
         return load_encoder(spec, self.workspace.store, self.workspace.device)
+
+    def sources(self, spec: Spec) -> dict[str, str]:
+        return {}
 
     def draw(self, step: int) -> Drawn:
         if self._batches is None:
@@ -109,7 +115,12 @@ class FeatureInputs:
 
     def frozen(self, spec: Spec) -> Network:
         network = load_encoder(spec, self.workspace.store, self.workspace.device)
-        return network if spec.views else without_trunk(network)
+        return network if spec.on_features else without_trunk(network)
+
+    def sources(self, spec: Spec) -> dict[str, str]:
+        readers = {"features": spec} if spec.teacher is None else {"features": spec, "teacher's features": spec.teacher}
+        sources = {name: self._sources[reader.id] for name, reader in readers.items()}
+        return {name: source.key for name, source in sources.items() if isinstance(source, TrunkFeatures)}
 
     def draw(self, step: int) -> Drawn:
         rows = self.sampler.index(step)
@@ -204,7 +215,7 @@ def _posthoc(spec: Spec) -> bool:
 
 def _origin(spec: Spec) -> object:
     """What tells the trunks of two specs apart, before they are built."""
-    run = spec.trunk if spec.views else spec
+    run = spec.trunk if spec.on_features else spec
     return (run or (spec.backbone, spec.pretrained)), (run or spec).precision
 
 
@@ -221,7 +232,7 @@ def trunk_features(spec: Spec, stream: Stream, workspace: Workspace) -> TrunkFea
     Raises:
         BenchmarkError: there are no weights.
     """
-    run = spec.trunk if spec.views else spec
+    run = spec.trunk if spec.on_features else spec
     if run is not None:
         found = load_encoder(run, workspace.store, workspace.device).trunk
         assert found is not None
@@ -249,7 +260,7 @@ def open_inputs(dataset: DataSet, group: Sequence[Spec], workspace: Workspace) -
         BenchmarkError: a run that the group builds on has no weights.
         DataError: images cannot be read, or features not be written.
     """
-    return (FeatureInputs if group[0].views else ImageInputs)(dataset, group, workspace)
+    return (FeatureInputs if group[0].on_features else ImageInputs)(dataset, group, workspace)
 
 
 def compute_features(groups: Sequence[Sequence[Spec]], workspace: Workspace) -> None:

@@ -1,0 +1,166 @@
+"""A folder of results over time: weights that are lost, litter, older versions, other commands beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Result, assert_one_line, fields_of
+from PIL import Image
+
+from benchmark.spec import Spec
+from benchmark.store import Record, Store
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def ran(cli: Cli, smoke: list[str], tmp_path: Path) -> Store:
+    """A small run: a teacher, a student with a map into its space, one without a teacher."""
+    assert cli(*smoke, "--methods", "regression,triplet", "--steps", "2", "--set", "teacher.steps=2").code == 0
+    return Store(tmp_path / "tiny" / "smoke")
+
+
+def leaf(store: Store) -> Record:
+    """The run that nobody builds on and that has a map."""
+    return next(record for record in store if record.projector)
+
+
+def given(smoke: list[str], *names: str) -> list[str]:
+    """Those options of the run that other commands have as well."""
+    return [word for name in names for word in (name, smoke[smoke.index(name) + 1])]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_leaf_without_sound_weights_is_trained_again(
+    cli: Cli, smoke: list[str], ran: Store, tmp_path: Path, there: bool
+) -> None:
+    """By the command that the message names; its record stays as it was."""
+    record = leaf(ran)
+    path, kept = ran.weights(record.spec), ran.path(record.spec).read_bytes()
+    right = path.read_bytes()
+    if there:
+        path.write_bytes(right[:-100] + bytes(100))
+    else:
+        path.unlink()
+    place = given(smoke, "--data", "--results", "--device")
+    said = cli("measure", *given(smoke, "--dataset", "--preset"), *place).out
+    advice = f"run --like {ran.path(record.spec)}"
+    assert f"benchmark {advice} trains it again" in said
+    again = cli(*advice.split(), *place)
+    assert again.code == 0 and "1 done before, trained again" in again.out and "0 to run" in again.out
+    assert path.read_bytes() == right and ran.path(record.spec).read_bytes() == kept
+    assert cli("measure", *given(smoke, "--dataset", "--preset"), *place).code == 0
+    assert "trained again" not in cli(*advice.split(), *place).out
+
+
+def test_what_lies_beside_no_weights_goes(cli: Cli, smoke: list[str], ran: Store) -> None:
+    record = leaf(ran)
+    ran.weights(record.spec).unlink()
+    stray = ran.checkpoints / "0123456789.safetensors.sha256"
+    stray.touch()
+    cli(*smoke, "--methods", "regression,triplet", "--steps", "2", "--set", "teacher.steps=2", "--dry-run")
+    assert stray.exists()  # nothing is touched by a plan
+    cli(*smoke, "--methods", "regression,triplet", "--steps", "2", "--set", "teacher.steps=2")
+    kept = {Store.weights(ran, other.spec).name for other in ran if other.id != record.id}
+    names = {path.name for path in ran.checkpoints.iterdir()}
+    assert names == kept | {f"{name}.sha256" for name in kept}
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_checkpoint_of_a_finished_run_of_an_older_version_goes(
+    cli: Cli, smoke: list[str], ran: Store, sound: bool
+) -> None:
+    """Which wrote no sum beside its weights: the record knows them."""
+    record = leaf(ran)
+    path = ran.weights(record.spec)
+    path.with_name(f"{path.name}.sha256").unlink()
+    if not sound:
+        path.write_bytes(bytes(100))
+    leftover = ran.checkpoints / f"{record.id}.0123456789.pt"
+    leftover.touch()
+    assert cli(*smoke, "--methods", "triplet", "--steps", "2", "--set", "teacher.steps=2").code == 0
+    assert leftover.exists() != sound
+
+
+def test_a_validation_run_among_the_results_is_one_clear_line(
+    cli: Cli, smoke: list[str], ran: Store, tmp_path: Path
+) -> None:
+    path = ran.path(leaf(ran).spec)
+    fields = fields_of(path)
+    fields["spec"]["evaluation"] = "validation"
+    fields["id"] = Spec.model_validate(fields["spec"]).id
+    stray = path.with_name(f"regression-{fields['id']}.json")
+    stray.write_text(json.dumps(fields))
+    for words in (["report", "--results", tmp_path], [*smoke, "--methods", "triplet"]):
+        assert_one_line(cli(*words), 1, stray.name, "scored on validation classes", "tuning")
+
+
+@pytest.mark.parametrize("command", ["run", "measure"])
+def test_another_command_beside(cli: Cli, smoke: list[str], ran: Store, command: str) -> None:
+    words = smoke if command == "run" else ["measure", *given(smoke, "--dataset", "--preset", "--data", "--results")]
+    with ran.lock():
+        before = {path: path.stat().st_mtime_ns for path in ran.folder.rglob("*")}
+        assert_one_line(cli(*words), 1, "another command is writing")
+        assert {path: path.stat().st_mtime_ns for path in ran.folder.rglob("*")} == before
+
+
+def photos(folder: Path) -> Path:
+    draw = np.random.default_rng(0)
+    for label in range(12):
+        (folder / f"class {label}").mkdir(parents=True)
+        for i in range(6):
+            pixels = draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"class {label}" / f"{i}.bmp")
+    return folder
+
+
+def as_an_older_version(folder: Path) -> Path:
+    """A folder of results of own images renamed and rewritten as it was when images were known by names and sizes alone."""
+    store = Store(folder)
+    listing = next(iter(store)).listing
+
+    def older(spec: Any) -> Any:
+        return spec and {**spec, "data": listing, "teacher": older(spec["teacher"]), "trunk": older(spec["trunk"])}
+
+    for record in list(store):
+        fields = fields_of(store.path(record.spec))
+        del fields["listing"]
+        fields |= {"data": listing, "spec": older(fields["spec"])}
+        fields["id"] = Spec.model_validate(fields["spec"]).id
+        (store.records / f"{record.spec.method}-{fields['id']}.json").write_text(json.dumps(fields))
+        store.path(record.spec).unlink()
+        for path in store.checkpoints.glob(f"{record.id}.*"):
+            path.rename(path.with_name(path.name.replace(record.id, fields["id"])))
+    renamed = folder.parent.with_name(f"photos-{listing[:6]}") / folder.name
+    folder.parent.rename(renamed.parent)
+    return renamed
+
+
+def test_results_of_own_images_from_before_contents_were_read(cli: Cli, tmp_path: Path) -> None:
+    """They can be measured, and run again where they are; of other images they are not."""
+    images = photos(tmp_path / "photos")
+    where = ["--preset", "smoke", "--device", "cpu", "--dataset", images, "--results", tmp_path / "out"]
+    few = ["--methods", "regression", "--steps", "2", "--set", "teacher.steps=2", "--seeds", "0"]
+    assert cli("run", *where, *few).code == 0
+    folder = as_an_older_version(next((tmp_path / "out").glob("*/smoke")))
+    store = Store(folder)
+    measured = cli("measure", *where)
+    assert measured.code == 0 and "2 of 2 runs measured again" in measured.out, measured
+
+    record = leaf(store)
+    like = ["run", "--like", store.path(record.spec), *where]
+    assert "1 done, 0 to run" in cli(*like).out
+    right = store.weights(record.spec).read_bytes()
+    store.weights(record.spec).unlink()
+    again = cli(*like)
+    assert again.code == 0 and store.weights(record.spec).read_bytes() == right, again
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [folder.parent.name]
+
+    changed = images / "class 0" / "0.bmp"  # its size as well
+    Image.fromarray(np.zeros((41, 40, 3), np.uint8)).save(changed)
+    assert_one_line(cli(*like), 2, "is of other images")
