@@ -20,7 +20,8 @@ from ..data.batches import Batches
 from ..machine import keep_memory
 from ..methods import entry, load
 from ..methods.base import Batch
-from ..networks.encoder import Encoder, encoder, trunk
+from ..networks.encoder import Encoder, encoder
+from ..networks.trunks import trunk
 from ..spec import Spec
 from ..training.loop import Drawn, Student, autocast, fit, optimizer, seeded
 from ..training.progress import Reporter

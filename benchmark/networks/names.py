@@ -8,20 +8,22 @@ from typing import NamedTuple
 from ..errors import UsageError, unknown
 from ..spec import TEACHER_VECTORS, VECTORS
 
-LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-RESNETS = ("resnet18", "resnet50")
+DOWNLOADED, IN_WHEEL = "ImageNet, torchvision's (downloaded)", "ImageNet, from the extra 'weights' (no network)"
 
 
 class Family(NamedTuple):
-    """A row of `benchmark list backbones`."""
+    """Networks of one make, or one network: a row of `benchmark list backbones`."""
 
     name: str
     weights: str
 
 
+# Networks with a name of their own, by make: how many pooled features they have.
+RESNETS = {"resnet18": 512, "resnet50": 2048}
+LITE = {"efficientnet_lite0": 1280, "efficientnet_lite1": 1280, "efficientnet_lite2": 1280}
 FAMILIES = (
-    *(Family(name, "ImageNet, torchvision's (downloaded)") for name in RESNETS),
-    *(Family(name, "ImageNet, from the extra 'weights' (no network)") for name in LITE),
+    *(Family(name, DOWNLOADED) for name in RESNETS),
+    *(Family(name, IN_WHEEL) for name in LITE),
     Family("conv4-W", "none: trained from scratch; W channels, such as conv4-32"),
     Family("timm:NAME", "ImageNet or other, timm's default for the model (downloaded)"),
     Family(VECTORS, "none: your own vectors, run --features"),
@@ -33,7 +35,7 @@ def check_name(name: str) -> None:
     """Raise a UsageError, with the nearest name, where no backbone can be called that (timm's own names are checked on building)."""
     if name in (VECTORS, TEACHER_VECTORS):
         raise UsageError(f"{name} is no network to choose: it stands for your own vectors (--features)")
-    if name not in (*LITE, *RESNETS) and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
+    if name not in {**LITE, **RESNETS} and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
         raise unknown("backbone", name, [family.name for family in FAMILIES])
 
 
@@ -41,4 +43,4 @@ def pooled(name: str) -> int | None:
     """How many pooled features a backbone has; None where only timm knows."""
     if name.startswith("conv4-"):
         return int(name.removeprefix("conv4-"))
-    return {"resnet18": 512, "resnet50": 2048, **dict.fromkeys(LITE, 1280)}.get(name)
+    return {**LITE, **RESNETS}.get(name)

@@ -251,7 +251,7 @@ def _outcomes(task: Task, wave: Sequence[Sequence[Spec]]) -> Iterator[Outcome]:
 
 def _check_weights(specs: Sequence[Spec]) -> None:
     """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything."""
-    from ..networks.encoder import trunk
+    from ..networks.trunks import trunk
 
     read = (spec for spec in specs if spec.pretrained and spec.trunk is None and entry(spec.method).kind != "posthoc")
     for name in sorted({spec.backbone for spec in read}):
