@@ -23,10 +23,11 @@ from ..methods.base import Batch
 from ..networks.encoder import Encoder, encoder
 from ..networks.trunks import trunk
 from ..spec import Spec
+from ..timing import Times, repeated
 from ..training.loop import Drawn, Student, autocast, fit, optimizer, seeded
 from ..training.progress import Reporter
-from .loss import plain as plain_angle_loss
-from .measure import Times, apart, peak_memory, repeated, watch_memory
+from .loss import plain_angle_loss, plain_distance_loss
+from .measure import apart, peak_memory, watch_memory
 
 CPU = torch.device("cpu")
 
@@ -47,7 +48,6 @@ class Grid(NamedTuple):
 
     def specs(self) -> list[Spec]:
         """Students, which differ in their learning rate alone."""
-        method = entry("rkd-da")
         shared: dict[str, Any] = {
             "dataset": "cars",
             "pretrained": False,
@@ -55,89 +55,21 @@ class Grid(NamedTuple):
             "image": self.image,
             "resize": self.decoded,
             "batch": self.batch,
-            "optimizer": "adam",
         }
         teacher = Spec(method="triplet", backbone=self.teacher, dim=self.teacher_dim, steps=1, **shared)
-        student = Spec(
-            method=method.name,
-            params=method.defaults,
-            teacher=teacher,
-            backbone=self.backbone,
-            dim=self.dim,
-            normalize=method.normalize,
-            steps=self.steps + 1,
-            **shared,
-        )
+        shared |= {"teacher": teacher, "backbone": self.backbone, "dim": self.dim, "steps": self.steps + 1}
+        method = entry("rkd-da")
+        student = Spec(method=method.name, params=method.defaults, normalize=method.normalize, **shared)
         return [student.replace(lr=1e-4 * (1 + number / 100)) for number in range(self.students)]
 
     def batches(self) -> Batches:
-        """Of decoded images in memory, four a class."""
+        """Batches of decoded images in memory, four a class."""
         count = max(1024, 2 * self.batch)
         images = np.random.default_rng(0).integers(0, 256, (count, self.decoded, self.decoded, 3), np.uint8)
         return Batches(images, np.arange(count) // 4, self.specs()[0].stream)
 
 
 GRID = Grid()
-
-
-class Head(nn.Linear):
-    """A linear layer on pooled features, and the l2 norm."""
-
-    def __init__(self, pooled: int, dim: int, *, normalize: bool) -> None:
-        super().__init__(pooled, dim)
-        self.normalize = normalize
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        embedding = super().forward(pooled)
-        return F.normalize(embedding) if self.normalize else embedding
-
-
-def plain_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Equation 7 as it is usually written: distances from a product of matrices, with an epsilon under the root."""
-
-    def found(x: Tensor) -> Tensor:
-        squares = x.square().sum(1)
-        d = (squares[:, None] + squares[None, :] - 2 * x @ x.T).clamp(min=1e-12).sqrt()
-        d = d * (1 - torch.eye(len(x), dtype=x.dtype))
-        return d / d[d > 0].mean()
-
-    with torch.no_grad():
-        target = found(teacher)
-    return F.smooth_l1_loss(found(student), target)
-
-
-def plain(grid: Grid) -> dict[str, Times]:
-    """The loop that people write, for one student: NCHW, float32, the published formulas. Its teacher, and all of a step."""
-    before = watch_memory()
-    teacher_trunk, student_trunk = trunk(grid.teacher, pretrained=False), trunk(grid.backbone, pretrained=False)
-    teacher_head = Head(teacher_trunk.pooled, grid.teacher_dim, normalize=True)
-    student_head = Head(student_trunk.pooled, grid.dim, normalize=False)
-    teacher_trunk.eval()
-    adam = torch.optim.Adam([*student_trunk.parameters(), *student_head.parameters()], lr=1e-4)
-    draw = grid.batches()
-    mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (student_trunk.mean, student_trunk.std))
-
-    def teach(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return teacher_head(teacher_trunk.stages(x)[0])
-
-    timed_teach = Timed(teach)
-
-    def step(number: int) -> None:
-        images, _, _ = draw(number)
-        x = ((torch.from_numpy(images).permute(0, 3, 1, 2).float() - mean) / std).contiguous()
-        theirs = timed_teach(x)
-        mine = student_head(student_trunk.stages(x)[0])
-        loss = plain_distance_loss(mine, theirs) + 2 * plain_angle_loss(mine, theirs)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-
-    timed_step = Timed(step)
-    for number in range(grid.steps + 1):
-        timed_step(number)
-    peak = peak_memory() - before
-    return {"teacher": timed_teach.times(peak), "all": timed_step.times(peak)}
 
 
 class Timed:
@@ -154,7 +86,38 @@ class Timed:
         return result
 
     def times(self, peak: int = 0) -> Times:
-        return Times(tuple(self.seconds[1:]), peak)
+        return Times(tuple(self.seconds[1:]), peak=peak)
+
+
+def plain(grid: Grid) -> dict[str, Times]:
+    """The loop that people write, for one student: NCHW, float32, the published formulas. Its teacher, and all of a step."""
+    before = watch_memory()
+    teacher_trunk, student_trunk = trunk(grid.teacher, pretrained=False).eval(), trunk(grid.backbone, pretrained=False)
+    teacher_head = nn.Linear(teacher_trunk.pooled, grid.teacher_dim)
+    student_head = nn.Linear(student_trunk.pooled, grid.dim)
+    adam = torch.optim.Adam([*student_trunk.parameters(), *student_head.parameters()], lr=1e-4)
+    draw = grid.batches()
+    mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (student_trunk.mean, student_trunk.std))
+
+    @Timed
+    @torch.no_grad()
+    def teach(x: Tensor) -> Tensor:
+        return F.normalize(teacher_head(teacher_trunk.stages(x)[0]))
+
+    @Timed
+    def step(number: int) -> None:
+        images, _, _ = draw(number)
+        x = ((torch.from_numpy(images).permute(0, 3, 1, 2).float() - mean) / std).contiguous()
+        target = teach(x)
+        embedding = student_head(student_trunk.stages(x)[0])
+        loss = plain_distance_loss(embedding, target) + 2 * plain_angle_loss(embedding, target)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    for number in range(grid.steps + 1):
+        step(number)
+    return {"teacher": teach.times(), "all": step.times(peak_memory() - before)}
 
 
 def networks(grid: Grid) -> tuple[Encoder, list[Student]]:
@@ -185,16 +148,15 @@ def lockstep(grid: Grid) -> dict[str, Times]:
         return Drawn(lambda spec: images, labels, index)
 
     ends: list[float] = []
-    peak = 0
+    peaks: list[int] = []
 
     with TemporaryDirectory() as checkpoints, Reporter(Console(file=io.StringIO())) as reporter:
         logged = Timed(reporter.group([student.spec for student in students]))
 
         def watch(step: int, losses: Mapping[str, float]) -> None:
-            nonlocal peak
             logged(step, losses)
             ends.append(time.perf_counter())
-            peak = peak_memory() - before  # a checkpoint is written behind the last step
+            peaks.append(peak_memory() - before)  # here: a checkpoint is written behind the last step
 
         failed = fit(
             students,
@@ -207,13 +169,13 @@ def lockstep(grid: Grid) -> dict[str, Times]:
         )
     for error in failed.values():
         raise error
-    together = tuple(sum(update.seconds[step] for update in updates) for step in range(1, grid.steps + 1))
+    together = zip(*(update.seconds[1:] for update in updates), strict=True)
     return {
         "data": data.times(),
         "teacher": taught.times(),
-        "optimisers": Times(together),
+        "optimisers": Times(tuple(map(sum, together))),
         "logging": logged.times(),
-        "all": Times(tuple(np.diff(ends).tolist()), peak),
+        "all": Times(tuple(np.diff(ends).tolist()), peak=peaks[-1]),
     }
 
 
@@ -245,29 +207,24 @@ def bare(grid: Grid) -> dict[str, Times]:
         embedding = ready.embedding.clone().requires_grad_()
         student.method(Batch(ready._replace(embedding=embedding), seen, labels, index, 0.0, shared)).backward()
 
-    return {
-        "teacher": repeated(teach, grid.steps),
-        "student": repeated(step, grid.steps),
-        "loss": repeated(loss, grid.steps),
-    }
+    parts: dict[str, Callable[[], object]] = {"teacher": teach, "student": step, "loss": loss}
+    return {name: repeated(part, most=grid.steps) for name, part in parts.items()}
 
 
 def table() -> list[dict[str, Any]]:
     """Seconds of a step of the whole grid, by each way and by part; what the plain loop takes in units of it, and it in bare passes."""
-    theirs, ours, limit = (apart(way, GRID) for way in (plain, lockstep, bare))
+    usual, lockstepped, limit = (apart(way, GRID) for way in (plain, lockstep, bare))
     n = GRID.students
-    one_by_one = n * theirs["all"].typical
+    one_by_one = n * usual["all"].typical
     passes = limit["teacher"].typical + n * limit["student"].typical
-    found: list[tuple[str, float, Times, bool]] = [
-        (f"plain loop, {n} students one after the other: {n} times one", one_by_one, theirs["all"], True),
-        (f"lockstep, {n} students", ours["all"].typical, ours["all"], True),
-        ("bare passes of the same networks", passes, limit["student"], False),
-        ("of the plain loop: teacher", n * theirs["teacher"].typical, theirs["teacher"], False),
-        ("of lockstep: data", ours["data"].typical, ours["data"], False),
-        ("of lockstep: teacher", ours["teacher"].typical, ours["teacher"], False),
-        ("of lockstep: losses, by themselves", n * limit["loss"].typical, limit["loss"], False),
-        ("of lockstep: optimisers", ours["optimisers"].typical, ours["optimisers"], False),
-        ("of lockstep: logging", ours["logging"].typical, ours["logging"], False),
+    rows = [
+        (f"plain loop, {n} students one after the other: {n} times one", one_by_one, usual["all"]),
+        (f"lockstep, {n} students", lockstepped["all"].typical, lockstepped["all"]),
+        ("bare passes of the same networks", passes, limit["student"]),
+        ("of the plain loop: teacher", n * usual["teacher"].typical, usual["teacher"]),
+        *((f"of lockstep: {part}", lockstepped[part].typical, lockstepped[part]) for part in ("data", "teacher")),
+        ("of lockstep: losses, by themselves", n * limit["loss"].typical, limit["loss"]),
+        *((f"of lockstep: {part}", lockstepped[part].typical, lockstepped[part]) for part in ("optimisers", "logging")),
     ]
     return [
         {
@@ -276,7 +233,7 @@ def table() -> list[dict[str, Any]]:
             "spread": times.spread,
             "plain / this": one_by_one / seconds,
             "this / bare": seconds / passes,
-            **({"memory [MB]": times.peak / 1e6} if with_memory else {}),
+            **({"memory [MB]": times.peak / 1e6} if times.peak else {}),
         }
-        for what, seconds, times, with_memory in found
+        for what, seconds, times in rows
     ]
