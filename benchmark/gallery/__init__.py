@@ -14,10 +14,9 @@ from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Store
 from ..training.context import Workspace, silent
 from ..training.remeasure import weights_of
-from .cases import sections
 from .map import draw
-from .networks import choose, dataset_of, retrieved, spaces
-from .page import page
+from .networks import choose, dataset_of, networks
+from .page import page, sections
 
 if TYPE_CHECKING:
     import torch
@@ -61,23 +60,18 @@ def write_gallery(
     store, records = Store(folder), [chosen.teacher, *chosen.students.values()]
     for record in records:
         weights_of(record, store)
-    dataset = dataset_of(records, data_dir or cards.default_data_dir())
-    workspace = Workspace(dataset, data_dir or cards.default_data_dir(), store, device, progress)
-    found = spaces([record.spec for record in records], workspace)
-    shown = [
-        retrieved(role, record, found[record.id], dataset, best=role == chosen.best)
-        for role, record in {"teacher": chosen.teacher, **chosen.students}.items()
-    ]
-    best = next(one for one in shown if one.best)
+    data_dir = data_dir or cards.default_data_dir()
+    dataset = dataset_of(records, data_dir)
+    shown = networks(chosen, Workspace(dataset, data_dir, store, device, progress))
+    best = next(network for network in shown if network.best)
     parts = sections(shown[0], best, dataset, n)
     drawn = draw(shown[0], best, dataset, progress)
-    files = {
-        "index.html": page(f"{folder.resolve().parent.name}, {folder.resolve().name}", shown, parts, dataset, drawn)
-    }
+    target, path = folder / "gallery", folder.resolve()
+    files = {"index.html": page(f"{path.parent.name}, {path.name}", shown, parts, dataset, drawn)}
     if drawn is not None:
         files["map.svg"] = drawn.svg
     else:
-        (folder / "gallery" / "map.svg").unlink(missing_ok=True)
+        (target / "map.svg").unlink(missing_ok=True)
     for name, content in files.items():
-        write_atomically(folder / "gallery" / name, content)
-    return [folder / "gallery" / name for name in files]
+        write_atomically(target / name, content)
+    return [target / name for name in files]

@@ -25,9 +25,9 @@ from benchmark.data.layouts import load
 from benchmark.data.splits import DataSet
 from benchmark.errors import BenchmarkError, DataError, UsageError
 from benchmark.gallery import write_gallery
-from benchmark.gallery.cases import pick
 from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, look_of, sample
 from benchmark.gallery.networks import choose
+from benchmark.gallery.page import pick
 from benchmark.report import Folder
 from benchmark.retrieval.search import neighbours
 from benchmark.store import Store, read_record
