@@ -62,7 +62,7 @@ def step(form: str, n: int) -> Callable[[], object]:
     return run
 
 
-def rows() -> list[dict[str, Any]]:
+def loss_rows() -> list[dict[str, Any]]:
     """A row a batch size: seconds and peak memory of both forms, and their ratios; then the same beside a busy process a core."""
     quiet = [_row(n) for n in OURS]
     with busy():

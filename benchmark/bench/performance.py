@@ -1,4 +1,4 @@
-"""What was measured last, as one JSON, and the page that is made from it."""
+"""Keep the last measurements as one JSON, and make a page of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Performance(Frozen):
     sections: dict[str, Section]
 
 
-def read(path: Path) -> Performance:
+def read_performance(path: Path) -> Performance:
     """The sections of a file; none where it is not there.
 
     Raises:
@@ -67,26 +67,26 @@ def check_folder(folder: Path) -> None:
         raise cannot_write(folder, error) from error
 
 
-def write(folder: Path, measured: Mapping[str, Section]) -> list[Path]:
+def write_performance(folder: Path, measured: Mapping[str, Section]) -> list[Path]:
     """Put sections in the place of earlier ones of their names, and write the JSON and the page; both files."""
     file, page_file = folder / FILE, (folder / FILE).with_suffix(".md")
-    known = read(file).sections | dict(measured)
+    known = read_performance(file).sections | dict(measured)
     performance = Performance(sections={name: known[name] for name in TITLES if name in known})
     write_atomically(file, sealed(performance.model_dump(mode="json"), sort=False))
-    write_atomically(page_file, page(performance))
+    write_atomically(page_file, performance_page(performance))
     return [file, page_file]
 
 
-def page(performance: Performance) -> str:
+def performance_page(performance: Performance) -> str:
     """All rows of every section, as Markdown."""
     template = resources.files(__package__).joinpath("performance.md.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
-        sections=performance.sections, titles=TITLES, markdown=lambda rows: markdown(table(rows))
+        sections=performance.sections, titles=TITLES, markdown=lambda rows: markdown(table_of(rows))
     )
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table_of(rows: Sequence[Row]) -> Table:
     """A line a row, a column for each name that occurs."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = tuple(Heading(name, numeric=not any(isinstance(row.get(name), str) for row in rows)) for name in names)

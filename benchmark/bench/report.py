@@ -1,4 +1,4 @@
-"""What a user waits for before anything is computed: the start of a command, and the report of a thousand runs."""
+"""Time the start of a command and the report of a thousand runs: a user waits for them before anything is computed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ atexit.register(note)
 DIMS = (16, 32, 64, 128)
 
 
-def table() -> list[dict[str, Any]]:
+def report_rows() -> list[dict[str, Any]]:
     """A row a command: seconds and peak memory of a process of its own, beside a bare Python and one that imports torch."""
     with TemporaryDirectory() as scratch:
         store = Store(Path(scratch) / "cars" / "heads")

@@ -22,7 +22,7 @@ MANY, MANY_WIDTH, QUERIES, LISTS, PROBES = 200_000, 128, 2_000, 1024, 32  # of t
 MILLION = 1_000_000
 
 
-def rows(n: int, width: int) -> np.ndarray:
+def embeddings_of(n: int, width: int) -> np.ndarray:
     """Unit vectors [n, width] in classes of `CLASS`; how far an image lies from the others of its class differs."""
     draw = np.random.default_rng(0)
     centres = draw.normal(size=(-(-n // CLASS), width)).repeat(CLASS, axis=0)[:n]
@@ -32,7 +32,7 @@ def rows(n: int, width: int) -> np.ndarray:
 
 def form(name: str, n: int, width: int, at: Sequence[int]) -> Callable[[], object]:
     """One way to search n embeddings among themselves, for Recall@K of some K and for what looks at the R nearest."""
-    embeddings, labels = rows(n, width), np.arange(n) // CLASS
+    embeddings, labels = embeddings_of(n, width), np.arange(n) // CLASS
     x, y = torch.from_numpy(embeddings), torch.from_numpy(labels)
     k = min(max(*at, CLASS - 1), n - 2)
     asked = [number for number in at if number <= k]
@@ -57,11 +57,13 @@ def form(name: str, n: int, width: int, at: Sequence[int]) -> Callable[[], objec
         hits = y[distances.topk(k, largest=False).indices] == y[:, None]
         return [hits[:, :number].any(1).float().mean().item() for number in asked]
 
-    ours = {"ours": lambda: evaluate(embeddings, labels, at=asked)}
-    return {"faiss, bare search": bare, **ours, "AccuracyCalculator": calculator, "plain": plain}[name]
+    def suite() -> object:
+        return evaluate(embeddings, labels, at=asked)
+
+    return {"faiss, bare search": bare, "ours": suite, "AccuracyCalculator": calculator, "plain": plain}[name]
 
 
-def table() -> list[dict[str, Any]]:
+def retrieval_rows() -> list[dict[str, Any]]:
     """A row a way, size and K: seconds and memory above the process with its embeddings, and ratios to faiss's bare search."""
     usual = ("faiss, bare search", "ours", "AccuracyCalculator")
     result = []
@@ -108,7 +110,7 @@ def large() -> list[dict[str, Any]]:
 
 def search(name: str, n: int, queries: int, lists: int) -> Callable[[], np.ndarray]:
     """The indices [queries, 10] of the nearest of the first rows; the index is built before."""
-    embeddings = rows(n, MANY_WIDTH)
+    embeddings = embeddings_of(n, MANY_WIDTH)
     index: faiss.Index = faiss.IndexFlatL2(MANY_WIDTH)
     if name == "IVF":
         index = faiss.IndexIVFFlat(index, MANY_WIDTH, lists)

@@ -32,8 +32,8 @@ from .measure import apart, peak_memory, watch_memory
 CPU = torch.device("cpu")
 
 
-class Grid(NamedTuple):
-    """What is trained: students of one stream by RKD-DA, on random pixels."""
+class Workload(NamedTuple):
+    """Students of one stream, to be trained by RKD-DA on random pixels."""
 
     students: int = 8
     batch: int = 64
@@ -69,7 +69,7 @@ class Grid(NamedTuple):
         return Batches(images, np.arange(count) // 4, self.specs()[0].stream)
 
 
-GRID = Grid()
+WORKLOAD = Workload()
 
 
 class Timed:
@@ -89,14 +89,14 @@ class Timed:
         return Times(tuple(self.seconds[1:]), peak=peak)
 
 
-def plain(grid: Grid) -> dict[str, Times]:
+def plain_loop(work: Workload) -> dict[str, Times]:
     """The loop that people write, for one student: NCHW, float32, the published formulas. Its teacher, and all of a step."""
     before = watch_memory()
-    teacher_trunk, student_trunk = trunk(grid.teacher, pretrained=False).eval(), trunk(grid.backbone, pretrained=False)
-    teacher_head = nn.Linear(teacher_trunk.pooled, grid.teacher_dim)
-    student_head = nn.Linear(student_trunk.pooled, grid.dim)
+    teacher_trunk, student_trunk = trunk(work.teacher, pretrained=False).eval(), trunk(work.backbone, pretrained=False)
+    teacher_head = nn.Linear(teacher_trunk.pooled, work.teacher_dim)
+    student_head = nn.Linear(student_trunk.pooled, work.dim)
     adam = torch.optim.Adam([*student_trunk.parameters(), *student_head.parameters()], lr=1e-4)
-    draw = grid.batches()
+    draw = work.batches()
     mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (student_trunk.mean, student_trunk.std))
 
     @Timed
@@ -115,29 +115,29 @@ def plain(grid: Grid) -> dict[str, Times]:
         loss.backward()
         adam.step()
 
-    for number in range(grid.steps + 1):
+    for number in range(work.steps + 1):
         step(number)
     return {"teacher": teach.times(), "all": step.times(peak_memory() - before)}
 
 
-def networks(grid: Grid) -> tuple[Encoder, list[Student]]:
+def students_of(work: Workload) -> tuple[Encoder, list[Student]]:
     """A teacher and students at step 0."""
     with seeded(0):
-        teacher = encoder(grid.teacher, grid.teacher_dim, pretrained=False).eval()
+        teacher = encoder(work.teacher, work.teacher_dim, pretrained=False).eval()
         students = []
-        for spec in grid.specs():
+        for spec in work.specs():
             network = encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize)
             method = load(spec.method)(network.widths, teacher.widths, 2, **spec.params)
             students.append(Student(spec, network, method, optimizer(spec, network, method)))
     return teacher, students
 
 
-def lockstep(grid: Grid) -> dict[str, Times]:
+def lockstep_loop(work: Workload) -> dict[str, Times]:
     """The loop of the suite, data included: its parts, and all of a step."""
     keep_memory()
     before = watch_memory()
-    teacher, students = networks(grid)
-    data, taught = Timed(grid.batches()), Timed(teacher.forward)
+    teacher, students = students_of(work)
+    data, taught = Timed(work.batches()), Timed(teacher.forward)
     updates = [Timed(student.optimizer.step) for student in students]
     teacher.forward = taught  # type: ignore[method-assign]
     for student, update in zip(students, updates, strict=True):
@@ -160,7 +160,7 @@ def lockstep(grid: Grid) -> dict[str, Times]:
 
         failed = fit(
             students,
-            {spec.teacher.id: teacher for spec in grid.specs() if spec.teacher is not None},
+            {spec.teacher.id: teacher for spec in work.specs() if spec.teacher is not None},
             draw,
             lambda spec: Path(checkpoints) / spec.id,
             device=CPU,
@@ -179,11 +179,11 @@ def lockstep(grid: Grid) -> dict[str, Times]:
     }
 
 
-def bare(grid: Grid) -> dict[str, Times]:
+def bare_passes(work: Workload) -> dict[str, Times]:
     """The limit: a teacher's and a student's passes on a ready tensor; and the loss by itself, its teacher's side at hand."""
     keep_memory()
-    teacher, (student, *_) = networks(grid)
-    images, labels, index = (torch.from_numpy(array) for array in grid.batches()(0))
+    teacher, (student, *_) = students_of(work)
+    images, labels, index = (torch.from_numpy(array) for array in work.batches()(0))
     shared: dict[str, Any] = {}
 
     @torch.no_grad()
@@ -208,13 +208,13 @@ def bare(grid: Grid) -> dict[str, Times]:
         student.method(Batch(ready._replace(embedding=embedding), seen, labels, index, 0.0, shared)).backward()
 
     parts: dict[str, Callable[[], object]] = {"teacher": teach, "student": step, "loss": loss}
-    return {name: repeated(part, most=grid.steps) for name, part in parts.items()}
+    return {name: repeated(part, most=work.steps) for name, part in parts.items()}
 
 
-def table() -> list[dict[str, Any]]:
+def training_rows() -> list[dict[str, Any]]:
     """Seconds of a step of the whole grid, by each way and by part; what the plain loop takes in units of it, and it in bare passes."""
-    usual, lockstepped, limit = (apart(way, GRID) for way in (plain, lockstep, bare))
-    n = GRID.students
+    usual, lockstepped, limit = (apart(way, WORKLOAD) for way in (plain_loop, lockstep_loop, bare_passes))
+    n = WORKLOAD.students
     one_by_one = n * usual["all"].typical
     passes = limit["teacher"].typical + n * limit["student"].typical
     rows = [

@@ -35,9 +35,14 @@ def bench(
     to
         a folder for performance.json and performance.md; of what is not measured now, earlier rows stay there
     """
-    tables = {"training": training.table, "loss": loss.rows, "retrieval": retrieval.table, "report": report.table}
+    tables = {
+        "training": training.training_rows,
+        "loss": loss.loss_rows,
+        "retrieval": retrieval.retrieval_rows,
+        "report": report.report_rows,
+    }
     if to is not None:  # what is wrong with it is met before anything is measured
-        performance.read(to / performance.FILE)
+        performance.read_performance(to / performance.FILE)
         performance.check_folder(to)
     where = performance.Environment(**environment(torch.device("cpu")))
     measured = {}
@@ -46,9 +51,9 @@ def bench(
         measured[name] = performance.Section(environment=where, rows=rows)
         if not json:
             title = f"{performance.TITLES[name]}: {where.threads} threads, {where.device}"
-            out.print(rich(performance.table(rows), title))
+            out.print(rich(performance.table_of(rows), title))
         if to is not None:  # at once: the next one may be stopped
-            written = performance.write(to, measured)
+            written = performance.write_performance(to, measured)
     if json:
         print_json(performance.Performance(sections=measured).model_dump(mode="json"))
     elif to is not None:

@@ -148,7 +148,7 @@ def _of_record(
 
 
 def _measure_costs(store: Store, device: torch.device) -> None:
-    """What the networks cost here, of those that were not measured on this machine before."""
+    """Measure the networks that were not measured on this machine before."""
     from ..costs import read_costs, write_costs
     from ..costs.measure import measure_costs
 

@@ -1,4 +1,4 @@
-"""What networks cost on a machine, as `costs.json` beside the records: read without torch, measured by `costs.measure`."""
+"""Costs of networks on a machine, as `costs.json` beside the records: read without torch, measured by `costs.measure`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0, le=2**62)]
 Some = Annotated[float, Field(gt=0)]
 
 
-class Measured(Frozen):
+class Repeated(Frozen):
     """How much repetitions of a measurement differed."""
 
     spread: Annotated[float, Field(ge=0)] | None = Field(
@@ -30,7 +30,7 @@ class Measured(Frozen):
     )
 
 
-class NetworkCost(Measured):
+class NetworkCost(Repeated):
     """One network on images of one size, trunk and head, whether the trunk was trained or not."""
 
     backbone: Name
@@ -49,7 +49,7 @@ class NetworkCost(Measured):
         return self.backbone, self.dim, self.hidden, self.head, self.image, self.precision
 
 
-class SearchCost(Measured):
+class SearchCost(Repeated):
     """Exact search of one query among a gallery of float32 vectors, in batches of queries."""
 
     dim: Width

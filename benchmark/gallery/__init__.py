@@ -1,4 +1,4 @@
-"""What the numbers look like: queries with their nearest neighbours by teacher and students, and a map of the embeddings, as a page."""
+"""Show the numbers: queries with their nearest neighbours by teacher and students, and a map of the embeddings, as a page."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Store
 from ..training.context import Workspace, silent
 from ..training.remeasure import weights_of
-from .map import draw
-from .networks import choose, dataset_of, networks
-from .page import page, sections
+from .map import draw_map
+from .networks import choose_runs, dataset_of, shown_networks
+from .page import gallery_page, sections
 
 if TYPE_CHECKING:
     import torch
@@ -56,18 +56,18 @@ def write_gallery(
         raise UsageError(f"no results in {folder}: runs/ holds no record")
     if any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in read.runs):
         raise UsageError(f"{folder} is of own vectors: they have no images that a gallery could show")
-    chosen = choose(read.compared)
+    chosen = choose_runs(read.compared)
     store, records = Store(folder), [chosen.teacher, *chosen.students.values()]
     for record in records:
         weights_of(record, store)
     data_dir = data_dir or cards.default_data_dir()
     dataset = dataset_of(records, data_dir)
-    shown = networks(chosen, Workspace(dataset, data_dir, store, device, progress))
+    shown = shown_networks(chosen, Workspace(dataset, data_dir, store, device, progress))
     best = next(network for network in shown if network.best)
     parts = sections(shown[0], best, dataset, n)
-    drawn = draw(shown[0], best, dataset, progress)
+    drawn = draw_map(shown[0], best, dataset, progress)
     target, path = folder / "gallery", folder.resolve()
-    files = {"index.html": page(f"{path.parent.name}, {path.name}", shown, parts, dataset, drawn)}
+    files = {"index.html": gallery_page(f"{path.parent.name}, {path.name}", shown, parts, dataset, drawn)}
     if drawn is not None:
         files["map.svg"] = drawn.svg
     else:

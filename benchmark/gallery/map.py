@@ -13,7 +13,7 @@ from ..report.style import COLOURS, canvas
 from ..retrieval.geometry import Space
 from ..retrieval.metrics import Labels
 from ..retrieval.search import Floats, Ints
-from .networks import Shown
+from .networks import ShownNetwork
 
 MAP_CLASSES = 20
 MAP_IMAGES = 1500
@@ -52,7 +52,9 @@ def flattened(space: Space, rows: Ints, perplexity: float) -> Floats:
     return TSNE(perplexity=perplexity, init=start, learning_rate="auto", random_state=0).fit_transform(points)
 
 
-def draw(teacher: Shown, student: Shown, dataset: DataSet, progress: Callable[[str, int, int], None]) -> Map | None:
+def draw_map(
+    teacher: ShownNetwork, student: ShownNetwork, dataset: DataSet, progress: Callable[[str, int, int], None]
+) -> Map | None:
     """Both networks' maps of the same images, side by side; None where there are too few of them."""
     rows = sample(dataset.query.labels)
     if len(rows) < LEAST:
@@ -67,7 +69,7 @@ def draw(teacher: Shown, student: Shown, dataset: DataSet, progress: Callable[[s
     return Map(_svg(panels, labels, names), len(rows), len(names), perplexity)
 
 
-def _svg(panels: Sequence[tuple[Shown, Floats]], labels: Labels, names: Mapping[int, str]) -> str:
+def _svg(panels: Sequence[tuple[ShownNetwork, Floats]], labels: Labels, names: Mapping[int, str]) -> str:
     from matplotlib.lines import Line2D
 
     longest = max(len(name) for name in names.values())

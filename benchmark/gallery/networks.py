@@ -40,7 +40,7 @@ class Chosen(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ShownNetwork:
     """A network on the page, and what it retrieves.
 
     Args:
@@ -76,7 +76,7 @@ class Shown:
         return list(zip(self.nearest[query].tolist(), self.right[query].tolist(), strict=True))
 
 
-def choose(compared: Comparison) -> Chosen:
+def choose_runs(compared: Comparison) -> Chosen:
     """The students that a page shows, and the teacher of the best of them.
 
     Each kind is shown by the student of the best mean Recall@1 at the largest dimension, its lowest seed; of baselines only the one
@@ -143,7 +143,7 @@ def dataset_of(records: Sequence[Record], data_dir: Path) -> DataSet:
     return dataset
 
 
-def networks(chosen: Chosen, workspace: Workspace) -> list[Shown]:
+def shown_networks(chosen: Chosen, workspace: Workspace) -> list[ShownNetwork]:
     """The teacher and the students with what each retrieves, embedded in the stream that its own run was evaluated in.
 
     Raises:
@@ -165,7 +165,7 @@ def networks(chosen: Chosen, workspace: Workspace) -> list[Shown]:
             raise BenchmarkError(
                 f"{record.spec.label}: Recall@1 is {recall:.4f} here, and {record.metrics['recall@1']:.4f} in its record"
             )
-        shown.append(Shown(role, record, space, nearest, right, role == chosen.best))
+        shown.append(ShownNetwork(role, record, space, nearest, right, role == chosen.best))
     return shown
 
 

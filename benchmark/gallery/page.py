@@ -21,12 +21,12 @@ from ..report.cells import printable
 from ..retrieval.metrics import Labels
 from ..retrieval.search import Ints
 from .map import Map
-from .networks import SHOWN, Bools, Shown, answerable, searched
+from .networks import SHOWN, Bools, ShownNetwork, answerable, searched
 
 PIXELS = 96  # the longer side of an image on the page
 
 
-class Section(NamedTuple):
+class Cases(NamedTuple):
     """A kind of case: how many queries it has, and which of them are shown."""
 
     key: str
@@ -36,7 +36,7 @@ class Section(NamedTuple):
     queries: Ints
 
 
-def sections(teacher: Shown, student: Shown, dataset: DataSet, n: int) -> list[Section]:
+def sections(teacher: ShownNetwork, student: ShownNetwork, dataset: DataSet, n: int) -> list[Cases]:
     """The cases in which one network is right and the other wrong, and those in which both are; at most n queries each."""
     scored, labels = answerable(dataset), dataset.query.labels
     taught, teaching = student.right[:, 0], teacher.right[:, 0]
@@ -50,7 +50,7 @@ def sections(teacher: Shown, student: Shown, dataset: DataSet, n: int) -> list[S
         ("neither", "Both wrong", fewest, scored & ~teaching & ~taught, -both),
     ]
     return [
-        Section(key, title, rule, int(wanted.sum()), pick(wanted, score, labels, n))
+        Cases(key, title, rule, int(wanted.sum()), pick(wanted, score, labels, n))
         for key, title, rule, wanted, score in cases
     ]
 
@@ -70,7 +70,9 @@ def pick(wanted: Bools, score: Ints, labels: Labels, n: int) -> Ints:
     return order[np.argsort(np.array(turns, np.int64), kind="stable")][:n]
 
 
-def page(title: str, shown: Sequence[Shown], parts: Sequence[Section], dataset: DataSet, drawn: Map | None) -> str:
+def gallery_page(
+    title: str, shown: Sequence[ShownNetwork], parts: Sequence[Cases], dataset: DataSet, drawn: Map | None
+) -> str:
     """The HTML of a gallery, which stands alone: images are within it."""
 
     @functools.cache

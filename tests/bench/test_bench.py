@@ -98,13 +98,13 @@ def test_report(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> 
     assert len({one.id for one in report.records(1000)}) == 1000
 
 
-SMALL_GRID = training.Grid(
+SMALL_GRID = training.Workload(
     students=2, batch=8, dim=4, backbone="conv4-8", teacher="conv4-8", teacher_dim=8, image=32, decoded=36, steps=2
 )
 
 
 def test_training(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "GRID", SMALL_GRID)
+    monkeypatch.setattr(training, "WORKLOAD", SMALL_GRID)
     rows = {row["what"]: row for row in rows_of(cli, "training")}
     plain, ours, bare = (
         rows[name]
@@ -129,19 +129,20 @@ def test_plain_loop_has_our_distance_loss() -> None:
 
 def test_a_section_takes_the_place_of_its_earlier_self(tmp_path: Path) -> None:
     row = {"what": "lockstep, 8 students", "plain / this": 4.5, "this / bare": 1.02}
-    performance.write(tmp_path, {"training": performance.Section(environment=WHERE, rows=[row])})
+    performance.write_performance(tmp_path, {"training": performance.Section(environment=WHERE, rows=[row])})
     other = {"batch": 512.0, "times faster": 9.0, "times less memory": 40.0}
-    performance.write(tmp_path, {"loss": performance.Section(environment=WHERE, rows=[other])})
+    performance.write_performance(tmp_path, {"loss": performance.Section(environment=WHERE, rows=[other])})
     page = (tmp_path / "performance.md").read_text()
     assert "code 0123456789" in page and "4.5" in page and "1.02" in page and "512" in page
-    performance.write(
+    performance.write_performance(
         tmp_path, {"training": performance.Section(environment=WHERE, rows=[{**row, "plain / this": 6.0}])}
     )
     page = (tmp_path / "performance.md").read_text()
     assert (
         "4.5" not in page
         and "512" in page
-        and performance.read(tmp_path / "performance.json").sections["training"].rows == [{**row, "plain / this": 6.0}]
+        and performance.read_performance(tmp_path / "performance.json").sections["training"].rows
+        == [{**row, "plain / this": 6.0}]
     )
 
 
@@ -153,9 +154,9 @@ def test_numbers_are_shown_by_three_digits() -> None:
 
 def test_committed_page_is_what_its_record_gives() -> None:
     results = Path(__file__).parents[2] / "results"
-    record = performance.read(results / "performance.json")
+    record = performance.read_performance(results / "performance.json")
     assert set(record.sections) == set(performance.TITLES)
-    assert (results / "performance.md").read_text() == performance.page(record)
+    assert (results / "performance.md").read_text() == performance.performance_page(record)
 
 
 def test_a_damaged_record_is_one_line(cli: Callable[..., Result], tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_damaged_record_is_one_line(cli: Callable[..., Result], tmp_path: Path
 def test_nothing_is_measured_for_a_folder_that_cannot_be_written(
     cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss, "rows", lambda: pytest.fail("measured"))
+    monkeypatch.setattr(loss, "loss_rows", lambda: pytest.fail("measured"))
     (tmp_path / "file").write_text("")
     assert_one_line(cli("bench", "loss", "--to", tmp_path / "file"), 1, "cannot write to")
 
