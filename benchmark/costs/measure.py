@@ -24,9 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..errors import BenchmarkError, UsageError
+from ..errors import BenchmarkError
 from ..networks.encoder import Encoder, encoder
-from ..networks.names import check_name
 from ..spec import Spec
 from ..store import Record
 from ..timing import repeated
@@ -68,7 +67,7 @@ def measure_costs(
     here, cpu = environment(device), torch.device("cpu")
     jobs: dict[tuple[Any, ...], tuple[str, Callable[[], int], torch.device, Callable[[], Any]]] = {}
     for record in records:
-        for spec in filter(_can_be_built, paid(record.spec)):
+        for spec in (spec for spec in paid(record.spec) if not spec.reads_vectors):
             title = f"{spec.backbone}-{spec.dim} on images of {spec.image} px"
             jobs[network_key(spec)] = title, partial(needed, spec, BATCH), device, partial(network_cost, spec, device)
         dim, gallery = record.spec.dim, record.evaluation.gallery
@@ -90,15 +89,6 @@ def measure_costs(
         for kind in (NetworkCost, SearchCost)
     )
     return Costs(environment=here, batch=BATCH, networks=networks, searches=searches)
-
-
-def _can_be_built(spec: Spec) -> bool:
-    """Whether it has a network that this version knows: vectors have none, and records may be older."""
-    try:
-        check_name(spec.backbone)
-    except UsageError:
-        return False
-    return True
 
 
 def _fits(title: str, size: Callable[[], int], device: torch.device, say: Callable[[str], None]) -> bool:

@@ -10,7 +10,6 @@ from ..data import cards
 from ..errors import UsageError
 from ..files import write_atomically
 from ..report import BASELINE, Folder
-from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Store
 from ..training.context import Workspace, silent
 from ..training.remeasure import weights_of
@@ -54,7 +53,7 @@ def write_gallery(
     read = Folder.read(folder, baseline=baseline)
     if not read.runs:
         raise UsageError(f"no results in {folder}: runs/ holds no record")
-    if any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in read.runs):
+    if any(record.spec.reads_vectors for record in read.runs):
         raise UsageError(f"{folder} is of own vectors: they have no images that a gallery could show")
     chosen = choose_runs(read.compared)
     store, records = Store(folder), [chosen.teacher, *chosen.students.values()]

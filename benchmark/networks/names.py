@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..errors import UsageError, unknown
 from ..spec import TEACHER_VECTORS, VECTORS
 
+WIDEST = 4096  # channels of conv4: its weights are 1.8 GB then
 DOWNLOADED, IN_WHEEL = "ImageNet, torchvision's (downloaded)", "ImageNet, from the extra 'weights' (no network)"
 
 
@@ -32,11 +33,19 @@ FAMILIES = (
 
 
 def check_name(name: str) -> None:
-    """Raise a UsageError, with the nearest name, where no backbone can be called that (timm's own names are checked on building)."""
+    """Raise a UsageError, with the nearest name, where no backbone is called that, or it is too wide to be built."""
     if name in (VECTORS, TEACHER_VECTORS):
         raise UsageError(f"{name} is no network to choose: it stands for your own vectors (--features)")
-    if name not in {**LITE, **RESNETS} and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
+    if name not in (*LITE, *RESNETS) and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
         raise unknown("backbone", name, [family.name for family in FAMILIES])
+    width = name.removeprefix("conv4-")
+    if width != name and (len(width) > 9 or int(width) > WIDEST):
+        raise UsageError(f"backbone {name[:40]} is too wide: conv4-{WIDEST} is the widest")
+    if name.startswith("timm:"):
+        import timm  # slow, and imports torch
+
+        if not timm.is_model(model := name.removeprefix("timm:")):
+            raise unknown("timm model", model, timm.list_models())
 
 
 def pooled(name: str) -> int | None:

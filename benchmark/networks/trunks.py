@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError, WeightsError, unknown
+from ..errors import UsageError, WeightsError
 from .names import LITE, RESNETS, check_name
 
 Stages = tuple[Tensor, tuple[Tensor, ...]]  # pooled features [n, pooled], and the maps at the ends of the stages
@@ -141,11 +141,8 @@ def _lite(name: str, pretrained: bool) -> Trunk:
 def _timm(name: str, pretrained: bool) -> Trunk:
     import timm
 
-    model = name.removeprefix("timm:")
-    if not timm.is_model(model):
-        raise unknown("timm model", model, timm.list_models())
     try:
-        network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0)
+        network: Any = timm.create_model(name.removeprefix("timm:"), pretrained=pretrained, num_classes=0)
     except Exception as error:  # timm and the hub raise many kinds here; all mean that the weights did not come
         if not pretrained:
             raise
