@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,33 +54,18 @@ def busy() -> Iterator[None]:
 def apart(function: Callable[..., T], *args: object) -> T:
     """Call `function(*args)` in a new process, which knows neither this one's allocator settings nor its memory, and ends with this call.
 
-    A pool of one would wait for its work when this process is interrupted, and an interrupt more made it wait for ever.
-
     Raises:
         BenchmarkError: the process died, as by the kernel for want of memory.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, function, args))
-    process.start()
-    sender.close()  # so that the worker's death ends the waiting
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     try:
-        answer = receiver.recv()
-    except EOFError:
+        return pool.submit(function, *args).result()
+    except BrokenProcessPool:
         raise BenchmarkError("a measured process was killed; is there memory for it? bench takes up to 12 GB") from None
-    finally:
-        process.kill()
-        process.join()
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _answer(sender: Connection, function: Callable[..., object], args: tuple[object, ...]) -> None:
-    try:
-        sender.send(function(*args))
-    except Exception as error:  # raised again where it was asked for
-        sender.send(error)
+    finally:  # an interrupted pool would wait for its work
+        for process in multiprocessing.active_children():
+            process.kill()
+        pool.shutdown()
 
 
 def watch_memory() -> int:

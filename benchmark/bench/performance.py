@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import jinja2
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ..data.stored import cannot_write
 from ..errors import BenchmarkError, wrong_field
@@ -40,49 +39,46 @@ class Section(Frozen):
     rows: list[dict[str, str | float]]
 
 
-class Performance(Frozen):
-    sections: dict[str, Section]
+Sections = TypeAdapter(dict[str, Section])
 
 
-def read_performance(path: Path) -> Performance:
-    """The sections of a file; none where it is not there.
+def read_performance(path: Path) -> dict[str, Section]:
+    """The sections of a file by name; none where it is not there.
 
     Raises:
         BenchmarkError: it holds something else.
     """
     try:
-        return Performance.model_validate(unsealed(read_regular(path)) if path.exists() else {"sections": {}})
+        return Sections.validate_python(unsealed(read_regular(path)).get("sections")) if path.exists() else {}
     except ValueError as error:
         why = wrong_field(error) if isinstance(error, ValidationError) else error
         raise BenchmarkError(f"{path} is no record of a benchmark ({why}); delete it") from None
 
 
-def check_folder(folder: Path) -> None:
-    """Raise a DataError where nothing can be written to it."""
+def write_performance(folder: Path, measured: Mapping[str, Section]) -> list[Path]:
+    """Put sections in the place of earlier ones of their names, and write the JSON and the page; both files.
+
+    Raises:
+        BenchmarkError: what is there is no such JSON.
+        DataError: nothing can be written.
+    """
+    file, page_file = folder / FILE, (folder / FILE).with_suffix(".md")
+    known = read_performance(file) | dict(measured)
+    sections = {name: known[name] for name in TITLES if name in known}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        write_atomically(file, sealed({"sections": Sections.dump_python(sections)}, sort=False))
+        write_atomically(page_file, performance_page(sections))
     except OSError as error:
         raise cannot_write(folder, error) from error
-
-
-def write_performance(folder: Path, measured: Mapping[str, Section]) -> list[Path]:
-    """Put sections in the place of earlier ones of their names, and write the JSON and the page; both files."""
-    file, page_file = folder / FILE, (folder / FILE).with_suffix(".md")
-    known = read_performance(file).sections | dict(measured)
-    performance = Performance(sections={name: known[name] for name in TITLES if name in known})
-    write_atomically(file, sealed(performance.model_dump(mode="json"), sort=False))
-    write_atomically(page_file, performance_page(performance))
     return [file, page_file]
 
 
-def performance_page(performance: Performance) -> str:
+def performance_page(sections: Mapping[str, Section]) -> str:
     """All rows of every section, as Markdown."""
     template = resources.files(__package__).joinpath("performance.md.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
-        sections=performance.sections, titles=TITLES, markdown=lambda rows: markdown(table_of(rows))
+        sections=sections, titles=TITLES, markdown=lambda rows: markdown(table_of(rows))
     )
 
 

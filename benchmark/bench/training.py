@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,44 +32,33 @@ from .measure import apart, peak_memory, watch_memory
 CPU = torch.device("cpu")
 
 
-class Workload(NamedTuple):
-    """Students of one stream, to be trained by RKD-DA on random pixels."""
-
-    students: int = 8
-    batch: int = 64
-    dim: int = 64
-    backbone: str = "resnet18"
-    teacher: str = "resnet50"
-    teacher_dim: int = 512
-    image: int = 112  # pixels a side
-    decoded: int = 128  # pixels a side of what crops are cut from
-    precision: str = "bf16"  # of lockstep and the bare passes; the plain loop has float32
-    steps: int = 5  # measured, after a first one
-
-    def specs(self) -> list[Spec]:
-        """Students, which differ in their learning rate alone."""
-        shared: dict[str, Any] = {
-            "dataset": "cars",
-            "pretrained": False,
-            "precision": self.precision,
-            "image": self.image,
-            "resize": self.decoded,
-            "batch": self.batch,
-        }
-        teacher = Spec(method="triplet", backbone=self.teacher, dim=self.teacher_dim, steps=1, **shared)
-        shared |= {"teacher": teacher, "backbone": self.backbone, "dim": self.dim, "steps": self.steps + 1}
-        method = entry("rkd-da")
-        student = Spec(method=method.name, params=method.defaults, normalize=method.normalize, **shared)
-        return [student.replace(lr=1e-4 * (1 + number / 100)) for number in range(self.students)]
-
-    def batches(self) -> Batches:
-        """Batches of decoded images in memory, four a class."""
-        count = max(1024, 2 * self.batch)
-        images = np.random.default_rng(0).integers(0, 256, (count, self.decoded, self.decoded, 3), np.uint8)
-        return Batches(images, np.arange(count) // 4, self.specs()[0].stream)
+STUDENTS = 8  # which differ in their learning rate alone
+SHARED: dict[str, Any] = {
+    "dataset": "cars",
+    "pretrained": False,
+    "precision": "bf16",  # of lockstep and the bare passes; the plain loop has float32
+    "image": 112,
+    "resize": 128,
+    "batch": 64,
+}
+TEACHER = Spec(method="triplet", backbone="resnet50", dim=512, steps=1, **SHARED)
+STUDENT = Spec(
+    method="rkd-da",
+    params=entry("rkd-da").defaults,
+    normalize=entry("rkd-da").normalize,
+    teacher=TEACHER,
+    backbone="resnet18",
+    dim=64,
+    steps=6,  # of which the first is not measured
+    **SHARED,
+)
 
 
-WORKLOAD = Workload()
+def batches_of(spec: Spec) -> Batches:
+    """Batches of random images in memory, four a class."""
+    count = max(1024, 2 * spec.batch)
+    images = np.random.default_rng(0).integers(0, 256, (count, spec.resize, spec.resize, 3), np.uint8)
+    return Batches(images, np.arange(count) // 4, spec.stream)
 
 
 class Timed:
@@ -89,14 +78,14 @@ class Timed:
         return Times(tuple(self.seconds[1:]), peak=peak)
 
 
-def plain_loop(work: Workload) -> dict[str, Times]:
+def plain_loop(spec: Spec, teacher: Spec) -> dict[str, Times]:
     """The loop that people write, for one student: NCHW, float32, the published formulas. Its teacher, and all of a step."""
     before = watch_memory()
-    teacher_trunk, student_trunk = trunk(work.teacher, pretrained=False).eval(), trunk(work.backbone, pretrained=False)
-    teacher_head = nn.Linear(teacher_trunk.pooled, work.teacher_dim)
-    student_head = nn.Linear(student_trunk.pooled, work.dim)
-    adam = torch.optim.Adam([*student_trunk.parameters(), *student_head.parameters()], lr=1e-4)
-    draw = work.batches()
+    teacher_trunk, student_trunk = (trunk(each.backbone, pretrained=False) for each in (teacher, spec))
+    teacher_trunk.eval()
+    teacher_head, student_head = nn.Linear(teacher_trunk.pooled, teacher.dim), nn.Linear(student_trunk.pooled, spec.dim)
+    adam = torch.optim.Adam([*student_trunk.parameters(), *student_head.parameters()], lr=spec.lr)
+    draw = batches_of(spec)
     mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (student_trunk.mean, student_trunk.std))
 
     @Timed
@@ -115,37 +104,38 @@ def plain_loop(work: Workload) -> dict[str, Times]:
         loss.backward()
         adam.step()
 
-    for number in range(work.steps + 1):
+    for number in range(spec.steps):
         step(number)
     return {"teacher": teach.times(), "all": step.times(peak_memory() - before)}
 
 
-def students_of(work: Workload) -> tuple[Encoder, list[Student]]:
-    """A teacher and students at step 0."""
+def students_of(spec: Spec, teacher: Spec, n: int) -> tuple[Encoder, list[Student]]:
+    """A teacher and n students at step 0."""
+    students = []
     with seeded(0):
-        teacher = encoder(work.teacher, work.teacher_dim, pretrained=False).eval()
-        students = []
-        for spec in work.specs():
+        teaching = encoder(teacher.backbone, teacher.dim, pretrained=False).eval()
+        for number in range(n):
+            own = spec.replace(lr=spec.lr * (1 + number / 100))
             network = encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize)
-            method = load(spec.method)(network.widths, teacher.widths, 2, **spec.params)
-            students.append(Student(spec, network, method, optimizer(spec, network, method)))
-    return teacher, students
+            method = load(spec.method)(network.widths, teaching.widths, 2, **spec.params)
+            students.append(Student(own, network, method, optimizer(own, network, method)))
+    return teaching, students
 
 
-def lockstep_loop(work: Workload) -> dict[str, Times]:
-    """The loop of the suite, data included: its parts, and all of a step."""
+def lockstep_loop(spec: Spec, teacher: Spec, n: int) -> dict[str, Times]:
+    """The loop of the suite for n students, data included: its parts, and all of a step."""
     keep_memory()
     before = watch_memory()
-    teacher, students = students_of(work)
-    data, taught = Timed(work.batches()), Timed(teacher.forward)
+    teaching, students = students_of(spec, teacher, n)
+    data, taught = Timed(batches_of(spec)), Timed(teaching.forward)
     updates = [Timed(student.optimizer.step) for student in students]
-    teacher.forward = taught  # type: ignore[method-assign]
+    teaching.forward = taught  # type: ignore[method-assign]
     for student, update in zip(students, updates, strict=True):
         student.optimizer.step = update  # type: ignore[method-assign]
 
     def draw(step: int) -> Drawn:
         images, labels, index = data(step)
-        return Drawn(lambda spec: images, labels, index)
+        return Drawn(lambda own: images, labels, index)
 
     ends: list[float] = []
     peaks: list[int] = []
@@ -160,9 +150,9 @@ def lockstep_loop(work: Workload) -> dict[str, Times]:
 
         failed = fit(
             students,
-            {spec.teacher.id: teacher for spec in work.specs() if spec.teacher is not None},
+            {teacher.id: teaching},
             draw,
-            lambda spec: Path(checkpoints) / spec.id,
+            lambda own: Path(checkpoints) / own.id,
             device=CPU,
             every=math.inf,
             watch=watch,
@@ -179,20 +169,20 @@ def lockstep_loop(work: Workload) -> dict[str, Times]:
     }
 
 
-def bare_passes(work: Workload) -> dict[str, Times]:
+def bare_passes(spec: Spec, teacher: Spec) -> dict[str, Times]:
     """The limit: a teacher's and a student's passes on a ready tensor; and the loss by itself, its teacher's side at hand."""
     keep_memory()
-    teacher, (student, *_) = students_of(work)
-    images, labels, index = (torch.from_numpy(array) for array in work.batches()(0))
+    teaching, (student,) = students_of(spec, teacher, 1)
+    images, labels, index = (torch.from_numpy(array) for array in batches_of(spec)(0))
     shared: dict[str, Any] = {}
 
     @torch.no_grad()
     def teach() -> Any:
-        with autocast(student.spec, CPU):
-            return teacher(images)
+        with autocast(spec, CPU):
+            return teaching(images)
 
     def embed() -> Any:
-        with autocast(student.spec, CPU):
+        with autocast(spec, CPU):
             return student.encoder(images)
 
     def step() -> None:
@@ -208,13 +198,13 @@ def bare_passes(work: Workload) -> dict[str, Times]:
         student.method(Batch(ready._replace(embedding=embedding), seen, labels, index, 0.0, shared)).backward()
 
     parts: dict[str, Callable[[], object]] = {"teacher": teach, "student": step, "loss": loss}
-    return {name: repeated(part, most=work.steps) for name, part in parts.items()}
+    return {name: repeated(part, most=spec.steps - 1) for name, part in parts.items()}
 
 
 def training_rows() -> list[dict[str, Any]]:
     """Seconds of a step of the whole grid, by each way and by part; what the plain loop takes in units of it, and it in bare passes."""
-    usual, lockstepped, limit = (apart(way, WORKLOAD) for way in (plain_loop, lockstep_loop, bare_passes))
-    n = WORKLOAD.students
+    usual, limit = (apart(way, STUDENT, TEACHER) for way in (plain_loop, bare_passes))
+    lockstepped, n = apart(lockstep_loop, STUDENT, TEACHER, STUDENTS), STUDENTS
     one_by_one = n * usual["all"].typical
     passes = limit["teacher"].typical + n * limit["student"].typical
     rows = [

@@ -42,8 +42,7 @@ def bench(
         "report": report.report_rows,
     }
     if to is not None:  # what is wrong with it is met before anything is measured
-        performance.read_performance(to / performance.FILE)
-        performance.check_folder(to)
+        performance.write_performance(to, {})
     where = performance.Environment(**environment(torch.device("cpu")))
     measured = {}
     for name in tables if what == "all" else (what,):
@@ -55,7 +54,7 @@ def bench(
         if to is not None:  # at once: the next one may be stopped
             written = performance.write_performance(to, measured)
     if json:
-        print_json(performance.Performance(sections=measured).model_dump(mode="json"))
+        print_json({"sections": performance.Sections.dump_python(measured)})
     elif to is not None:
         say_written(written)
     return 0

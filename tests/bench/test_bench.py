@@ -98,13 +98,14 @@ def test_report(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> 
     assert len({one.id for one in report.records(1000)}) == 1000
 
 
-SMALL_GRID = training.Workload(
-    students=2, batch=8, dim=4, backbone="conv4-8", teacher="conv4-8", teacher_dim=8, image=32, decoded=36, steps=2
-)
+SMALL: dict[str, Any] = {"batch": 8, "backbone": "conv4-8", "image": 32, "resize": 36}
 
 
 def test_training(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "WORKLOAD", SMALL_GRID)
+    teacher = training.TEACHER.replace(dim=8, **SMALL)
+    monkeypatch.setattr(training, "TEACHER", teacher)
+    monkeypatch.setattr(training, "STUDENT", training.STUDENT.replace(dim=4, teacher=teacher, steps=3, **SMALL))
+    monkeypatch.setattr(training, "STUDENTS", 2)
     rows = {row["what"]: row for row in rows_of(cli, "training")}
     plain, ours, bare = (
         rows[name]
@@ -141,7 +142,7 @@ def test_a_section_takes_the_place_of_its_earlier_self(tmp_path: Path) -> None:
     assert (
         "4.5" not in page
         and "512" in page
-        and performance.read_performance(tmp_path / "performance.json").sections["training"].rows
+        and performance.read_performance(tmp_path / "performance.json")["training"].rows
         == [{**row, "plain / this": 6.0}]
     )
 
@@ -155,7 +156,7 @@ def test_numbers_are_shown_by_three_digits() -> None:
 def test_committed_page_is_what_its_record_gives() -> None:
     results = Path(__file__).parents[2] / "results"
     record = performance.read_performance(results / "performance.json")
-    assert set(record.sections) == set(performance.TITLES)
+    assert set(record) == set(performance.TITLES)
     assert (results / "performance.md").read_text() == performance.performance_page(record)
 
 
