@@ -155,6 +155,11 @@ class Spec(Stream):
         return 1 + (teacher.generation if teacher.method == self.method else 0)
 
     @property
+    def reads_vectors(self) -> bool:
+        """Whether own vectors stand in the place of a backbone."""
+        return self.backbone in (VECTORS, TEACHER_VECTORS)
+
+    @property
     def fixed_seed(self) -> bool:
         """Whether another seed would want other parents as well: generations are seeded as the ones before."""
         return self.generation > 0 or self.method == ENSEMBLE

@@ -115,7 +115,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
     tuning.write_choice(tuned, {"triplet": tuning.Choice({"lr": 0.003, "margin": 0.25}, 0.5, 0.4, 3)}, "the command")
     where = performance.Environment(device="cpu", threads="2", torch="2", code="abc")
     section = performance.Section(environment=where, rows=[{"way": "ours", "seconds": 1.25}])
-    performance.write(tmp_path / "bench", {"loss": section})
+    performance.write_performance(tmp_path / "bench", {"loss": section})
     glyphs = next(data_dir.rglob("*.npz"))
     return {
         "record": (store.path(spec), lambda: read_record(store.path(spec))),
@@ -131,7 +131,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
         "costs": (ran / "costs.json", lambda: read_costs(ran)),
         "performance": (
             tmp_path / "bench/performance.json",
-            lambda: performance.read(tmp_path / "bench/performance.json"),
+            lambda: performance.read_performance(tmp_path / "bench/performance.json"),
         ),
         "glyphs": (glyphs, lambda: load(cards.load("tiny", data_dir), data_dir).fingerprint),
     }

@@ -318,7 +318,7 @@ def test_costs_that_were_not_measured_are_dashes():
 def test_a_record_of_a_method_that_is_gone_is_measured_all_the_same():
     import torch
 
-    from benchmark.bench.networks import measure_costs
+    from benchmark.costs.measure import measure_costs
 
     runs = [student("forgotten", 0.5, backbone="conv4-4"), student("forgotten", 0.5, backbone="gone-50")]
     found = measure_costs(runs, torch.device("cpu"))

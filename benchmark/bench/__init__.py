@@ -1,1 +1,1 @@
-"""What things cost, side by side in one run: ratios and their spread, never a test with a time limit."""
+"""Measure things beside the plain way, in one run: ratios and their spread, never a test with a time limit."""

@@ -1,46 +1,22 @@
-"""What was measured last, as one JSON, and the page that is made from it."""
+"""Keep the last measurements as one JSON, and make a page of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
-from tempfile import TemporaryFile
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import jinja2
+from pydantic import TypeAdapter, ValidationError
 
 from ..data.stored import cannot_write
 from ..errors import BenchmarkError, wrong_field
 from ..files import read_regular, sealed, unsealed, write_atomically
 from ..report.render import Heading, Line, Table, dash, markdown, text
+from ..spec import Frozen
 
 Row = Mapping[str, str | float]
 FILE = "performance.json"
-
-
-class Environment(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    device: str
-    threads: str
-    torch: str
-    code: str  # the commit, "+dirty" where there were changes
-
-
-class Section(BaseModel):
-    """One part of `benchmark bench`, and where it was measured."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    environment: Environment
-    rows: list[dict[str, str | float]]
-
-
-class Performance(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sections: dict[str, Section]
-
-
 TITLES = {
     "training": "Training a grid of students",
     "loss": "RKD's angle loss",
@@ -49,63 +25,69 @@ TITLES = {
 }
 
 
-def read(path: Path) -> Performance:
-    """Raises a BenchmarkError where it is none."""
+class Environment(Frozen, extra="allow"):
+    device: str
+    threads: str
+    torch: str
+    code: str  # the commit, "+dirty" where there were changes
+
+
+class Section(Frozen):
+    """One part of `benchmark bench`, and where it was measured."""
+
+    environment: Environment
+    rows: list[dict[str, str | float]]
+
+
+Sections = TypeAdapter(dict[str, Section])
+
+
+def read_performance(path: Path) -> dict[str, Section]:
+    """The sections of a file by name; none where it is not there.
+
+    Raises:
+        BenchmarkError: it holds something else.
+    """
     try:
-        return Performance.model_validate(unsealed(read_regular(path)) if path.exists() else {"sections": {}})
+        return Sections.validate_python(unsealed(read_regular(path)).get("sections")) if path.exists() else {}
     except ValueError as error:
         why = wrong_field(error) if isinstance(error, ValidationError) else error
         raise BenchmarkError(f"{path} is no record of a benchmark ({why}); delete it") from None
 
 
-def check_folder(folder: Path) -> None:
-    """Raises a DataError where nothing can be written to it."""
+def write_performance(folder: Path, measured: Mapping[str, Section]) -> list[Path]:
+    """Put sections in the place of earlier ones of their names, and write the JSON and the page; both files.
+
+    Raises:
+        BenchmarkError: what is there is no such JSON.
+        DataError: nothing can be written.
+    """
+    file, page_file = folder / FILE, (folder / FILE).with_suffix(".md")
+    known = read_performance(file) | dict(measured)
+    sections = {name: known[name] for name in TITLES if name in known}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        write_atomically(file, sealed({"sections": Sections.dump_python(sections)}, sort=False))
+        write_atomically(page_file, performance_page(sections))
     except OSError as error:
         raise cannot_write(folder, error) from error
+    return [file, page_file]
 
 
-def write(folder: Path, found: Mapping[str, Section]) -> list[Path]:
-    """Put sections in the place of earlier ones of their names, and write the JSON and the page."""
-    file = folder / FILE
-    known = read(file).sections | dict(found)
-    performance = Performance(sections={name: known[name] for name in TITLES if name in known})
-    contents = {
-        file: sealed(performance.model_dump(mode="json"), sort=False),
-        file.with_suffix(".md"): page(performance),
-    }
-    for path, content in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.encode())
-    return list(contents)
+def performance_page(sections: Mapping[str, Section]) -> str:
+    """All rows of every section, as Markdown."""
+    template = resources.files(__package__).joinpath("performance.md.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(
+        sections=sections, titles=TITLES, markdown=lambda rows: markdown(table_of(rows))
+    )
 
 
-def page(performance: Performance) -> str:
-    """Markdown: every section's rows."""
-    parts = [
-        "# Performance",
-        "Made by `python -m benchmark bench --to results` from measurements on one machine, all ways of a section in one run. Seconds are"
-        " medians of two to five repetitions (five, where these take less than 20 s), after one that does not count; `spread` is"
-        " (slowest - fastest) / median.",
-    ]
-    for name, section in performance.sections.items():
-        where = section.environment
-        parts += [
-            f"## {TITLES[name]}",
-            f"`python -m benchmark bench {name}`; {where.device}, {where.threads} threads, torch {where.torch}, code {where.code}.",
-            as_markdown(section.rows).rstrip(),
-        ]
-    return "\n\n".join(parts) + "\n"
-
-
-def as_markdown(rows: Sequence[Row]) -> str:
+def table_of(rows: Sequence[Row]) -> Table:
+    """A line a row, a column for each name that occurs."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = tuple(Heading(name, numeric=not any(isinstance(row.get(name), str) for row in rows)) for name in names)
     lines = tuple(Line(tuple(text(shown(row[name])) if name in row else dash() for name in names)) for row in rows)
-    return markdown(Table("rows", "", "", columns, lines))
+    return Table("rows", "", "", columns, lines)
 
 
 def shown(value: str | float) -> str:

@@ -1,7 +1,8 @@
-"""What a user waits for before anything is computed: the start of a command, and the report of a thousand runs."""
+"""Time the start of a command and the report of a thousand runs: a user waits for them before anything is computed."""
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import numpy as np
 from ..methods import catalogue
 from ..spec import Spec
 from ..store import Evaluation, Geometry, Record, Store
-from .measure import Times
+from ..timing import Times
 
 REPEATS = 5
 RECORDS = 1_000
@@ -31,12 +32,12 @@ atexit.register(note)
 DIMS = (16, 32, 64, 128)
 
 
-def table() -> list[dict[str, Any]]:
+def report_rows() -> list[dict[str, Any]]:
     """A row a command: seconds and peak memory of a process of its own, beside a bare Python and one that imports torch."""
     with TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "cars" / "heads"
+        store = Store(Path(scratch) / "cars" / "heads")
         for record in records(RECORDS):
-            Store(folder).save(record)
+            store.save(record)
         commands = {
             "python": ["pass"],
             "python, import torch": ["import torch"],
@@ -44,17 +45,16 @@ def table() -> list[dict[str, Any]]:
             "benchmark list methods": [COMMAND, "list", "methods"],
             f"benchmark report, {RECORDS:,} records": [COMMAND, "report", "--results", scratch],
         }
-        found = {name: _measured(words) for name, words in commands.items()}
-    start = found["python"].typical
+        measured = {name: _measured(words) for name, words in commands.items()}
     return [
         {
             "command": name,
-            "seconds": one.typical,
-            "spread": one.spread,
-            "times python": one.typical / start,
-            "memory [MB]": one.peak / 1e6,
+            "seconds": times.typical,
+            "spread": times.spread,
+            "times python": times.typical / measured["python"].typical,
+            "memory [MB]": times.peak / 1e6,
         }
-        for name, one in found.items()
+        for name, times in measured.items()
     ]
 
 
@@ -63,24 +63,14 @@ def records(n: int) -> list[Record]:
     draw = np.random.default_rng(0)
     teacher = Spec(dataset="cars", method="multi-similarity", backbone="efficientnet_lite2", dim=512, steps=500)
     methods = [entry for entry in catalogue().values() if entry.trains and not entry.same_size]
-    seeds = -(-n // (len(methods) * len(DIMS)))
-    specs = [
-        Spec(
-            dataset="cars",
-            method=entry.name,
-            params=entry.defaults,
-            teacher=teacher if entry.needs_teacher else None,
-            backbone="efficientnet_lite0",
-            dim=dim,
-            seed=seed,
-            normalize=entry.normalize,
-            views=8,
-        )
-        for seed in range(seeds)
-        for entry in methods
-        for dim in DIMS
-    ]
-    return [_record(spec, float(draw.uniform(0.3, 0.6))) for spec in [teacher, *specs][:n]]
+    specs = [teacher]
+    for seed, entry, dim in itertools.product(range(n), methods, DIMS):
+        if len(specs) == n:
+            break
+        taught = teacher if entry.needs_teacher else None
+        about = {"params": entry.defaults, "normalize": entry.normalize, "views": 8, "backbone": "efficientnet_lite0"}
+        specs.append(Spec(dataset="cars", method=entry.name, teacher=taught, dim=dim, seed=seed, **about))
+    return [_record(spec, float(draw.uniform(0.3, 0.6))) for spec in specs]
 
 
 def _record(spec: Spec, recall: float) -> Record:
@@ -103,16 +93,15 @@ def _record(spec: Spec, recall: float) -> Record:
 
 
 def _measured(words: list[str]) -> Times:
-    """Of a program and its arguments, a new process each time; the most bytes that one held."""
+    """Times of a program with its arguments, in a new process each time; the most bytes that one held."""
     seconds, peak = [], 0
     with TemporaryDirectory() as scratch:
         note = Path(scratch) / "peak"
-        for number in range(1 + REPEATS):
+        for _ in range(1 + REPEATS):
             started = time.perf_counter()
             subprocess.run(
                 [sys.executable, "-c", WATCHED + words[0], str(note), *words[1:]], check=True, stdout=subprocess.DEVNULL
             )
-            if number:  # the first reads the programs from disk
-                seconds.append(time.perf_counter() - started)
+            seconds.append(time.perf_counter() - started)
             peak = max(peak, 1024 * int(note.read_text()))
-    return Times(tuple(seconds), peak)
+    return Times(tuple(seconds[1:]), peak=peak)  # the first reads the programs from disk

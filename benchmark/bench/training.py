@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,123 +20,45 @@ from ..data.batches import Batches
 from ..machine import keep_memory
 from ..methods import entry, load
 from ..methods.base import Batch
-from ..networks.encoder import Encoder, encoder, trunk
+from ..networks.encoder import Encoder, encoder
+from ..networks.trunks import trunk
 from ..spec import Spec
+from ..timing import Times, repeated
 from ..training.loop import Drawn, Student, autocast, fit, optimizer, seeded
 from ..training.progress import Reporter
-from .loss import plain as plain_angle_loss
-from .measure import Times, apart, peak_memory, repeated, watch_memory
+from .loss import plain_angle_loss, plain_distance_loss
+from .measure import apart, peak_memory, watch_memory
 
 CPU = torch.device("cpu")
 
 
-class Grid(NamedTuple):
-    """What is trained: students of one stream by RKD-DA, on random pixels."""
-
-    students: int = 8
-    batch: int = 64
-    dim: int = 64
-    backbone: str = "resnet18"
-    teacher: str = "resnet50"
-    teacher_dim: int = 512
-    image: int = 112  # pixels a side
-    decoded: int = 128  # pixels a side of what crops are cut from
-    precision: str = "bf16"  # of lockstep and the bare passes; the plain loop has float32
-    steps: int = 5  # measured, after a first one
-
-    def specs(self) -> list[Spec]:
-        """Students, which differ in their learning rate alone."""
-        method = entry("rkd-da")
-        shared: dict[str, Any] = {
-            "dataset": "cars",
-            "pretrained": False,
-            "precision": self.precision,
-            "image": self.image,
-            "resize": self.decoded,
-            "batch": self.batch,
-            "optimizer": "adam",
-        }
-        teacher = Spec(method="triplet", backbone=self.teacher, dim=self.teacher_dim, steps=1, **shared)
-        student = Spec(
-            method=method.name,
-            params=method.defaults,
-            teacher=teacher,
-            backbone=self.backbone,
-            dim=self.dim,
-            normalize=method.normalize,
-            steps=self.steps + 1,
-            **shared,
-        )
-        return [student.replace(lr=1e-4 * (1 + number / 100)) for number in range(self.students)]
-
-    def batches(self) -> Batches:
-        """Of decoded images in memory, four a class."""
-        count = max(1024, 2 * self.batch)
-        images = np.random.default_rng(0).integers(0, 256, (count, self.decoded, self.decoded, 3), np.uint8)
-        return Batches(images, np.arange(count) // 4, self.specs()[0].stream)
+STUDENTS = 8  # which differ in their learning rate alone
+SHARED: dict[str, Any] = {
+    "dataset": "cars",
+    "pretrained": False,
+    "precision": "bf16",  # of lockstep and the bare passes; the plain loop has float32
+    "image": 112,
+    "resize": 128,
+    "batch": 64,
+}
+TEACHER = Spec(method="triplet", backbone="resnet50", dim=512, steps=1, **SHARED)
+STUDENT = Spec(
+    method="rkd-da",
+    params=entry("rkd-da").defaults,
+    normalize=entry("rkd-da").normalize,
+    teacher=TEACHER,
+    backbone="resnet18",
+    dim=64,
+    steps=6,  # of which the first is not measured
+    **SHARED,
+)
 
 
-GRID = Grid()
-
-
-class Head(nn.Linear):
-    """A linear layer on pooled features, and the l2 norm."""
-
-    def __init__(self, pooled: int, dim: int, *, normalize: bool) -> None:
-        super().__init__(pooled, dim)
-        self.normalize = normalize
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        embedding = super().forward(pooled)
-        return F.normalize(embedding) if self.normalize else embedding
-
-
-def plain_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Equation 7 as it is usually written: distances from a product of matrices, with an epsilon under the root."""
-
-    def found(x: Tensor) -> Tensor:
-        squares = x.square().sum(1)
-        d = (squares[:, None] + squares[None, :] - 2 * x @ x.T).clamp(min=1e-12).sqrt()
-        d = d * (1 - torch.eye(len(x), dtype=x.dtype))
-        return d / d[d > 0].mean()
-
-    with torch.no_grad():
-        target = found(teacher)
-    return F.smooth_l1_loss(found(student), target)
-
-
-def plain(grid: Grid) -> dict[str, Times]:
-    """The loop that people write, for one student: NCHW, float32, the published formulas. Its teacher, and all of a step."""
-    before = watch_memory()
-    teacher_trunk, student_trunk = trunk(grid.teacher, pretrained=False), trunk(grid.backbone, pretrained=False)
-    teacher_head = Head(teacher_trunk.pooled, grid.teacher_dim, normalize=True)
-    student_head = Head(student_trunk.pooled, grid.dim, normalize=False)
-    teacher_trunk.eval()
-    adam = torch.optim.Adam([*student_trunk.parameters(), *student_head.parameters()], lr=1e-4)
-    draw = grid.batches()
-    mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (student_trunk.mean, student_trunk.std))
-
-    def teach(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return teacher_head(teacher_trunk.stages(x)[0])
-
-    timed_teach = Timed(teach)
-
-    def step(number: int) -> None:
-        images, _, _ = draw(number)
-        x = ((torch.from_numpy(images).permute(0, 3, 1, 2).float() - mean) / std).contiguous()
-        theirs = timed_teach(x)
-        mine = student_head(student_trunk.stages(x)[0])
-        loss = plain_distance_loss(mine, theirs) + 2 * plain_angle_loss(mine, theirs)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-
-    timed_step = Timed(step)
-    for number in range(grid.steps + 1):
-        timed_step(number)
-    peak = peak_memory() - before
-    return {"teacher": timed_teach.times(peak), "all": timed_step.times(peak)}
+def batches_of(spec: Spec) -> Batches:
+    """Batches of random images in memory, four a class."""
+    count = max(1024, 2 * spec.batch)
+    images = np.random.default_rng(0).integers(0, 256, (count, spec.resize, spec.resize, 3), np.uint8)
+    return Batches(images, np.arange(count) // 4, spec.stream)
 
 
 class Timed:
@@ -153,83 +75,114 @@ class Timed:
         return result
 
     def times(self, peak: int = 0) -> Times:
-        return Times(tuple(self.seconds[1:]), peak)
+        return Times(tuple(self.seconds[1:]), peak=peak)
 
 
-def networks(grid: Grid) -> tuple[Encoder, list[Student]]:
-    """A teacher and students at step 0."""
+def plain_loop(spec: Spec, teacher: Spec) -> dict[str, Times]:
+    """The loop that people write, for one student: NCHW, float32, the published formulas. Its teacher, and all of a step."""
+    before = watch_memory()
+    teacher_trunk, student_trunk = (trunk(each.backbone, pretrained=False) for each in (teacher, spec))
+    teacher_trunk.eval()
+    teacher_head, student_head = nn.Linear(teacher_trunk.pooled, teacher.dim), nn.Linear(student_trunk.pooled, spec.dim)
+    adam = torch.optim.Adam([*student_trunk.parameters(), *student_head.parameters()], lr=spec.lr)
+    draw = batches_of(spec)
+    mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (student_trunk.mean, student_trunk.std))
+
+    @Timed
+    @torch.no_grad()
+    def teach(x: Tensor) -> Tensor:
+        return F.normalize(teacher_head(teacher_trunk.stages(x)[0]))
+
+    @Timed
+    def step(number: int) -> None:
+        images, _, _ = draw(number)
+        x = ((torch.from_numpy(images).permute(0, 3, 1, 2).float() - mean) / std).contiguous()
+        target = teach(x)
+        embedding = student_head(student_trunk.stages(x)[0])
+        loss = plain_distance_loss(embedding, target) + 2 * plain_angle_loss(embedding, target)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    for number in range(spec.steps):
+        step(number)
+    return {"teacher": teach.times(), "all": step.times(peak_memory() - before)}
+
+
+def students_of(spec: Spec, teacher: Spec, n: int) -> tuple[Encoder, list[Student]]:
+    """A teacher and n students at step 0."""
+    students = []
     with seeded(0):
-        teacher = encoder(grid.teacher, grid.teacher_dim, pretrained=False).eval()
-        students = []
-        for spec in grid.specs():
+        teaching = encoder(teacher.backbone, teacher.dim, pretrained=False).eval()
+        for number in range(n):
+            own = spec.replace(lr=spec.lr * (1 + number / 100))
             network = encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize)
-            method = load(spec.method)(network.widths, teacher.widths, 2, **spec.params)
-            students.append(Student(spec, network, method, optimizer(spec, network, method)))
-    return teacher, students
+            method = load(spec.method)(network.widths, teaching.widths, 2, **spec.params)
+            students.append(Student(own, network, method, optimizer(own, network, method)))
+    return teaching, students
 
 
-def lockstep(grid: Grid) -> dict[str, Times]:
-    """The loop of the suite, data included: its parts, and all of a step."""
+def lockstep_loop(spec: Spec, teacher: Spec, n: int) -> dict[str, Times]:
+    """The loop of the suite for n students, data included: its parts, and all of a step."""
     keep_memory()
     before = watch_memory()
-    teacher, students = networks(grid)
-    data, taught = Timed(grid.batches()), Timed(teacher.forward)
+    teaching, students = students_of(spec, teacher, n)
+    data, taught = Timed(batches_of(spec)), Timed(teaching.forward)
     updates = [Timed(student.optimizer.step) for student in students]
-    teacher.forward = taught  # type: ignore[method-assign]
+    teaching.forward = taught  # type: ignore[method-assign]
     for student, update in zip(students, updates, strict=True):
         student.optimizer.step = update  # type: ignore[method-assign]
 
     def draw(step: int) -> Drawn:
         images, labels, index = data(step)
-        return Drawn(lambda spec: images, labels, index)
+        return Drawn(lambda own: images, labels, index)
 
     ends: list[float] = []
-    peak = 0
+    peaks: list[int] = []
 
     with TemporaryDirectory() as checkpoints, Reporter(Console(file=io.StringIO())) as reporter:
         logged = Timed(reporter.group([student.spec for student in students]))
 
         def watch(step: int, losses: Mapping[str, float]) -> None:
-            nonlocal peak
             logged(step, losses)
             ends.append(time.perf_counter())
-            peak = peak_memory() - before  # a checkpoint is written behind the last step
+            peaks.append(peak_memory() - before)  # here: a checkpoint is written behind the last step
 
         failed = fit(
             students,
-            {spec.teacher.id: teacher for spec in grid.specs() if spec.teacher is not None},
+            {teacher.id: teaching},
             draw,
-            lambda spec: Path(checkpoints) / spec.id,
+            lambda own: Path(checkpoints) / own.id,
             device=CPU,
             every=math.inf,
             watch=watch,
         )
     for error in failed.values():
         raise error
-    together = tuple(sum(update.seconds[step] for update in updates) for step in range(1, grid.steps + 1))
+    together = zip(*(update.seconds[1:] for update in updates), strict=True)
     return {
         "data": data.times(),
         "teacher": taught.times(),
-        "optimisers": Times(together),
+        "optimisers": Times(tuple(map(sum, together))),
         "logging": logged.times(),
-        "all": Times(tuple(np.diff(ends).tolist()), peak),
+        "all": Times(tuple(np.diff(ends).tolist()), peak=peaks[-1]),
     }
 
 
-def bare(grid: Grid) -> dict[str, Times]:
+def bare_passes(spec: Spec, teacher: Spec) -> dict[str, Times]:
     """The limit: a teacher's and a student's passes on a ready tensor; and the loss by itself, its teacher's side at hand."""
     keep_memory()
-    teacher, (student, *_) = networks(grid)
-    images, labels, index = (torch.from_numpy(array) for array in grid.batches()(0))
+    teaching, (student,) = students_of(spec, teacher, 1)
+    images, labels, index = (torch.from_numpy(array) for array in batches_of(spec)(0))
     shared: dict[str, Any] = {}
 
     @torch.no_grad()
     def teach() -> Any:
-        with autocast(student.spec, CPU):
-            return teacher(images)
+        with autocast(spec, CPU):
+            return teaching(images)
 
     def embed() -> Any:
-        with autocast(student.spec, CPU):
+        with autocast(spec, CPU):
             return student.encoder(images)
 
     def step() -> None:
@@ -244,29 +197,24 @@ def bare(grid: Grid) -> dict[str, Times]:
         embedding = ready.embedding.clone().requires_grad_()
         student.method(Batch(ready._replace(embedding=embedding), seen, labels, index, 0.0, shared)).backward()
 
-    return {
-        "teacher": repeated(teach, grid.steps),
-        "student": repeated(step, grid.steps),
-        "loss": repeated(loss, grid.steps),
-    }
+    parts: dict[str, Callable[[], object]] = {"teacher": teach, "student": step, "loss": loss}
+    return {name: repeated(part, most=spec.steps - 1) for name, part in parts.items()}
 
 
-def table() -> list[dict[str, Any]]:
+def training_rows() -> list[dict[str, Any]]:
     """Seconds of a step of the whole grid, by each way and by part; what the plain loop takes in units of it, and it in bare passes."""
-    theirs, ours, limit = (apart(way, GRID) for way in (plain, lockstep, bare))
-    n = GRID.students
-    one_by_one = n * theirs["all"].typical
+    usual, limit = (apart(way, STUDENT, TEACHER) for way in (plain_loop, bare_passes))
+    lockstepped, n = apart(lockstep_loop, STUDENT, TEACHER, STUDENTS), STUDENTS
+    one_by_one = n * usual["all"].typical
     passes = limit["teacher"].typical + n * limit["student"].typical
-    found: list[tuple[str, float, Times, bool]] = [
-        (f"plain loop, {n} students one after the other: {n} times one", one_by_one, theirs["all"], True),
-        (f"lockstep, {n} students", ours["all"].typical, ours["all"], True),
-        ("bare passes of the same networks", passes, limit["student"], False),
-        ("of the plain loop: teacher", n * theirs["teacher"].typical, theirs["teacher"], False),
-        ("of lockstep: data", ours["data"].typical, ours["data"], False),
-        ("of lockstep: teacher", ours["teacher"].typical, ours["teacher"], False),
-        ("of lockstep: losses, by themselves", n * limit["loss"].typical, limit["loss"], False),
-        ("of lockstep: optimisers", ours["optimisers"].typical, ours["optimisers"], False),
-        ("of lockstep: logging", ours["logging"].typical, ours["logging"], False),
+    rows = [
+        (f"plain loop, {n} students one after the other: {n} times one", one_by_one, usual["all"]),
+        (f"lockstep, {n} students", lockstepped["all"].typical, lockstepped["all"]),
+        ("bare passes of the same networks", passes, limit["student"]),
+        ("of the plain loop: teacher", n * usual["teacher"].typical, usual["teacher"]),
+        *((f"of lockstep: {part}", lockstepped[part].typical, lockstepped[part]) for part in ("data", "teacher")),
+        ("of lockstep: losses, by themselves", n * limit["loss"].typical, limit["loss"]),
+        *((f"of lockstep: {part}", lockstepped[part].typical, lockstepped[part]) for part in ("optimisers", "logging")),
     ]
     return [
         {
@@ -275,7 +223,7 @@ def table() -> list[dict[str, Any]]:
             "spread": times.spread,
             "plain / this": one_by_one / seconds,
             "this / bare": seconds / passes,
-            **({"memory [MB]": times.peak / 1e6} if with_memory else {}),
+            **({"memory [MB]": times.peak / 1e6} if times.peak else {}),
         }
-        for what, seconds, times, with_memory in found
+        for what, seconds, times in rows
     ]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from cyclopts import Parameter
-from rich.table import Table
 
 from ..bench import loss, performance, report, retrieval, training
-from ..bench.performance import Environment, shown
+from ..report.render import rich
 from ..training.context import environment
 from .console import out, print_json, say_written
 
@@ -37,34 +36,25 @@ def bench(
         a folder for performance.json and performance.md; of what is not measured now, earlier rows stay there
     """
     tables = {
-        "training": training.table,
-        "loss": loss.rows,
-        "retrieval": retrieval.table,
-        "report": report.table,
+        "training": training.training_rows,
+        "loss": loss.loss_rows,
+        "retrieval": retrieval.retrieval_rows,
+        "report": report.report_rows,
     }
     if to is not None:  # what is wrong with it is met before anything is measured
-        performance.read(to / performance.FILE)
-        performance.check_folder(to)
+        performance.write_performance(to, {})
     where = performance.Environment(**environment(torch.device("cpu")))
-    found = {}
+    measured = {}
     for name in tables if what == "all" else (what,):
         rows = tables[name]()
-        found[name] = performance.Section(environment=where, rows=rows)
+        measured[name] = performance.Section(environment=where, rows=rows)
         if not json:
-            out.print(_measured(performance.TITLES[name], rows, where))
+            title = f"{performance.TITLES[name]}: {where.threads} threads, {where.device}"
+            out.print(rich(performance.table_of(rows), title))
         if to is not None:  # at once: the next one may be stopped
-            written = performance.write(to, found)
+            written = performance.write_performance(to, measured)
     if json:
-        print_json(performance.Performance(sections=found).model_dump(mode="json"))
+        print_json({"sections": performance.Sections.dump_python(measured)})
     elif to is not None:
         say_written(written)
     return 0
-
-
-def _measured(title: str, rows: list[dict[str, Any]], where: Environment) -> Table:
-
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*columns, title=f"{title}: {where.threads} threads, {where.device}")
-    for row in rows:
-        table.add_row(*(shown(row[name]) if name in row else "" for name in columns))
-    return table

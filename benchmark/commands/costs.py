@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..bench.networks import measure_costs
 from ..costs import write_costs
+from ..costs.measure import measure_costs
 from ..report import write
 from .console import RESULTS, device_of, folders_of, out, say_written
 
@@ -38,7 +38,6 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
                 f"{folder.path}: latency, throughput and size of {len(measured.networks)} networks, and exact search in "
                 f"{len(measured.searches)} galleries, on {measured.environment['device']}"
             )
-            say(f"wrote {write_costs(folder.path, measured)}")
-    for folder in folders_of(results):
+            say_written([write_costs(folder.path, measured)])
         say_written(write(folder))
     return 0

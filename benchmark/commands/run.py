@@ -150,9 +150,9 @@ def _of_record(
 
 
 def _measure_costs(store: Store, device: torch.device) -> None:
-    """What the networks cost here, of those that were not measured on this machine before."""
-    from ..bench.networks import measure_costs
+    """Measure the networks that were not measured on this machine before."""
     from ..costs import read_costs, write_costs
+    from ..costs.measure import measure_costs
 
     if records := list(store):
         write_costs(store.folder, measure_costs(records, device, read_costs(store.folder)))

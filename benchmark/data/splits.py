@@ -35,12 +35,17 @@ class Split:
         return len(self.labels)
 
     @property
+    def vectors(self) -> VectorRows | None:
+        """Own vectors, where these stand in the place of images."""
+        return self.images if isinstance(self.images, VectorRows) else None
+
+    @property
     def classes(self) -> int:
         return len(self.names) or len(self)
 
     def described(self, kind: str) -> str:
         """Its size for people: `192 training images of 16 classes`."""
-        what = "vectors" if isinstance(self.images, VectorRows) else "images"
+        what = "images" if self.vectors is None else "vectors"
         return f"{len(self)} {kind} {what}" + (f" of {len(self.names)} classes" if self.names else " without labels")
 
     def of_whole(self, compute: Callable[[Split], np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the numbers look like: queries with their nearest neighbours by teacher and students, and a map of the embeddings, as a page."""
+"""Show the numbers: queries with their nearest neighbours by teacher and students, and a map of the embeddings, as a page."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from ..data import cards
 from ..errors import UsageError
 from ..files import write_atomically
 from ..report import BASELINE, Folder
-from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Store
 from ..training.context import Workspace, silent
 from ..training.remeasure import weights_of
-from .cases import sections
-from .map import draw
-from .networks import choose, dataset_of, retrieved, spaces
-from .page import page
+from .map import draw_map
+from .networks import choose_runs, dataset_of, shown_networks
+from .page import gallery_page, sections
 
 if TYPE_CHECKING:
     import torch
@@ -55,29 +53,24 @@ def write_gallery(
     read = Folder.read(folder, baseline=baseline)
     if not read.runs:
         raise UsageError(f"no results in {folder}: runs/ holds no record")
-    if any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in read.runs):
+    if any(record.spec.reads_vectors for record in read.runs):
         raise UsageError(f"{folder} is of own vectors: they have no images that a gallery could show")
-    chosen = choose(read.compared)
+    chosen = choose_runs(read.compared)
     store, records = Store(folder), [chosen.teacher, *chosen.students.values()]
     for record in records:
         weights_of(record, store)
-    dataset = dataset_of(records, data_dir or cards.default_data_dir())
-    workspace = Workspace(dataset, data_dir or cards.default_data_dir(), store, device, progress)
-    found = spaces([record.spec for record in records], workspace)
-    shown = [
-        retrieved(role, record, found[record.id], dataset, best=role == chosen.best)
-        for role, record in {"teacher": chosen.teacher, **chosen.students}.items()
-    ]
-    best = next(one for one in shown if one.best)
+    data_dir = data_dir or cards.default_data_dir()
+    dataset = dataset_of(records, data_dir)
+    shown = shown_networks(chosen, Workspace(dataset, data_dir, store, device, progress))
+    best = next(network for network in shown if network.best)
     parts = sections(shown[0], best, dataset, n)
-    drawn = draw(shown[0], best, dataset, progress)
-    files = {
-        "index.html": page(f"{folder.resolve().parent.name}, {folder.resolve().name}", shown, parts, dataset, drawn)
-    }
+    drawn = draw_map(shown[0], best, dataset, progress)
+    target, path = folder / "gallery", folder.resolve()
+    files = {"index.html": gallery_page(f"{path.parent.name}, {path.name}", shown, parts, dataset, drawn)}
     if drawn is not None:
         files["map.svg"] = drawn.svg
     else:
-        (folder / "gallery" / "map.svg").unlink(missing_ok=True)
+        (target / "map.svg").unlink(missing_ok=True)
     for name, content in files.items():
-        write_atomically(folder / "gallery" / name, content)
-    return [folder / "gallery" / name for name in files]
+        write_atomically(target / name, content)
+    return [target / name for name in files]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,11 +9,11 @@ import numpy as np
 
 from ..data.splits import DataSet
 from ..report.cells import one_line
-from ..report.style import COLOURS, STYLE
+from ..report.style import COLOURS, canvas
 from ..retrieval.geometry import Space
 from ..retrieval.metrics import Labels
 from ..retrieval.search import Floats, Ints
-from .networks import Shown
+from .networks import ShownNetwork
 
 MAP_CLASSES = 20
 MAP_IMAGES = 1500
@@ -38,7 +36,7 @@ def sample(labels: Labels) -> Ints:
     classes = np.unique(labels)
     places = np.linspace(0, len(classes) - 1, min(MAP_CLASSES, len(classes))).round().astype(np.int64)
     most = MAP_IMAGES // len(places)
-    return np.concatenate([np.flatnonzero(labels == one)[:most] for one in classes[places]])
+    return np.concatenate([np.flatnonzero(labels == label)[:most] for label in classes[places]])
 
 
 def flattened(space: Space, rows: Ints, perplexity: float) -> Floats:
@@ -54,53 +52,44 @@ def flattened(space: Space, rows: Ints, perplexity: float) -> Floats:
     return TSNE(perplexity=perplexity, init=start, learning_rate="auto", random_state=0).fit_transform(points)
 
 
-def draw(teacher: Shown, student: Shown, dataset: DataSet, progress: Callable[[str, int, int], None]) -> Map | None:
+def draw_map(
+    teacher: ShownNetwork, student: ShownNetwork, dataset: DataSet, progress: Callable[[str, int, int], None]
+) -> Map | None:
     """Both networks' maps of the same images, side by side; None where there are too few of them."""
     rows = sample(dataset.query.labels)
     if len(rows) < LEAST:
         return None
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    panels = {}
-    for done, one in enumerate((teacher, student), 1):
-        panels["teacher" if one is teacher else "student"] = one, flattened(one.space, rows, perplexity)
+    panels = []
+    for done, network in enumerate((teacher, student), 1):
+        panels.append((network, flattened(network.space, rows, perplexity)))
         progress("map of the embeddings", done, 2)
     labels = dataset.query.labels[rows]
     names = {int(label): dataset.query.names[label] for label in np.unique(labels)}
-    return Map(_svg(list(panels.values()), labels, names), len(rows), len(names), perplexity)
+    return Map(_svg(panels, labels, names), len(rows), len(names), perplexity)
 
 
-def _svg(panels: Sequence[tuple[Shown, Floats]], labels: Labels, names: Mapping[int, str]) -> str:
-    import matplotlib
+def _svg(panels: Sequence[tuple[ShownNetwork, Floats]], labels: Labels, names: Mapping[int, str]) -> str:
+    from matplotlib.lines import Line2D
 
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()  # whatever the user's own settings are
-        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's fonts have it
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-
-        longest = max(len(name) for name in names.values())
-        columns = max(2, min(7, 140 // (min(longest, LEGIBLE) + 6)))
-        figure = Figure(figsize=(10, 5.2 + 0.2 * -(-len(names) // columns)), layout="constrained")
-        looks = {label: look_of(number) for number, label in enumerate(names)}
-        for axes, (one, points) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    longest = max(len(name) for name in names.values())
+    columns = max(2, min(7, 140 // (min(longest, LEGIBLE) + 6)))
+    looks = {label: look_of(number) for number, label in enumerate(names)}
+    with canvas(10, 5.2 + 0.2 * -(-len(names) // columns)) as (figure, svg):
+        for axes, (network, points) in zip(figure.subplots(1, len(panels)), panels, strict=True):
             for label, look in looks.items():
                 axes.plot(*points[labels == label].T, linestyle="", markersize=5, **look)
-            axes.set_xticks([])
-            axes.set_yticks([])
+            axes.set(xticks=[], yticks=[])
             axes.grid(False)
-            axes.spines[:].set_visible(True)
-            axes.spines[:].set_color("0.8")
-            axes.set_title(f"{one.title}\n{one.recall}", fontsize=9)
+            axes.spines[:].set(visible=True, color="0.8")
+            axes.set_title(f"{network.title}\n{network.recall}", fontsize=9)
         # A leading blank: matplotlib leaves out what begins with an underscore. A dollar sign would begin a formula.
         texts = [" " + _shortened(one_line(name)).replace("$", r"\$") for name in names.values()]
         handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks.values()]
         figure.legend(
             handles, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, title="class"
         )
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return svg()
 
 
 def look_of(number: int) -> dict[str, Any]:

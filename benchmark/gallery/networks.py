@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,11 @@ from ..data import cards
 from ..data.layouts import load
 from ..data.splits import DataSet, Split
 from ..errors import BenchmarkError, DataError, UsageError
-from ..report.cells import ROLES, Cell
+from ..report.cells import ROLES
 from ..report.comparison import Comparison
-from ..report.stats import summarise
 from ..retrieval.geometry import Space
 from ..retrieval.search import Ints
-from ..spec import Spec, waves
+from ..spec import waves
 from ..store import Record
 from ..training.context import Workspace
 from ..training.group import Search
@@ -40,7 +40,7 @@ class Chosen(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ShownNetwork:
     """A network on the page, and what it retrieves.
 
     Args:
@@ -71,24 +71,21 @@ class Shown:
     def distance(self) -> str:
         return "cosine" if self.space.metric == "cosine" else "L2"
 
-    @property
-    def first(self) -> Bools:
-        """[n] whether the nearest neighbour is right."""
-        return self.right[:, 0]
+    def neighbours(self, query: int) -> list[tuple[int, bool]]:
+        """The nearest of a query: row, and whether it is right."""
+        return list(zip(self.nearest[query].tolist(), self.right[query].tolist(), strict=True))
 
 
-def choose(compared: Comparison) -> Chosen:
-    """Of each kind the student of the best mean Recall@1 at the largest dimension, its lowest seed; and the teacher of the best of them.
+def choose_runs(compared: Comparison) -> Chosen:
+    """The students that a page shows, and the teacher of the best of them.
 
-    Of baselines only the one that others are held against.
+    Each kind is shown by the student of the best mean Recall@1 at the largest dimension, its lowest seed; of baselines only the one
+    that others are held against.
 
     Raises:
         UsageError: there is no such student, or no teacher.
         BenchmarkError: the teacher has no record.
     """
-
-    def mean(cell: Cell) -> float:
-        return summarise(list(cell.recall.values())).mean
 
     students = [
         cell
@@ -100,78 +97,81 @@ def choose(compared: Comparison) -> Chosen:
             "there is no student to show: none of the runs is of a baseline, individual or relational method"
         )
     largest = max(cell.dim for cell in students)
-    best: dict[str, Cell] = {}
-    for kind in KINDS:
-        cells = [cell for cell in students if cell.row.role == kind and cell.dim == largest]
-        if cells:
-            best[kind] = max(cells, key=mean)
-    winner = max(best, key=lambda kind: mean(best[kind]))
-    chosen = {kind: cell.records[0] for kind, cell in best.items()}  # sorted by seed
-    return Chosen(_teacher_of([chosen[winner], *chosen.values()], compared), chosen, winner)
+    ranked = sorted((cell for cell in students if cell.dim == largest), key=lambda cell: -fmean(cell.recall.values()))
+    records = [cell.records[0] for cell in ranked]  # sorted by seed
+    first = {compared.roles[record.id]: record for record in reversed(records)}
+    chosen = {kind: first[kind] for kind in KINDS if kind in first}
+    return Chosen(_teacher_of([records[0], *chosen.values()], compared), chosen, ranked[0].row.role)
 
 
 def _teacher_of(students: Sequence[Record], compared: Comparison) -> Record:
     """The record of the first one's teacher that has one; of students without, the folder's."""
     spec = next((record.spec.teacher for record in students if record.spec.teacher is not None), None)
-    if spec is None:
-        found = [record for record in compared.records if compared.roles[record.id] == "teacher"]
-        if not found:
-            raise UsageError("there is no teacher to hold the students against")
-        return found[0]
     for record in compared.records:
-        if record.id == spec.id:
+        if record.id == spec.id if spec is not None else compared.roles[record.id] == "teacher":
             return record
+    if spec is None:
+        raise UsageError("there is no teacher to hold the students against")
     raise BenchmarkError(f"the teacher, {spec.label}, has no record beside those of its students ({spec.id})")
 
 
 def dataset_of(records: Sequence[Record], data_dir: Path) -> DataSet:
-    """The images that the records were measured on."""
+    """The images that the records were measured on.
+
+    Raises:
+        DataError: they are missing, or others.
+    """
     spec = records[0].spec
-    dataset = load(_card(spec.dataset, data_dir), data_dir, spec.subset)
+    name = spec.dataset
+    if name in cards.names():
+        card = cards.load(name, data_dir)
+    else:  # of a folder of own images a record does not say where that was
+        folders = (folder for folder in (data_dir.resolve(), data_dir / name) if folder.name == name)
+        folder = next(filter(Path.is_dir, folders), None)
+        if folder is None:
+            raise DataError(
+                f"the images {name} are missing: {data_dir} is not that folder and does not hold it; name it by --data"
+            )
+        card = cards.load(str(folder))
+    dataset = load(card, data_dir, spec.subset)
     for record in records:
         if not record.was_of(dataset.fingerprint, dataset.listing):
             raise DataError(
-                f"the {spec.dataset} images in {data_dir} are not those of {record.spec.label}: "
+                f"the {name} images in {data_dir} are not those of {record.spec.label}: "
                 f"their fingerprint is {dataset.fingerprint}, that of its record {record.data}"
             )
     return dataset
 
 
-def _card(name: str, data_dir: Path) -> cards.Card:
-    """Of a data set of the suite, or of the folder of own images of that name: a record does not say where that was."""
-    if name in cards.names():
-        return cards.load(name, data_dir)
-    for folder in (data_dir.resolve(), data_dir / name):
-        if folder.name == name and folder.is_dir():
-            return cards.load(str(folder))
-    raise DataError(
-        f"the images {name} are missing: {data_dir} is not that folder and does not hold it; name it by --data"
-    )
+def shown_networks(chosen: Chosen, workspace: Workspace) -> list[ShownNetwork]:
+    """The teacher and the students with what each retrieves, embedded in the stream that its own run was evaluated in.
 
-
-def spaces(specs: Sequence[Spec], workspace: Workspace) -> dict[str, Space]:
-    """Of finished runs, by id: the embeddings that each was evaluated with, in its own stream. Raises as `Search.open`."""
-    found = {}
-    for group in (group for wave in waves(list(specs)) for group in wave):
+    Raises:
+        BenchmarkError: a network has another Recall@1 than its record; and as `Search.open`.
+    """
+    dataset = workspace.dataset
+    spaces: dict[str, Space] = {}
+    runs = {"teacher": chosen.teacher, **chosen.students}
+    for group in (group for wave in waves([record.spec for record in runs.values()]) for group in wave):
         search = Search.open(group, workspace)
-        for spec in group:
-            found[spec.id] = search.space(spec, search.inputs.frozen(spec))
-    return found
+        spaces |= {spec.id: search.space(spec, search.inputs.frozen(spec)) for spec in group}
+    shown = []
+    for role, record in runs.items():
+        space = spaces[record.id]
+        nearest = space.nearest[:, :SHOWN]
+        right = searched(dataset).labels[nearest] == dataset.query.labels[:, None]
+        recall = float(right[answerable(dataset), 0].mean())
+        if abs(recall - record.metrics["recall@1"]) > TOLERANCE:
+            raise BenchmarkError(
+                f"{record.spec.label}: Recall@1 is {recall:.4f} here, and {record.metrics['recall@1']:.4f} in its record"
+            )
+        shown.append(ShownNetwork(role, record, space, nearest, right, role == chosen.best))
+    return shown
 
 
 def searched(dataset: DataSet) -> Split:
+    """The images that queries are searched in."""
     return dataset.query if dataset.gallery is None else dataset.gallery
-
-
-def retrieved(role: str, record: Record, space: Space, dataset: DataSet, *, best: bool) -> Shown:
-    nearest = space.nearest[:, :SHOWN]
-    right = searched(dataset).labels[nearest] == dataset.query.labels[:, None]
-    found = float(right[answerable(dataset), 0].mean())
-    if abs(found - record.metrics["recall@1"]) > TOLERANCE:
-        raise BenchmarkError(
-            f"{record.spec.label}: Recall@1 is {found:.4f} here, and {record.metrics['recall@1']:.4f} in its record"
-        )
-    return Shown(role, record, space, nearest, right, best)
 
 
 def answerable(dataset: DataSet) -> Bools:

@@ -1,14 +1,16 @@
-"""The page of a gallery."""
+"""Which queries a gallery shows, and its page."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import io
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jinja2
 import numpy as np
 from PIL import Image
 
@@ -16,68 +18,84 @@ from ..data.decode import rgb
 from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows
 from ..report.cells import printable
-from .cases import Section
+from ..retrieval.metrics import Labels
+from ..retrieval.search import Ints
 from .map import Map
-from .networks import SHOWN, Shown, answerable, searched
+from .networks import SHOWN, Bools, ShownNetwork, answerable, searched
 
 PIXELS = 96  # the longer side of an image on the page
 
 
-class Picture(NamedTuple):
-    uri: str
-    name: str  # of its class
-    row: int  # in its split
+class Cases(NamedTuple):
+    """A kind of case: how many queries it has, and which of them are shown."""
+
+    key: str
+    title: str
+    rule: str
+    total: int
+    queries: Ints
 
 
-class Neighbour(NamedTuple):
-    picture: Picture
-    right: bool
+def sections(teacher: ShownNetwork, student: ShownNetwork, dataset: DataSet, n: int) -> list[Cases]:
+    """The cases in which one network is right and the other wrong, and those in which both are; at most n queries each."""
+    scored, labels = answerable(dataset), dataset.query.labels
+    taught, teaching = student.right[:, 0], teacher.right[:, 0]
+    margin = student.right.sum(axis=1) - teacher.right.sum(axis=1)
+    both = student.right.sum(axis=1) + teacher.right.sum(axis=1)
+    beats = f"largest margin first (its right neighbours among the {SHOWN} shown, less those of the other)"
+    fewest = f"fewest right neighbours first (of both networks, among the {SHOWN} shown)"
+    cases = [
+        ("student", "The student beats the teacher", beats, scored & taught & ~teaching, margin),
+        ("teacher", "The teacher beats the student", beats, scored & teaching & ~taught, -margin),
+        ("neither", "Both wrong", fewest, scored & ~teaching & ~taught, -both),
+    ]
+    return [
+        Cases(key, title, rule, int(wanted.sum()), pick(wanted, score, labels, n))
+        for key, title, rule, wanted, score in cases
+    ]
 
 
-class Case(NamedTuple):
-    """A query, and what each network finds."""
+def pick(wanted: Bools, score: Ints, labels: Labels, n: int) -> Ints:
+    """At most n of the wanted queries, those of the highest score [n] first, of equal ones the lowest index.
 
-    query: Picture
-    found: list[tuple[Shown, list[Neighbour]]]
+    Each class gets one, before there is a second one of any.
+    """
+    order = np.argsort(-score, kind="stable")
+    order = order[wanted[order]]
+    seen: Counter[Any] = Counter()
+    turns = []
+    for label in labels[order].tolist():
+        turns.append(seen[label])
+        seen[label] += 1
+    return order[np.argsort(np.array(turns, np.int64), kind="stable")][:n]
 
 
-def page(title: str, shown: Sequence[Shown], parts: Sequence[Section], dataset: DataSet, drawn: Map | None) -> str:
-    import jinja2
+def gallery_page(
+    title: str, shown: Sequence[ShownNetwork], parts: Sequence[Cases], dataset: DataSet, drawn: Map | None
+) -> str:
+    """The HTML of a gallery, which stands alone: images are within it."""
 
     @functools.cache
-    def picture(split: Split, row: int) -> Picture:
-        return Picture(thumbnail(split, row), split.names[split.labels[row]], row)
-
-    def case(query: int) -> Case:
-        found = [
-            (
-                one,
-                [
-                    Neighbour(picture(searched(dataset), row), right)
-                    for row, right in zip(one.nearest[query].tolist(), one.right[query].tolist(), strict=True)
-                ],
-            )
-            for one in shown
-        ]
-        return Case(picture(dataset.query, query), found)
+    def picture(split: Split, row: int) -> dict[str, str]:
+        return {"uri": thumbnail(split, row), "name": split.names[split.labels[row]]}
 
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     scored = int(answerable(dataset).sum())
-    template = resources.files("benchmark.report").joinpath("gallery.html.jinja").read_text(encoding="utf-8")
+    template = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
     made = environment.from_string(template).render(
         title=title,
         shown=shown,
-        teacher=shown[0],
-        best=next(one for one in shown if one.best),
+        best=next(network for network in shown if network.best),
         scored=scored,
         both=scored - sum(part.total for part in parts),
         dropped=len(dataset.query) - scored,
-        searched=len(searched(dataset)),
-        among_themselves=dataset.gallery is None,
-        parts=[(part, [case(query) for query in part.queries.tolist()]) for part in parts],
-        neighbours=SHOWN,
+        dataset=dataset,
+        searched=searched(dataset),
+        parts=parts,
+        picture=picture,
+        SHOWN=SHOWN,
         map=drawn,
         map_data="" if drawn is None else base64.b64encode(drawn.svg.encode()).decode(),
     )

@@ -9,20 +9,22 @@ from ..errors import UsageError, unknown
 from ..spec import TEACHER_VECTORS, VECTORS
 
 WIDEST = 4096  # channels of conv4: its weights are 1.8 GB then
-LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-RESNETS = ("resnet18", "resnet50")
+DOWNLOADED, IN_WHEEL = "ImageNet, torchvision's (downloaded)", "ImageNet, from the extra 'weights' (no network)"
 
 
 class Family(NamedTuple):
-    """A row of `benchmark list backbones`."""
+    """Networks of one make, or one network: a row of `benchmark list backbones`."""
 
     name: str
     weights: str
 
 
+# Networks with a name of their own, by make: how many pooled features they have.
+RESNETS = {"resnet18": 512, "resnet50": 2048}
+LITE = {"efficientnet_lite0": 1280, "efficientnet_lite1": 1280, "efficientnet_lite2": 1280}
 FAMILIES = (
-    *(Family(name, "ImageNet, torchvision's (downloaded)") for name in RESNETS),
-    *(Family(name, "ImageNet, from the extra 'weights' (no network)") for name in LITE),
+    *(Family(name, DOWNLOADED) for name in RESNETS),
+    *(Family(name, IN_WHEEL) for name in LITE),
     Family("conv4-W", "none: trained from scratch; W channels, such as conv4-32"),
     Family("timm:NAME", "ImageNet or other, timm's default for the model (downloaded)"),
     Family(VECTORS, "none: your own vectors, run --features"),
@@ -50,4 +52,4 @@ def pooled(name: str) -> int | None:
     """How many pooled features a backbone has; None where only timm knows."""
     if name.startswith("conv4-"):
         return int(name.removeprefix("conv4-"))
-    return {"resnet18": 512, "resnet50": 2048, **dict.fromkeys(LITE, 1280)}.get(name)
+    return {**LITE, **RESNETS}.get(name)

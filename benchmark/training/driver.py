@@ -294,8 +294,8 @@ def _check_weights(specs: Sequence[Spec], *, download: bool = True) -> None:
 
     Without `download` only those whose weights are in a package, or nowhere.
     """
-    from ..networks.encoder import trunk
     from ..networks.names import RESNETS
+    from ..networks.trunks import trunk
 
     read = (spec for spec in specs if spec.pretrained and spec.trunk is None and not entry(spec.method).is_posthoc)
     for name in sorted({spec.backbone for spec in read}):

@@ -349,10 +349,8 @@ class Search:
         """A network's embeddings of what is searched, and of what it is searched in."""
         query = self._embed(spec, network, self.dataset.query)
         same = self.dataset.gallery is None
-        if isinstance(network, Compressed) and network.stores:
-            gallery = self._embed(spec, network.as_gallery(), self._searched)
-        else:
-            gallery = query if same else self._embed(spec, network, self._searched)
+        stored = network.as_gallery()
+        gallery = query if same and stored is network else self._embed(spec, stored, self._searched)
         return Space(query, gallery, "cosine" if spec.normalize else "l2", same)
 
     @property

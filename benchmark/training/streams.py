@@ -17,8 +17,9 @@ from ..data.features import features
 from ..data.splits import DataSet, Split
 from ..data.vectors import PlainView, VectorRows, Views
 from ..files import digest
-from ..networks.encoder import Encoder, Identity, Network, encoder, trunk
-from ..networks.weights import load_encoder, serialized, without_trunk
+from ..networks.encoder import Encoder, Identity, Network, encoder
+from ..networks.trunks import trunk
+from ..networks.weights import load_encoder, serialized
 from ..spec import Spec, Stream, derive
 from .context import Workspace
 from .loop import Drawn, Rows, autocast, seeded
@@ -114,8 +115,7 @@ class FeatureInputs:
         return Encoder(None, self._sources[spec.id].width, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
 
     def frozen(self, spec: Spec) -> Network:
-        network = load_encoder(spec, self.workspace.store, self.workspace.device)
-        return network if spec.on_features else without_trunk(network)
+        return load_encoder(spec, self.workspace.store, self.workspace.device, trunk=False)
 
     def sources(self, spec: Spec) -> dict[str, str]:
         readers = {"features": spec} if spec.teacher is None else {"features": spec, "teacher's features": spec.teacher}

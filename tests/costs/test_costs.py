@@ -13,9 +13,9 @@ import torch
 from conftest import Result, assert_one_line
 from test_tables import KINDS, golden_costs, golden_records, save, student
 
-from benchmark.bench import memory, networks
-from benchmark.bench.networks import Fastest, fastest, measure_costs
-from benchmark.costs import FILE, Costs, read_costs, write_costs
+from benchmark import timing
+from benchmark.costs import FILE, Costs, measure, read_costs, write_costs
+from benchmark.costs.measure import Fastest, fastest, measure_costs
 from benchmark.errors import BenchmarkError
 from benchmark.files import unsealed
 from benchmark.report import Folder, find
@@ -28,7 +28,8 @@ def clocked(monkeypatch: pytest.MonkeyPatch, times: Iterable[float], share: floa
     """A function that takes those seconds, one call after the other, of which its thread is on the CPU for a share."""
     left, clock = iter(times), SimpleNamespace(now=0.0)
     fake = SimpleNamespace(perf_counter=lambda: clock.now, thread_time=lambda: share * clock.now)
-    monkeypatch.setattr(networks, "time", fake)
+    for module in (timing, measure):
+        monkeypatch.setattr(module, "time", fake)
 
     def function() -> None:
         clock.now += next(left)
@@ -80,7 +81,7 @@ def test_only_what_was_measured_on_a_busy_machine_is_measured_again(monkeypatch:
         seconds, spread = next(times)
         return Fastest(seconds, spread, spread > 1)
 
-    monkeypatch.setattr(networks, "fastest", scripted)
+    monkeypatch.setattr(measure, "fastest", scripted)
     said: list[str] = []
     first = measure_costs(runs, CPU, say=said.append)
     assert [one.busy for one in first.networks] == [True, False] and first.networks[0].spread == 3.0
@@ -115,7 +116,7 @@ def test_what_was_measured_on_a_busy_machine_is_marked(tmp_path: Path) -> None:
     [
         ({"hidden": 2**20, "dim": 2**20}, "it takes"),
         ({"image": 2**16, "resize": 2**16}, "it takes"),
-        ({"backbone": "conv4-9999999"}, "it takes"),
+        ({"backbone": "conv4-9999999"}, "cannot be built: backbone conv4-9999999 is too wide"),
         ({"backbone": f"conv4-{10**15}"}, "cannot be built"),
         ({"backbone": f"conv4-{10**40}"}, "cannot be built"),
         ({"backbone": "timm:gone"}, "unknown timm model"),
@@ -143,29 +144,29 @@ def test_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [student("rkd-d", 0.5, backbone="conv4-4", image=16)]
     size = 8 * runs[0].spec.dim * runs[0].evaluation.gallery
     for free, searched in ((2 * size, 1), (2 * size - 2, 0)):
-        monkeypatch.setattr(networks, "available", lambda device, free=free: free)
+        monkeypatch.setattr(measure, "available", lambda device, free=free: free)
         assert len(measure_costs(runs, CPU).searches) == searched
 
 
 def test_free_memory_is_no_more_than_a_container_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory.available(CPU) > 0
+    assert measure.available(CPU) > 0
     info, limit = tmp_path / "meminfo", tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "MEMORY", info)
-    monkeypatch.setattr(memory, "LIMIT", limit)
-    assert memory.available(CPU) == 2**62
+    monkeypatch.setattr(measure, "MEMORY", info)
+    monkeypatch.setattr(measure, "LIMIT", limit)
+    assert measure.available(CPU) == 2**62
     info.write_text("MemTotal: 9 kB\nMemAvailable:    4096 kB\n")
     for content, free in (("max\n", 2**22), ("1000\n", 1000), (f"{GB}\n", 2**22)):
         limit.write_text(content)
-        assert memory.available(CPU) == free
+        assert measure.available(CPU) == free
 
 
 @pytest.mark.parametrize("backbone", ["conv4-16", "resnet18"])
 def test_what_a_network_takes_is_of_its_weights_and_images(backbone: str) -> None:
     spec = student("rkd-d", 0.5, backbone=backbone, image=64, resize=64).spec
-    one, many = (memory.needed(spec, batch) for batch in (1, 65))
+    one, many = (measure.needed(spec, batch) for batch in (1, 65))
     images = 64 * 64 * 64 * 3 * 4  # float32 of 64 more
     assert images < many - one < 100 * images
-    wide = memory.needed(spec.replace(hidden=2**16), 1)
+    wide = measure.needed(spec.replace(hidden=2**16), 1)
     assert wide - one > 4 * 2**16 * 16
 
 
@@ -208,5 +209,5 @@ def test_files_of_older_versions_are_read(tmp_path: Path) -> None:
         del one["spread"], one["busy"]
     path.write_text(json.dumps(fields))
     assert read_costs(tmp_path) == golden_costs()
-    for committed in sorted((Path(__file__).parent.parent / "results").glob(f"*/*/{FILE}")):
+    for committed in sorted((Path(__file__).parents[2] / "results").glob(f"*/*/{FILE}")):
         assert read_costs(committed.parent) is not None

@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import Result, assert_one_line
 
+from benchmark import timing
 from benchmark.bench import loss, measure, performance, report, retrieval, training
 from benchmark.errors import BenchmarkError
 from benchmark.machine import cores
@@ -49,7 +50,7 @@ def test_loss(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> No
 def test_both_forms_are_one_loss() -> None:
     student, teacher = torch.randn(16, 4, dtype=torch.float64), torch.randn(16, 6, dtype=torch.float64)
     ours = angle_loss(distances(student), distances(teacher))
-    assert loss.plain(student, teacher).item() == pytest.approx(ours.item(), rel=1e-9)
+    assert loss.plain_angle_loss(student, teacher).item() == pytest.approx(ours.item(), rel=1e-9)
 
 
 USUAL = ("faiss, bare search", "ours", "AccuracyCalculator")
@@ -97,13 +98,14 @@ def test_report(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> 
     assert len({one.id for one in report.records(1000)}) == 1000
 
 
-SMALL_GRID = training.Grid(
-    students=2, batch=8, dim=4, backbone="conv4-8", teacher="conv4-8", teacher_dim=8, image=32, decoded=36, steps=2
-)
+SMALL: dict[str, Any] = {"batch": 8, "backbone": "conv4-8", "image": 32, "resize": 36}
 
 
 def test_training(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "GRID", SMALL_GRID)
+    teacher = training.TEACHER.replace(dim=8, **SMALL)
+    monkeypatch.setattr(training, "TEACHER", teacher)
+    monkeypatch.setattr(training, "STUDENT", training.STUDENT.replace(dim=4, teacher=teacher, steps=3, **SMALL))
+    monkeypatch.setattr(training, "STUDENTS", 2)
     rows = {row["what"]: row for row in rows_of(cli, "training")}
     plain, ours, bare = (
         rows[name]
@@ -123,24 +125,25 @@ def test_training(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -
 def test_plain_loop_has_our_distance_loss() -> None:
     student, teacher = torch.randn(16, 4, dtype=torch.float64), torch.randn(16, 6, dtype=torch.float64)
     ours = distance_loss(distances(student), distances(teacher))
-    assert training.plain_distance_loss(student, teacher).item() == pytest.approx(ours.item(), rel=1e-6)
+    assert loss.plain_distance_loss(student, teacher).item() == pytest.approx(ours.item(), rel=1e-6)
 
 
 def test_a_section_takes_the_place_of_its_earlier_self(tmp_path: Path) -> None:
     row = {"what": "lockstep, 8 students", "plain / this": 4.5, "this / bare": 1.02}
-    performance.write(tmp_path, {"training": performance.Section(environment=WHERE, rows=[row])})
+    performance.write_performance(tmp_path, {"training": performance.Section(environment=WHERE, rows=[row])})
     other = {"batch": 512.0, "times faster": 9.0, "times less memory": 40.0}
-    performance.write(tmp_path, {"loss": performance.Section(environment=WHERE, rows=[other])})
+    performance.write_performance(tmp_path, {"loss": performance.Section(environment=WHERE, rows=[other])})
     page = (tmp_path / "performance.md").read_text()
     assert "code 0123456789" in page and "4.5" in page and "1.02" in page and "512" in page
-    performance.write(
+    performance.write_performance(
         tmp_path, {"training": performance.Section(environment=WHERE, rows=[{**row, "plain / this": 6.0}])}
     )
     page = (tmp_path / "performance.md").read_text()
     assert (
         "4.5" not in page
         and "512" in page
-        and performance.read(tmp_path / "performance.json").sections["training"].rows == [{**row, "plain / this": 6.0}]
+        and performance.read_performance(tmp_path / "performance.json")["training"].rows
+        == [{**row, "plain / this": 6.0}]
     )
 
 
@@ -151,10 +154,10 @@ def test_numbers_are_shown_by_three_digits() -> None:
 
 
 def test_committed_page_is_what_its_record_gives() -> None:
-    results = Path(__file__).parent.parent / "results"
-    record = performance.read(results / "performance.json")
-    assert set(record.sections) == set(performance.TITLES)
-    assert (results / "performance.md").read_text() == performance.page(record)
+    results = Path(__file__).parents[2] / "results"
+    record = performance.read_performance(results / "performance.json")
+    assert set(record) == set(performance.TITLES)
+    assert (results / "performance.md").read_text() == performance.performance_page(record)
 
 
 def test_a_damaged_record_is_one_line(cli: Callable[..., Result], tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ def test_a_damaged_record_is_one_line(cli: Callable[..., Result], tmp_path: Path
 def test_nothing_is_measured_for_a_folder_that_cannot_be_written(
     cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss, "rows", lambda: pytest.fail("measured"))
+    monkeypatch.setattr(loss, "loss_rows", lambda: pytest.fail("measured"))
     (tmp_path / "file").write_text("")
     assert_one_line(cli("bench", "loss", "--to", tmp_path / "file"), 1, "cannot write to")
 
@@ -242,15 +245,14 @@ def test_what_a_function_holds_is_its_peak() -> None:
 
 def test_the_first_time_does_not_count() -> None:
     calls: list[int] = []
-    times = measure.repeated(lambda: calls.append(1), 3)
+    times = timing.repeated(lambda: calls.append(1), most=3)
     assert len(calls) == 4 and len(times.seconds) == 3 and times.spread >= 0
 
 
-def test_slow_functions_are_repeated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "ENOUGH", 0.0)
-    assert len(measure.repeated(lambda: None).seconds) == 2
+def test_slow_functions_are_repeated_twice() -> None:
+    assert len(timing.repeated(lambda: None, enough=0.0).seconds) == 2
 
 
 def test_times_are_medians() -> None:
-    times = measure.Times((4.0, 1.0, 2.0))
+    times = timing.Times((4.0, 1.0, 2.0))
     assert times.typical == 2 and times.spread == 1.5

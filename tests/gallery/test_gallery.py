@@ -25,9 +25,9 @@ from benchmark.data.layouts import load
 from benchmark.data.splits import DataSet
 from benchmark.errors import BenchmarkError, DataError, UsageError
 from benchmark.gallery import write_gallery
-from benchmark.gallery.cases import pick
 from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, look_of, sample
-from benchmark.gallery.networks import choose
+from benchmark.gallery.networks import choose_runs
+from benchmark.gallery.page import pick
 from benchmark.report import Folder
 from benchmark.retrieval.search import neighbours
 from benchmark.store import Store, read_record
@@ -131,7 +131,7 @@ def test_what_is_shown_is_what_is_retrieved_and_every_claim_is_true(done: Ran) -
     written = write_gallery(done.folder, N, done.data_dir, CPU)
     assert [path.relative_to(done.folder).as_posix() for path in written] == ["gallery/index.html", "gallery/map.svg"]
     page = parsed(written[0])
-    chosen = choose(Folder.read(done.folder).compared)
+    chosen = choose_runs(Folder.read(done.folder).compared)
     ids = [chosen.teacher.id, *(record.id for record in chosen.students.values())]
     assert len(ids) == 4
     found = {id: retrieved(done, id) for id in ids}
@@ -195,7 +195,7 @@ def test_the_same_runs_give_the_same_gallery(networks: Ran) -> None:
 
 def test_the_best_of_each_kind_at_the_largest_dimension(networks: Ran) -> None:
     compared = Folder.read(networks.folder).compared
-    chosen = choose(compared)
+    chosen = choose_runs(compared)
     assert list(chosen.students) == ["baseline", "individual", "relational"]
     assert chosen.students["baseline"].spec.method == "triplet"  # not contrastive, whatever it reaches
     means: dict[str, list[float]] = {}
@@ -259,7 +259,7 @@ Change = Callable[[Ran], object]
 
 
 def weights(ran: Ran, method: str) -> Path:
-    chosen = choose(Folder.read(ran.folder).compared)
+    chosen = choose_runs(Folder.read(ran.folder).compared)
     record = {"teacher": chosen.teacher, **chosen.students}[method]
     return Store(ran.folder).weights(record.spec)
 
@@ -278,7 +278,7 @@ def worse(ran: Ran) -> None:
 
 
 def without_teacher(ran: Ran) -> None:
-    spec = choose(Folder.read(ran.folder).compared).teacher.spec
+    spec = choose_runs(Folder.read(ran.folder).compared).teacher.spec
     Store(ran.folder).path(spec).unlink()
 
 

@@ -1,4 +1,4 @@
-"""What networks cost on a machine, as `costs.json` beside the records: read without torch, measured by `measure_costs`."""
+"""Costs of networks on a machine, as `costs.json` beside the records: read without torch, measured by `costs.measure`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from .errors import BenchmarkError, wrong_field
-from .files import read_regular, sealed, unsealed, write_atomically
-from .methods import catalogue
-from .spec import Frozen, Name, Pixels, Spec, Width
+from ..errors import BenchmarkError, wrong_field
+from ..files import read_regular, sealed, unsealed, write_atomically
+from ..methods import catalogue
+from ..spec import Frozen, Name, Pixels, Spec, Width
 
 FILE = "costs.json"
 MOST = 2**24  # bytes of it; a large one has some thousands
@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0, le=2**62)]
 Some = Annotated[float, Field(gt=0)]
 
 
-class Measured(Frozen):
+class Repeated(Frozen):
     """How much repetitions of a measurement differed."""
 
     spread: Annotated[float, Field(ge=0)] | None = Field(
@@ -30,7 +30,7 @@ class Measured(Frozen):
     )
 
 
-class NetworkCost(Measured):
+class NetworkCost(Repeated):
     """One network on images of one size, trunk and head, whether the trunk was trained or not."""
 
     backbone: Name
@@ -44,13 +44,21 @@ class NetworkCost(Measured):
     latency: Some = Field(description="seconds for one image, fastest of repetitions")
     throughput: Some = Field(description="images a second, in batches, fastest of repetitions")
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.backbone, self.dim, self.hidden, self.head, self.image, self.precision
 
-class SearchCost(Measured):
+
+class SearchCost(Repeated):
     """Exact search of one query among a gallery of float32 vectors, in batches of queries."""
 
     dim: Width
     gallery: Count = Field(ge=1)
     seconds: Some = Field(description="a query, fastest of repetitions")
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.gallery, self.dim
 
 
 class Costs(Frozen):
@@ -62,12 +70,11 @@ class Costs(Frozen):
     searches: tuple[SearchCost, ...]
 
     def network(self, spec: Spec) -> NetworkCost | None:
-        """Of a run's own network; None where that was not measured."""
-        wanted = key(spec)
-        return next((one for one in self.networks if network_key(one) == wanted), None)
+        """The cost of a run's own network; None where that was not measured."""
+        return next((cost for cost in self.networks if cost.key == network_key(spec)), None)
 
     def search(self, dim: int, gallery: int) -> SearchCost | None:
-        return next((one for one in self.searches if (one.dim, one.gallery) == (dim, gallery)), None)
+        return next((cost for cost in self.searches if cost.key == (gallery, dim)), None)
 
 
 def paid(spec: Spec) -> tuple[Spec, ...]:
@@ -75,37 +82,27 @@ def paid(spec: Spec) -> tuple[Spec, ...]:
     return spec.members if not spec.steps and spec.members else (spec,)
 
 
-def key(spec: Spec) -> tuple[object, ...]:
-    """What tells the costs of two runs' networks apart."""
-    return spec.backbone, spec.dim, spec.hidden, has_head(spec), spec.image, spec.precision
-
-
-def has_head(spec: Spec) -> bool:
-    """Whether a run's network is more than a trunk."""
-    found = catalogue().get(spec.method)
-    return found is None or found.has_head  # a combination has one, and so had what has left the catalogue
-
-
-def network_key(cost: NetworkCost) -> tuple[object, ...]:
-    return cost.backbone, cost.dim, cost.hidden, cost.head, cost.image, cost.precision
+def network_key(spec: Spec) -> tuple[object, ...]:
+    """The `NetworkCost.key` of a run's network."""
+    entry = catalogue().get(spec.method)
+    head = entry is None or entry.has_head  # a combination has one, and so had what has left the catalogue
+    return spec.backbone, spec.dim, spec.hidden, head, spec.image, spec.precision
 
 
 def read_costs(folder: Path) -> Costs | None:
-    """Of a `results/<dataset>/<preset>` folder; None where nothing was measured.
+    """The costs of a `results/<dataset>/<preset>` folder; None where nothing was measured.
 
     Raises:
         BenchmarkError: the file is damaged.
     """
     path = folder / FILE
-    advice = "delete it, and measure again: benchmark costs"
     try:
         return Costs.model_validate(unsealed(read_regular(path, MOST)))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
-        raise BenchmarkError(f"{path} holds no costs ({wrong_field(error)}); {advice}") from None
     except ValueError as error:
-        raise BenchmarkError(f"{path} holds no costs ({error}); {advice}") from None
+        why = wrong_field(error) if isinstance(error, ValidationError) else error
+        raise BenchmarkError(f"{path} holds no costs ({why}); delete it, and measure again: benchmark costs") from None
 
 
 def write_costs(folder: Path, costs: Costs) -> Path:
