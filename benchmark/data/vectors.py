@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,7 +118,7 @@ class VectorFile:
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Vectors [n, views, width] of some images of a file, to be indexed by image and view; read when indexed."""
+    """Vectors [n, views, width] of some images of a file, read when indexed: by image and view, or by image alone, which is view 0."""
 
     file: VectorFile
     rows: np.ndarray  # int64 [n]: images of the file
@@ -129,26 +126,9 @@ class Views:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: tuple[np.ndarray | slice, np.ndarray | int]) -> np.ndarray:
-        images, views = place
+    def __getitem__(self, place: np.ndarray | slice | tuple[np.ndarray | slice, np.ndarray | int]) -> np.ndarray:
+        images, views = place if isinstance(place, tuple) else (place, 0)
         return self.file.read(self.rows[images], views)
-
-    @property
-    def plain(self) -> PlainView:
-        return PlainView(self)
-
-
-@dataclass(frozen=True, eq=False)
-class PlainView:
-    """View 0 [n, width] of each image: what is evaluated. To be sliced, or indexed by image; read when indexed."""
-
-    views: Views
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __getitem__(self, images: np.ndarray | slice) -> np.ndarray:
-        return self.views[images, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,28 +154,3 @@ class VectorRows:
         """Of the numbers, whatever the files are called. Raises as `VectorFile.digest`."""
         rows = np.ascontiguousarray(self.rows, "<i8").tobytes()
         return f"{self.student.digest} {self.teacher.digest}\n".encode() + rows
-
-
-def all_rows(file: VectorFile) -> np.ndarray:
-    return np.arange(len(file))
-
-
-@contextmanager
-def new_array(path: Path, shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarray]:
-    """An array to be filled, mapped into memory. It is at `path` when the block has ended well, and nowhere otherwise.
-
-    Raises:
-        DataError: there is no room for it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = math.prod(shape) * np.dtype(dtype).itemsize, shutil.disk_usage(path.parent).free
-    if free < needed * 1.02:  # a full disk kills the process that writes through a map
-        raise DataError(f"{path} needs {needed / 1e9:,.2f} GB, {free / 1e9:,.2f} GB are free")
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        array = np.lib.format.open_memmap(partial, "w+", dtype, shape)
-        yield array
-        array.flush()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

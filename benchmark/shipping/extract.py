@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from ..data.splits import DataSet, Split
-from ..data.vectors import new_array
+from ..data.stored import new_array
 from ..errors import UsageError, unknown, wrong_field
 from ..files import write_atomically
 from ..spec import Spec

@@ -15,7 +15,8 @@ from benchmark.data.arrays import open_array
 from benchmark.data.cards import Vectors
 from benchmark.data.layouts import load
 from benchmark.data.splits import DataSet, holdout
-from benchmark.data.vectors import VectorFile, VectorRows, new_array
+from benchmark.data.stored import new_array
+from benchmark.data.vectors import VectorFile, VectorRows
 from benchmark.errors import DataError
 
 N, V, C, D = 40, 3, 5, 7
@@ -49,8 +50,8 @@ def test_the_first_half_of_the_classes_trains(tmp_path: Path) -> None:
         assert np.array_equal(split.labels, np.repeat(np.arange(4), 5))  # sorted
         assert isinstance(split.images, VectorRows)
         assert np.array_equal(LABELS[split.images.rows], 3 * (split.labels + first))
-        assert np.array_equal(split.images.of("vectors").plain[:], STUDENT[split.images.rows, 0])
-        assert np.array_equal(split.images.of("teacher-vectors").plain[3:9], TEACHER[split.images.rows[3:9], 0])
+        assert np.array_equal(split.images.of("vectors")[:], STUDENT[split.images.rows, 0])
+        assert np.array_equal(split.images.of("teacher-vectors")[3:9], TEACHER[split.images.rows[3:9], 0])
     views = rows(data).of("vectors")
     assert np.array_equal(views[np.array([4, 1]), np.array([2, 0])], STUDENT[rows(data).rows[[4, 1]], [2, 0]])
 
@@ -71,7 +72,7 @@ def test_without_labels_a_fifth_is_searched_whatever_the_order_in_the_file(tmp_p
     files = save(tmp_path, features=np.arange(100.0).reshape(100, 1).astype(np.float32))
     data = read(**files)
     assert data.train.names == () and not data.labelled and data.train.labels.tolist() == list(range(80))
-    parts = [split.images.of("vectors").plain[:,][:, 0] for split in data.splits]  # type: ignore[union-attr]
+    parts = [split.images.of("vectors")[:][:, 0] for split in data.splits]  # type: ignore[union-attr]
     assert sorted(np.concatenate(parts)) == list(range(100)) and len(parts[1]) == 20
     assert 30 < parts[1].mean() < 70 and np.abs(np.diff(parts[0])).mean() > 10  # not the end of the file
     again = read(**files)
