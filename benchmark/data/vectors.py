@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,28 +58,20 @@ class VectorFile:
 
     def read(self, rows: np.ndarray, views: np.ndarray | int) -> np.ndarray:
         """A view of each of some images, float32 [rows, width]; nothing else is read from disk."""
-        array = self.array
-        found = array[rows, views] if array.ndim == 3 else array[rows * self.flat + views]
-        return np.ascontiguousarray(found, np.float32)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of shape and numbers, as float32. Raises as `_scanned`."""
-        return self._scanned[0]
-
-    @property
-    def absurd(self) -> Ints:
-        """Rows of the array that hold numbers absurdly larger than the others. Raises as `_scanned`."""
-        return self._scanned[1]
+        chosen = self.array[rows, views] if self.array.ndim == 3 else self.array[rows * self.flat + views]
+        return np.ascontiguousarray(chosen, np.float32)
 
     @property
     def told(self) -> str:
         """One line on the absurd rows, for people; nothing where there are none."""
-        return f"{self.path}: {told(self.absurd, len(self.array), 'rows')}" if len(self.absurd) else ""
+        absurd = self.scanned[1]
+        return f"{self.path}: {told(absurd, len(self.array), 'rows')}" if len(absurd) else ""
 
     @cached_property
-    def _scanned(self) -> tuple[str, Ints]:
-        """Digest and absurd rows. Goes through the whole file, once: it is taken to stay as it is while the command runs.
+    def scanned(self) -> tuple[str, Ints]:
+        """SHA-256 of shape and numbers, as float32, and the rows of the array that hold absurdly large ones.
+
+        Goes through the whole file, once: it is taken to stay as it is while the command runs.
 
         Raises:
             DataError: NaN, infinity, or a number that float32 cannot hold, with its row; absurd rows of what is trained on.
@@ -90,7 +81,10 @@ class VectorFile:
             sample = np.stack([self.array[row] for row in sampled(len(self.array))]).astype(np.float32)
             centre = centre_of(sample.reshape(-1, self.width))
         large = []
-        for start, block in self._blocks():
+        size = max(1, BLOCK // (self.array.size // len(self.array)))
+        for start in range(0, len(self.array), size):
+            with np.errstate(over="ignore"):  # found as infinite
+                block = np.ascontiguousarray(self.array[start : start + size], "<f4")
             finite = np.isfinite(block).all(axis=-1)
             if not finite.all():
                 row, *view = np.argwhere(~finite)[0].tolist()
@@ -106,14 +100,6 @@ class VectorFile:
             line = told(absurd, len(self.array), "rows", limit)
             raise DataError(f"{self.path} is trained on, and {line}; mend or remove them")
         return digest.hexdigest(), absurd
-
-    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and float32 rows of one block after the other."""
-        size = max(1, BLOCK // (self.array.size // len(self.array)))
-        for start in range(0, len(self.array), size):
-            with np.errstate(over="ignore"):  # found as infinite
-                block = np.ascontiguousarray(self.array[start : start + size], "<f4")
-            yield start, block
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +137,6 @@ class VectorRows:
 
     @property
     def digest(self) -> bytes:
-        """Of the numbers, whatever the files are called. Raises as `VectorFile.digest`."""
+        """What tells the numbers from others, whatever the files are called. Raises as `VectorFile.scanned`."""
         rows = np.ascontiguousarray(self.rows, "<i8").tobytes()
-        return f"{self.student.digest} {self.teacher.digest}\n".encode() + rows
+        return f"{self.student.scanned[0]} {self.teacher.scanned[0]}\n".encode() + rows

@@ -131,7 +131,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 
 def test_what_goes_to_other_processes_is_a_name(tmp_path: Path) -> None:
     data = read(**save(tmp_path, features=np.zeros((1000, 500), np.float32), labels=np.arange(1000) // 10))
-    assert rows(data).student.array.size and rows(data).student.digest  # opened and read before it is sent
+    assert rows(data).student.array.size and rows(data).student.scanned  # opened and read before it is sent
     sent = pickle.dumps(rows(data))
     assert len(sent) < 10_000  # of 2,000,000 bytes
     other = pickle.loads(sent)
@@ -196,17 +196,17 @@ def test_absurd_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any)
     """Whatever the shape, of any view, in any block; with `trained` they are an error."""
     monkeypatch.setattr(vectors, "BLOCK", 4 * V * C)
     array = STUDENT.astype(np.float64)
-    assert not len(VectorFile(save(tmp_path, x=array)["x"], "x", trained=True).absurd)
+    assert not len(VectorFile(save(tmp_path, x=array)["x"], "x", trained=True).scanned[1])
     array[33, 2, 1], array[5, 0, 0], array[5, 1, 0] = 3e38, -3e38, 1e30
     path = save(tmp_path, x=form(array))["x"]
-    assert VectorFile(path, "x").absurd.tolist() == [5, 33]
+    assert VectorFile(path, "x").scanned[1].tolist() == [5, 33]
     with pytest.raises(
         DataError, match=r"x\.npy is trained on, and 2 of 40 rows are more than 10\^7 .* rows 5, 33; mend"
     ):
-        _ = VectorFile(path, "x", trained=True).digest
+        _ = VectorFile(path, "x", trained=True).scanned
     assert pickle.loads(pickle.dumps(VectorFile(path, "x", trained=True))).trained
     path = save(tmp_path, y=form(array.reshape(-1, C)))["y"]
-    assert VectorFile(path, "y", V).absurd.tolist() == [5 * V, 5 * V + 1, 33 * V + 2]
+    assert VectorFile(path, "y", V).scanned[1].tolist() == [5 * V, 5 * V + 1, 33 * V + 2]
 
 
 @pytest.mark.parametrize("times", [1e3, 1e6, 1e8, 1e10, 1e13])
@@ -217,10 +217,10 @@ def test_rows_that_are_trained_on_may_be_ten_million_times_the_others(tmp_path: 
     path = save(tmp_path, x=array)["x"]
     if times > 1e7:
         with pytest.raises(DataError, match=r"1 of 40 rows is more than 10\^7 times larger than the others: row 17"):
-            _ = VectorFile(path, "x", trained=True).digest
+            _ = VectorFile(path, "x", trained=True).scanned
     else:
-        assert VectorFile(path, "x", trained=True).digest
-    assert VectorFile(path, "x").absurd.tolist() == ([17] if times > 1e12 else [])
+        assert VectorFile(path, "x", trained=True).scanned
+    assert VectorFile(path, "x").scanned[1].tolist() == ([17] if times > 1e12 else [])
 
 
 def test_a_damaged_archive_is_one_clear_line(tmp_path: Path) -> None:
