@@ -37,20 +37,21 @@ class RowFile:
     """An array in a file, or on its way there.
 
     Args:
-        file: .npy; beside it are `.partial` and `.sums` of a stopped call, and `.checked`.
+        file: .npy; beside it are the `.partial` of a stopped call, and `.checked`.
         every: rows of a block.
     """
 
     def __init__(self, file: Path, shape: tuple[int, ...], dtype: str, every: int) -> None:
         self.file, self.shape, self.dtype, self.every = file, shape, dtype, every
         self.done = 0  # rows that are written
-        self._partial, self._journal, self._memory = map(file.with_suffix, (".partial", ".sums", ".checked"))
+        self._partial, self._memory = file.with_suffix(".partial"), file.with_suffix(".checked")
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
         self._header = header.getvalue()
         self._row = np.dtype(dtype).itemsize * math.prod(shape[1:])
         self._blocks = -(-shape[0] // every)
         self._end = len(self._header) + shape[0] * self._row
+        self._size = self._end + (self._blocks + 1) * _SUM
 
     def append(self, rows: np.ndarray) -> None:
         """Write the next rows [k, ...]."""
@@ -62,50 +63,44 @@ class RowFile:
             self.done += len(part)
             if self.done % self.every == 0 or self.done == self.shape[0]:
                 _sync(self._output)  # rows are on the disk before their sum says that they are
-                self._sums.write(self._block.digest())
-                self._sums.flush()
+                place = self._output.tell()
+                self._output.seek(self._end + (-(-self.done // self.every) - 1) * _SUM)
+                self._output.write(self._block.digest())
+                self._output.seek(place)
                 self._block.reset()
 
     def fill(self, compute: Callable[[RowFile], None], what: str, advice: str) -> None:
         """Make the file from what a stopped call has left, or from nothing; what earlier versions have left goes."""
         _clear_unsummed(self.file.parent)
-        kept = self._kept()
-        self.done = len(kept) // _SUM * self.every
+        self.file.with_suffix(".sums").unlink(missing_ok=True)
+        self.done = self._kept()
         check_room(self.file.parent, (self.shape[0] - self.done) * self._row, what, advice)
         self._block = xxhash.xxh3_64()
         try:
             # Written in order rather than through a writable map: there, a full disk kills the process.
-            with self._partial.open("r+b" if kept else "wb") as self._output, self._journal.open("wb") as self._sums:
-                self._sums.write(kept)
-                self._sums.flush()
+            with self._partial.open("r+b" if self.done else "w+b") as self._output:
                 self._output.write(self._header)
+                self._output.truncate(self._size)
                 self._output.seek(self.done * self._row, os.SEEK_CUR)
-                self._output.truncate()
                 compute(self)
                 if self.done != self.shape[0] or self._output.tell() != self._end:
                     raise DataError(
                         f"{what}: {self.done} rows were computed, which do not make an array of {self.shape}"
                     )
-                sums = self._journal.read_bytes()
-                self._output.write(sums + self._seal(sums))
+                self._output.write(self._seal(self._output.read(self._blocks * _SUM)))
                 _sync(self._output)
         except Exception:  # not an interruption: what is written by then is for the next call
             self._partial.unlink(missing_ok=True)
-            self._journal.unlink(missing_ok=True)
             raise
         self._partial.replace(self.file)
-        self._journal.unlink()
 
     def opened(self) -> np.ndarray | None:
         """The finished file, mapped into memory; None if there is none, or it is not what was written."""
         try:
             status = self.file.stat()
-            if not self.file.is_file() or status.st_size != self._end + (self._blocks + 1) * _SUM:
+            if not self.file.is_file() or status.st_size != self._size:
                 return None
-            with self.file.open("rb") as content:
-                header = content.read(len(self._header))
-                content.seek(self._end)
-                sums, seal = content.read(self._blocks * _SUM), content.read(_SUM)
+            header, sums, seal = self._read(self.file)
             mark = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
             turns = self._turns(mark)
             blocks = range(turns.start * self._blocks // TURNS, turns.stop * self._blocks // TURNS)
@@ -141,14 +136,21 @@ class RowFile:
         with ThreadPoolExecutor(cores()) as pool:
             yield from pool.map(right, numbers)
 
-    def _kept(self) -> bytes:
-        """The sums of a stopped call's blocks, up to the first that is not what its sum says: a power failure, a damaged disk."""
-        if not (self._partial.is_file() and self._journal.is_file()):
-            return b""
-        sums = self._journal.read_bytes()
-        whole = (self._partial.stat().st_size - len(self._header)) // (self.every * self._row)
-        blocks = range(min(whole, len(sums) // _SUM, self.shape[0] // self.every))
-        return sums[: _SUM * sum(takewhile(bool, self._right(self._partial, sums, blocks)))]
+    def _kept(self) -> int:
+        """Rows of a stopped call, up to the first block that is not what its sum says: not reached, a power failure, a damaged disk."""
+        if not self._partial.is_file() or self._partial.stat().st_size != self._size:
+            return 0
+        _, sums, _ = self._read(self._partial)
+        reached = -(-len(sums.rstrip(b"\0")) // _SUM)
+        blocks = range(min(reached, self.shape[0] // self.every))
+        return self.every * sum(takewhile(bool, self._right(self._partial, sums, blocks)))
+
+    def _read(self, file: Path) -> tuple[bytes, bytes, bytes]:
+        """Header, sums and seal."""
+        with file.open("rb") as content:
+            header = content.read(len(self._header))
+            content.seek(self._end)
+            return header, content.read(self._blocks * _SUM), content.read(_SUM)
 
     def _seal(self, sums: bytes) -> bytes:
         return xxhash.xxh3_64_digest(self._header + sums)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 
 from benchmark.data.stored import TURNS, RowFile, stored
 from benchmark.errors import DataError
@@ -108,3 +110,47 @@ def test_rows_that_do_not_make_the_array_are_not_kept(tmp_path: Path, rows: np.n
             tmp_path / "x.npy", ROWS.shape, "|u1", lambda file: file.append(rows), every=EVERY, what="rows", advice=""
         )
     assert [path.name for path in tmp_path.iterdir()] == ["x.lock"]
+
+
+def by_hand() -> bytes:
+    """The file as the first version of its form was written."""
+    buffer = io.BytesIO()
+    np.save(buffer, ROWS)
+    header = buffer.getvalue()[: -ROWS.nbytes]
+    sums = b"".join(xxhash.xxh3_64_digest(ROWS[start : start + EVERY].tobytes()) for start in range(0, 50, EVERY))
+    return header + ROWS.tobytes() + sums + xxhash.xxh3_64_digest(header + sums)
+
+
+def test_the_form_of_files_stays(cache: Cache) -> None:
+    cache.file.write_bytes(by_hand())
+    assert np.array_equal(cache.open(), ROWS) and cache.filled == 0
+    cache.file.unlink()
+    cache.open()
+    assert cache.file.read_bytes() == by_hand()
+
+
+@pytest.mark.parametrize("stop", [3, EVERY, 20, 47])
+@pytest.mark.parametrize("damaged", [None, 0, 1])
+def test_a_stopped_call_goes_on_behind_its_last_right_block(tmp_path: Path, stop: int, damaged: int | None) -> None:
+    file, begun = tmp_path / "rows.npy", []
+
+    def compute(rows: RowFile) -> None:
+        begun.append(rows.done)
+        for row in range(rows.done, 50):
+            if len(begun) == 1 and row == stop:
+                raise KeyboardInterrupt
+            rows.append(ROWS[row : row + 1])
+
+    def run() -> np.ndarray:
+        return stored(file, ROWS.shape, "|u1", compute, every=EVERY, what="rows", advice="")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    partial = file.with_suffix(".partial")
+    if damaged is not None:
+        content = bytearray(partial.read_bytes())
+        content[128 + damaged * EVERY * 256] ^= 1
+        partial.write_bytes(content)
+    assert np.array_equal(run(), ROWS) and file.read_bytes() == by_hand() and not partial.exists()
+    whole = stop // EVERY
+    assert begun == [0, EVERY * (whole if damaged is None else min(damaged, whole))]
