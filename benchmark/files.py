@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import socket
 import stat
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from .errors import BenchmarkError, DataError
+from .errors import BenchmarkError
 
 SEAL = "digest"  # the field of a sealed file
 PARTIAL = ".partial"  # the suffix of a file on its way
@@ -33,23 +33,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_partial(path.parent)
     # Who writes it is in its name, so that `clear_partial` leaves alone what another process is writing.
-    handle, partial = tempfile.mkstemp(PARTIAL, f"{path.name}.{_HOST}.{os.getpid()}.", path.parent)
+    partial = path.with_name(f"{path.name}.{_HOST}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o666 & ~_umask())  # noqa: PTH101  (mkstemp makes private files; records are for everyone)
-        os.replace(partial, path)  # noqa: PTH105
+        partial.replace(path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def clear_partial(folder: Path) -> None:
@@ -58,7 +51,8 @@ def clear_partial(folder: Path) -> None:
         name = re.fullmatch(r".+\.(\w+)\.(\d+)\.[a-z0-9_]{8}\.partial", path.name)
         # Another command may clear the folder as well, and others' files may be in it.
         with contextlib.suppress(OSError):
-            if name and path.is_file() and (_gone(int(name[2])) if name[1] == _HOST else _age(path) > _ABANDONED):
+            abandoned = time.time() - path.stat().st_mtime > _ABANDONED
+            if name and path.is_file() and (_gone(int(name[2])) if name[1] == _HOST else abandoned):
                 path.unlink()
 
 
@@ -70,10 +64,6 @@ def _gone(process: int) -> bool:
     except (PermissionError, OverflowError):
         return False
     return False
-
-
-def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:
@@ -96,17 +86,6 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         if most is not None and status.st_size > most:
             raise BenchmarkError(f"{path} has {status.st_size:,} bytes, and {most:,} are the most that such a file has")
         return file.read()
-
-
-def check_regular(path: Path) -> None:
-    """For who opens a file by its name, as numpy does: it is not a pipe, a device or a folder.
-
-    Raises:
-        DataError: it is one of them.
-        OSError: it is not there, or may not be read.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError(f"cannot read {path}: it is not a regular file")
 
 
 def sealed(fields: dict[str, Any], *, sort: bool = True) -> str:

@@ -19,9 +19,8 @@ from benchmark.bench import performance
 from benchmark.cli import run_command
 from benchmark.costs import read_costs
 from benchmark.data import cards
-from benchmark.data.cache import decoded
+from benchmark.data.cache import decoded, features
 from benchmark.data.contents import MEMORY, digests
-from benchmark.data.features import features
 from benchmark.data.layouts import load
 from benchmark.data.splits import Split
 from benchmark.errors import BenchmarkError

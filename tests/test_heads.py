@@ -13,7 +13,7 @@ from conftest import tiny_spec
 from test_lockstep import assert_equal, final_weights, start, train, weights, workspace
 
 from benchmark import methods
-from benchmark.data.features import features, view
+from benchmark.data.cache import features, view
 from benchmark.errors import DataError
 from benchmark.spec import Spec, Stream
 from benchmark.store import Record

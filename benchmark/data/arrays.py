@@ -12,7 +12,6 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from ..errors import DataError
-from ..files import check_regular
 
 _HEADER = 2**14  # bytes; numpy refuses headers of more than 10,000
 
@@ -53,11 +52,13 @@ def open_array(path: Path, name: str, form: Form) -> np.ndarray:
         DataError: there is no such file or array, it is not one that numpy wrote, or not of that form.
     """
     try:
-        check_regular(path)
+        if path.exists() and not path.is_file():  # a pipe, a device or a folder
+            raise DataError(f"cannot read {path}: it is not a regular file")
         with path.open("rb") as file:
-            if file.read(4) == b"PK\3\4":
-                return _member(path, name, form)
-            return _mapped(path, 0, path.stat().st_size, form)
+            if file.read(4) != b"PK\3\4":
+                return _mapped(path, 0, path.stat().st_size, form)
+            with zipfile.ZipFile(file) as archive:
+                return _member(path, archive, name, form)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except DataError:
@@ -70,24 +71,23 @@ def open_array(path: Path, name: str, form: Form) -> np.ndarray:
         ) from None
 
 
-def _member(path: Path, name: str, form: Form) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if name not in members and len(members) != 1:
-            raise DataError(f"{path} holds {', '.join(sorted(members)) or 'nothing'}; none is called {name!r}")
-        info = members[name] if name in members else next(iter(members.values()))
-        if info.compress_type == zipfile.ZIP_STORED:
-            with path.open("rb") as file:  # as numpy.savez stores it: a whole .npy file within the archive
-                file.seek(info.header_offset + 26)
-                start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))  # its name and extra field
-            return _mapped(path, start, info.file_size, form)
-        with archive.open(info) as member:
-            _header(member, path, info.file_size, form)
-        if info.file_size > _free_memory():
-            raise MemoryError
-        with archive.open(info) as member:
-            # To the member's end, where its checksum is compared.
-            return np.lib.format.read_array(member, allow_pickle=False)
+def _member(path: Path, archive: zipfile.ZipFile, name: str, form: Form) -> np.ndarray:
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    if name not in members and len(members) != 1:
+        raise DataError(f"{path} holds {', '.join(sorted(members)) or 'nothing'}; none is called {name!r}")
+    info = members[name] if name in members else next(iter(members.values()))
+    if info.compress_type == zipfile.ZIP_STORED:
+        with path.open("rb") as file:  # as numpy.savez stores it: a whole .npy file within the archive
+            file.seek(info.header_offset + 26)
+            start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))  # its name and extra field
+        return _mapped(path, start, info.file_size, form)
+    with archive.open(info) as member:
+        _header(member, path, info.file_size, form)
+    if info.file_size > _free_memory():
+        raise MemoryError
+    with archive.open(info) as member:
+        # To the member's end, where its checksum is compared.
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _mapped(path: Path, start: int, size: int, form: Form) -> np.ndarray:
@@ -119,12 +119,3 @@ def _free_memory() -> float:
     file = Path("/proc/meminfo")  # of Linux
     lines = file.read_text().splitlines() if file.exists() else []
     return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), math.inf)
-
-
-def read_labels(path: Path, name: str) -> np.ndarray:
-    """Labels [n], integers or strings.
-
-    Raises:
-        DataError: they are not.
-    """
-    return np.array(open_array(path, name, LABELS))

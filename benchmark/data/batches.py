@@ -40,16 +40,14 @@ class Sampler:
         check(labels, stream)
         self.labels = labels
         self.stream = stream
-        self._all_apart = _all_apart(labels)
-        if self._all_apart:
-            return
-        order = np.argsort(labels, kind="stable")
-        self._members = np.split(order, np.cumsum(np.bincount(labels))[:-1])
+        self._members: list[np.ndarray] = []  # rows of each class; none where each row is one
+        if not _all_apart(labels):
+            self._members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
 
     def index(self, step: int) -> np.ndarray:
         """Rows [batch] of a step: classes at random, `per_class` images each without replacement, until the batch is full."""
         rng = np.random.default_rng(derive(self.stream.seed, "batch", step))
-        if self._all_apart:  # cheap, however many rows there are
+        if not self._members:  # cheap, however many rows there are
             return rng.choice(len(self.labels), self.stream.batch, replace=False)
         rows: list[int] = []
         for label in rng.permutation(len(self._members)):
@@ -78,7 +76,7 @@ class Batches(Sampler):
         rows = self.index(step)
         rng = np.random.default_rng(derive(self.stream.seed, "crop", step))
         corners, flips = places(rng, len(rows), self.images.shape[1], self.stream)
-        return cut(self.images, rows, corners, flips, self.stream.image), self.labels[rows], rows
+        return crop(self.images, rows, corners, flips, self.stream.image), self.labels[rows], rows
 
 
 def places(rng: np.random.Generator, n: int, size: int, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
@@ -87,16 +85,16 @@ def places(rng: np.random.Generator, n: int, size: int, stream: Stream) -> tuple
     return corners, rng.random(n) < 0.5 if stream.flip else np.zeros(n, bool)
 
 
-def cut(images: np.ndarray, rows: Iterable[int], corners: np.ndarray, flips: np.ndarray, crop: int) -> np.ndarray:
-    """Crops uint8 [n, crop, crop, 3] of images[rows], mirrored where `flips` says so."""
-    batch = np.empty((len(corners), crop, crop, 3), np.uint8)
+def crop(images: np.ndarray, rows: Iterable[int], corners: np.ndarray, flips: np.ndarray, side: int) -> np.ndarray:
+    """Crops uint8 [n, side, side, 3] of images[rows], mirrored where `flips` says so."""
+    batch = np.empty((len(corners), side, side, 3), np.uint8)
     for out, row, (top, left), flip in zip(batch, rows, corners, flips, strict=True):
-        view = images[row, top : top + crop, left : left + crop]
+        view = images[row, top : top + side, left : left + side]
         out[:] = view[:, ::-1] if flip else view
     return batch
 
 
-def centre_crop(images: np.ndarray, crop: int) -> np.ndarray:
-    """The middle [n, crop, crop, 3] of images [n, size, size, 3], as a view."""
-    edge = (images.shape[1] - crop) // 2
-    return images[:, edge : edge + crop, edge : edge + crop]
+def centre_crop(images: np.ndarray, side: int) -> np.ndarray:
+    """The middle [n, side, side, 3] of images [n, size, size, 3], as a view."""
+    edge = (images.shape[1] - side) // 2
+    return images[:, edge : edge + side, edge : edge + side]

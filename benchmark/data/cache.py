@@ -1,13 +1,11 @@
-"""Images decoded once: from files to one uint8 array on disk that is mapped into memory."""
+"""What is computed once and kept on disk: decoded images, and features of a frozen trunk of seeded crops of them."""
 
 from __future__ import annotations
 
-import collections
-import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,19 +14,26 @@ from PIL import Image
 
 from ..cores import cores
 from ..errors import DataError
+from ..spec import Stream, derive
 from . import cards
+from .batches import centre_crop, crop, places
 from .contents import digests
 from .decode import RULE, several, square
 from .splits import Split
-from .stored import Filling, stored
+from .stored import RowFile, stored
 from .vectors import VectorRows
 
+# Part of the key: whoever changes how a view is made changes this, and no old file is taken for a new one.
+VIEWS = "float16; view 0 is the centre crop, view v > 0 a crop and flip seeded by v; rows image by image"
+
 SAFE = 1024  # images that are on the disk before more are written
-AHEAD = 4  # decoded images a core that wait to be written
+AHEAD = 32  # images a core that are decoded before they are written
+BLOCK = 128  # images a forward pass
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, of all
 Say = Callable[[str], None]
+Extract = Callable[[np.ndarray], np.ndarray]  # uint8 [n, s, s, 3] -> float32 [n, pooled]
 
 
 def cache_dir(data_dir: Path) -> Path:
@@ -56,67 +61,113 @@ def decoded(
     Raises:
         DataError: an image cannot be decoded, or there is no room or no permission in `folder`. Nothing is left behind then.
     """
-    assert not isinstance(split.images, VectorRows), "vectors are not decoded"
-    if isinstance(split.images, np.ndarray):
-        return _coloured(split.images, size)
-    file = folder / f"{_key(split.images, size, folder)}-{size}.npy"
-    fill = functools.partial(_decode, split.images, size, progress, say)
+    images = split.images
+    assert not isinstance(images, VectorRows), "vectors are not decoded"
+    if isinstance(images, np.ndarray):
+        return _coloured(images, size)
+    key = _key(RULE, size, *digests(images, folder))
+
+    def compute(rows: RowFile) -> None:
+        damaged: list[str] = []
+        animated = 0
+        work = _ahead(lambda path: (_decoded(path, size), say is not None and several(path)), images[rows.done :])
+        for number, (image, more) in enumerate(work, rows.done + 1):
+            animated += more
+            if isinstance(image, DataError):
+                damaged.append(str(image))
+            elif not damaged:  # after a gap rows would stand in the wrong places
+                rows.append(image[None])
+            if progress:
+                progress(number, len(images))
+        if damaged:  # all at once, so that they need not be found one run after the other
+            raise DataError("; ".join(damaged[:3]) + (f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""))
+        if say and animated:
+            say(
+                f"{animated} {'file has' if animated == 1 else 'files have'} several frames or pages; the first is taken"
+            )
+
     return stored(
-        file,
+        folder / f"{key}-{size}.npy",
         (len(split), size, size, 3),
         "|u1",
-        fill,
+        compute,
         every=SAFE,
         what="decoded images",
         advice="or set BENCHMARK_CACHE to another folder",
     )
 
 
-def _key(images: tuple[Path, ...], size: int, folder: Path) -> str:
-    contents = "\n".join(digests(images, folder))
-    return hashlib.sha256(f"{RULE}\n{size}\n{contents}".encode()).hexdigest()[:20]
+def features(
+    images: np.ndarray,
+    views: int,
+    width: int,
+    stream: Stream,
+    extract: Extract,
+    key: str,
+    folder: Path,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Pooled features float16 [n, views, width], read-only: view 0 of each image, or its views 1 ... `views` where that is more than 1.
+
+    Computed by the first call, block by block, and mapped into memory by later ones; what a stopped call has computed is kept.
+
+    Args:
+        images: decoded, uint8 [n, size, size, 3].
+        views: 1 is the centre crop, as in evaluation.
+        width: of the trunk's pooled features.
+        stream: `image` and `flip` of the crops.
+        extract: the trunk.
+        key: what the trunk and the images are known by: equal keys, equal features.
+        folder: for the file, 2 * n * views * width bytes.
+
+    Raises:
+        DataError: features that float16 cannot hold, or no room or no permission in `folder`.
+    """
+    shape = (len(images), views, width)
+    name = _key(RULE, VIEWS, key, shape, f"{images.shape[1]} {stream.image} {stream.flip and views > 1}")
+
+    def compute(rows: RowFile) -> None:
+        for start in range(rows.done, len(images), BLOCK):
+            stop = min(start + BLOCK, len(images))
+            numbers = range(1, views + 1) if views > 1 else (0,)
+            block = np.stack([extract(view(images, number, stream, start, stop)) for number in numbers], axis=1)
+            with np.errstate(over="ignore"):
+                half = block.astype("<f2")
+            if not np.isfinite(half).all():
+                raise DataError(f"features of images {start} to {stop - 1} are not finite, or too large for float16")
+            rows.append(half)
+            if progress:
+                progress(stop, len(images))
+
+    return stored(
+        folder / f"{name}-{views}x{width}.npy",
+        shape,
+        "<f2",
+        compute,
+        every=BLOCK,
+        what="features",
+        advice="set BENCHMARK_CACHE to another folder, or ask for fewer with --set views=...",
+    )
 
 
-def _decode(images: tuple[Path, ...], size: int, progress: Progress | None, say: Say | None, file: Filling) -> None:
-    """Append all images that the file does not have yet."""
-    damaged: list[str] = []
-    animated = 0
-    left = images[file.done :]
-    work = _ahead(lambda path: (_decoded(path, size), say is not None and several(path)), left)
-    for number, (image, more) in enumerate(work, file.done + 1):
-        animated += more
-        if isinstance(image, DataError):
-            damaged.append(str(image))
-        elif not damaged:  # after a gap rows would stand in the wrong places
-            file.append(image[None])
-        if progress:
-            progress(number, len(images))
-    if damaged:
-        raise DataError(_several(damaged))
-    if say and animated:
-        say(f"{animated} {'file has' if animated == 1 else 'files have'} several frames or pages; the first is taken")
+def view(images: np.ndarray, number: int, stream: Stream, start: int, stop: int) -> np.ndarray:
+    """View `number` of images[start:stop] as uint8 [stop - start, image, image, 3]: the same whatever block it is computed in."""
+    if number == 0:
+        return np.array(centre_crop(images[start:stop], stream.image))
+    corners, flips = places(np.random.default_rng(derive(0, "view", number)), len(images), images.shape[1], stream)
+    return crop(images, range(start, stop), corners[start:stop], flips[start:stop], stream.image)
+
+
+def _key(*identity: object) -> str:
+    return hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:20]
 
 
 def _ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
     """`map` by a thread a core, a few results ahead of what takes them: a slow disk must not fill the memory."""
     threads = cores()
-    pool = ThreadPoolExecutor(threads)
-    coming: collections.deque[Future[T]] = collections.deque()
-    try:
-        for path in paths:
-            coming.append(pool.submit(function, path))
-            if len(coming) > AHEAD * threads:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _several(messages: list[str], shown: int = 3) -> str:
-    """All damaged images at once, so that they need not be found one run after the other."""
-    rest = f"; and {len(messages) - shown} more" if len(messages) > shown else ""
-    return "; ".join(messages[:shown]) + rest
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(paths), AHEAD * threads):
+            yield from pool.map(function, paths[start : start + AHEAD * threads])
 
 
 def _decoded(path: Path, size: int) -> np.ndarray | DataError:
@@ -127,7 +178,7 @@ def _decoded(path: Path, size: int) -> np.ndarray | DataError:
 
 
 def _coloured(pixels: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [n, h, w] grey to read-only uint8 [n, size, size, 3]."""
+    """Make grey uint8 [n, h, w] read-only uint8 [n, size, size, 3]."""
     if pixels.shape[1:] != (size, size):
         resized = (Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in pixels)
         pixels = np.stack([np.asarray(image) for image in resized])

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from .splits import Split
 
 MEMORY = "contents.json"
-_Known = list[Any]  # a file's mark, and its digest
-# A content cannot change without one of size, mtime and ctime in nanoseconds, inode; nor can what is said of it without the version.
-_Mark = list[int]
-_VERSION = 2
+_VERSION = 2  # of what is said of a content
 
 
 def digests(paths: Sequence[Path], folder: Path) -> list[str]:
@@ -41,51 +38,44 @@ def digests(paths: Sequence[Path], folder: Path) -> list[str]:
     Raises:
         DataError: a file is missing, cannot be read, or is not a regular one.
     """
-    names, marks = [str(path.absolute()) for path in paths], [_mark(path) for path in paths]
-    memory = _remembered(folder / MEMORY)
-    new = {
-        name: path for name, mark, path in zip(names, marks, paths, strict=True) if memory.get(name, [])[:-1] != mark
-    }
-    if new:
-        with ThreadPoolExecutor(cores()) as pool:
-            computed = dict(zip(new, pool.map(_digest, new.values()), strict=True))
-        learned = {name: [*mark, computed[name]] for name, mark in zip(names, marks, strict=True) if name in new}
-        _remember(folder / MEMORY, learned)
-        memory |= learned
-    return [memory[name][-1] for name in names]
-
-
-def _mark(path: Path) -> _Mark:
+    memory = folder / MEMORY
+    known = _remembered(memory)
     try:
-        status = path.stat()
+        marks = {str(path.absolute()): _mark(path) for path in paths}
+        new = [name for name, mark in marks.items() if known.get(name, [])[:-1] != mark]
+        if new:
+            with ThreadPoolExecutor(cores()) as pool:
+                said = pool.map(_digest, map(Path, new))
+                learned = {name: [*marks[name], digest] for name, digest in zip(new, said, strict=True)}
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(memory.with_suffix(".lock")):
+                    write_atomically(memory, sealed({**_remembered(memory), **learned}))
+            known |= learned
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        raise DataError(f"{error.filename}: {error.strerror}") from None
+    return [known[str(path.absolute())][-1] for path in paths]
+
+
+def _mark(path: Path) -> list[int]:
+    """Numbers of which one is another where the content is: version, size, mtime and ctime in nanoseconds, inode."""
+    status = path.stat()
     return [_VERSION, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _digest(path: Path) -> str:
-    try:
-        content = read_regular(path)
-        return hashlib.sha256(content).hexdigest()[:32] + revision(content)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+    content = read_regular(path)
+    return hashlib.sha256(content).hexdigest()[:32] + revision(content)
 
 
-def _remembered(file: Path) -> dict[str, _Known]:
-    """By absolute name, a file's mark and digest; nothing where the memory is not there or was damaged."""
+def _remembered(file: Path) -> dict[str, list[Any]]:
+    """Mark and digest of files, by absolute name; nothing where the memory is not there or was damaged."""
     try:
         content = read_regular(file)
         fields = unsealed(content) if f'"{SEAL}"'.encode() in content else {}
         return {name: known for name, known in fields.items() if isinstance(known, list) and len(known) == 6}
     except (OSError, ValueError, BenchmarkError):
         return {}
-
-
-def _remember(file: Path, learned: Mapping[str, _Known]) -> None:
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):
-            write_atomically(file, sealed({**_remembered(file), **learned}))
 
 
 @dataclass(eq=False)

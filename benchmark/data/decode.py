@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import io
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from ..errors import DataError
-from .channels import parts
 
 # Part of keys: whoever changes what pixels a file has changes this, and no old array is taken for a new one.
 RULE = (
@@ -28,8 +29,13 @@ _UPRIGHT = {  # by EXIF's orientation, which says where the first row and the fi
     8: Image.Transpose.ROTATE_90,
 }
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _GREYS = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
 _ROUNDING = 2  # of 255: a profile that moves no colour further is sRGB, written with other roundings
+
+Parts = tuple[
+    Image.Image, Image.Image | None
+]  # colours, of mode L, RGB or CMYK; opacity, of mode L, where there is any
 
 
 def square(path: Path, size: int) -> np.ndarray:
@@ -61,14 +67,16 @@ def rgb(path: Path, least: int | None = None) -> Image.Image:
             if least is not None:
                 image.draft(image.mode, (least, least))
             image.load()
-            colour, opacity = parts(image, path)
+            colour, opacity = _parts(image, path)
             # What is LAB, Pillow has made sRGB by now.
             colour = _srgb(colour, None if image.mode == "LAB" else image.info.get("icc_profile"))
             if opacity is not None:
                 colour = Image.composite(colour, Image.new("RGB", colour.size, "white"), opacity)
-            if (turn := _UPRIGHT.get(_orientation(image))) is not None:  # a flip is 0
-                colour = colour.transpose(turn)
-            return colour
+            try:
+                turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            except Exception:  # a damaged block says nothing; viewers show such an image as it lies
+                turn = None
+            return colour if turn is None else colour.transpose(turn)
     except DataError:
         raise
     except Image.DecompressionBombError:
@@ -104,7 +112,15 @@ def _opened(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
-        _learn_heif(path)
+        with path.open("rb") as file:
+            head = file.read(12)
+        if head[4:8] != b"ftyp" or head[8:] not in _HEIF:
+            raise
+        try:
+            import pillow_heif
+        except ImportError:
+            raise DataError(f"{path} is HEIC: pip install pillow-heif, or save it as JPEG or PNG") from None
+        pillow_heif.register_heif_opener()
         image = Image.open(path)
     if image.format == "TIFF":
         # By its name Pillow would map the file, and take height for width where it lies on its side.
@@ -112,17 +128,111 @@ def _opened(path: Path) -> Image.Image:
     return image
 
 
-def _learn_heif(path: Path) -> None:
-    """Have Pillow read HEIC if that is what a file is, whatever its suffix."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] != b"ftyp" or head[8:] not in _HEIF:
-        return
-    try:
-        import pillow_heif
-    except ImportError:
-        raise DataError(f"{path} is HEIC: pip install pillow-heif, or save it as JPEG or PNG") from None
-    pillow_heif.register_heif_opener()
+def _parts(image: Image.Image, path: Path) -> Parts:
+    """Colours and opacity as 8 bits, whatever depth and mode an image has."""
+    tags, key = dict(getattr(image, "tag_v2", {})), image.info.get("transparency")
+    if 2 in tags.get(_SAMPLE_FORMAT, ()):
+        raise _no_range(path, "signed")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.array(image)
+        grey = _of_floats(values, path) if image.mode == "F" else _of_integers(values, image.format, tags, path)
+        # Pillow inverts TIFFs whose zero is white up to 8 bits only.
+        colour = Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey)
+        return colour, None if key is None else _unlike(values, key)
+    bits = tags.get(_BITS, (8,))[0]
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            bits = file.read(25)[24]
+    if bits == 16 and (wide := _wide(image, path)) is not None:
+        mode = "LA" if wide.shape[2] == 2 else image.mode
+        image = Image.frombytes(mode, image.size, _eight(wide, 16).tobytes())
+        return (image, _unlike(wide, key)) if key is not None else _split(image)
+    if image.mode == "1":
+        image = image.convert("L")
+    if image.mode in ("L", "RGB") and key is not None:
+        if image.format == "PNG" and image.mode == "L":  # Pillow has widened the pixels to 8 bits, but not the key
+            key = key * 255 // (2**bits - 1)
+        return image, _unlike(np.asarray(image), key)
+    return _split(image)
+
+
+def _split(image: Image.Image) -> Parts:
+    """Colours and opacity of an image of 8 bits."""
+    if image.mode in ("LA", "La"):
+        image = image.convert("LA")
+        return image.getchannel("L"), image.getchannel("A")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return image.convert("RGB"), image.getchannel("A")
+    return image if image.mode in ("L", "CMYK") else image.convert("RGB"), None
+
+
+def _of_floats(values: np.ndarray, path: Path) -> np.ndarray:
+    low, high = values.min(), values.max()
+    if np.isnan(low):
+        raise DataError(f"{path} holds values that are not numbers (NaN); replace them")
+    if low < 0 or high > 1:
+        raise DataError(f"{path} holds floats from {low:g} to {high:g}; scale them to 0 to 1, or save as 8 or 16 bit")
+    return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _of_integers(values: np.ndarray, kind: str | None, tags: dict[int, Any], path: Path) -> np.ndarray:
+    # Pillow widens PNG, PGM and JPEG 2000 to 16 bits, and keeps them in 32 in some releases.
+    bits = tags[_BITS][0] if tags else 16 if kind in ("PNG", "PPM", "JPEG2000") else 32
+    if bits > 16:
+        raise _no_range(path, f"{bits}-bit")
+    return _eight(values, bits)
+
+
+def _no_range(path: Path, kind: str) -> DataError:
+    return DataError(
+        f"{path} holds {kind} integers, of which none is agreed to be white; save it as 8 or 16 bit unsigned"
+    )
+
+
+def _wide(image: Image.Image, path: Path) -> np.ndarray | None:
+    """uint16 [h, w, channels] of an image of which Pillow keeps the upper halves; None where these are all that it can give."""
+    with Image.open(path) as other:
+        raw = {_raw(tile) for tile in other.tile}
+        if not all(";16" in name for name in raw):
+            if other.tile[0][0] == "raw":  # planes, whose bytes Pillow takes for pixels
+                raise DataError(
+                    f"{path} holds colours of 16 bits in separate planes; save it interleaved or compressed"
+                )
+            return None
+        # Read as if the order of bytes were the other one, the lower halves are the upper ones.
+        other.tile = [_reread(tile) for tile in other.tile]
+        other.load()
+        values = np.asarray(other).astype(np.uint16)
+    if "LA;16B" in raw:
+        return values[..., ::2] * 256 + values[..., 1::2]
+    return values + np.asarray(image).astype(np.uint16) * 256
+
+
+def _raw(tile: tuple) -> str:
+    return tile[3] if isinstance(tile[3], str) else tile[3][0]
+
+
+def _reread(tile: Any) -> Any:
+    """A piece of a file with the other order of bytes; one of grey and alpha with a channel for each byte."""
+    *place, arguments = tile
+    name, _, order = _raw(tile).partition(";16")
+    other = "B" if order == "L" or (order == "N" and sys.byteorder == "little") else "L"
+    raw = "RGBA" if name == "LA" else f"{name};16{other}"
+    make = getattr(tile, "_make", tuple)  # named by newer releases of Pillow
+    return make((*place, raw if isinstance(arguments, str) else (raw, *arguments[1:])))
+
+
+def _eight(values: np.ndarray, bits: int) -> np.ndarray:
+    """The range of so many bits as 0 to 255, rounded."""
+    full = 2**bits - 1
+    return ((values.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
+
+
+def _unlike(values: np.ndarray, key: int | tuple[int, int, int]) -> Image.Image:
+    """Opacity of pixels [h, w] or [h, w, channels] of which one value is transparent."""
+    differs = values != key
+    return Image.fromarray(np.uint8(255) * (differs.any(axis=2) if differs.ndim == 3 else differs))
 
 
 def _srgb(colour: Image.Image, profile: bytes | None) -> Image.Image:
@@ -155,10 +265,3 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     probe = Image.fromarray(steps.astype(np.uint8)).convert(mode)
     moved = np.asarray(transform.apply(probe), np.int16) - np.asarray(probe.convert("RGB"), np.int16)
     return transform if np.abs(moved).max() > _ROUNDING else None
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged block says nothing; viewers show such an image as it lies
-        return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import lzma
 import shutil
 import stat
@@ -12,12 +11,11 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 import numpy as np
+import pooch
 from filelock import FileLock
 
 from ..errors import DataError, UsageError
@@ -46,31 +44,30 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
         DataError: it cannot be had or written, is damaged, or is not what the card says. Nothing half-done is left.
         UsageError: there is no such mirror, or its card is not one.
     """
-    folder = data_dir / card.folder
-    if card.vectors is not None:  # nothing to get; reading them once, where they are used, is enough
-        return folder
-    if _problem(card, data_dir) is None:
-        return folder
+    # Of vectors there is nothing to get; reading them once, where they are used, is enough.
+    if card.vectors is not None or _problem(card, data_dir) is None:
+        return data_dir / card.folder
     if mirror and not mirror.is_dir():
         raise UsageError(f"no such folder: {mirror}")
     replacing = mirror / f"{card.name}.toml" if mirror else None
     if replacing and replacing.is_file():
         card = cards.read(replacing)
-        folder = data_dir / card.folder
     else:
         replacing = None
+    folder = data_dir / card.folder
+    there = folder.is_dir() and any(folder.iterdir())
     dead = [archive.name for archive in card.archives if archive.url is None]
-    if dead and mirror is None and not (folder.is_dir() and any(folder.iterdir())):
+    if dead and mirror is None and not there:
         # before anything is made: the data folder's name may be mistyped
         raise DataError(f"no {folder}, and no public address is left for {', '.join(dead)}. {card.where}")
     lock, new = data_dir / f".{card.name}.lock", [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            problem = _problem(card, data_dir)  # another process may have been faster
-            if problem is None:
-                return folder
-            if card.layout == "glyphs":
+            problem = _problem(card, data_dir)
+            if problem is None:  # another process has been faster
+                pass
+            elif card.layout == "glyphs":
                 _render(card, folder / glyphs.FILE)
             elif not card.archives:
                 raise problem
@@ -144,20 +141,13 @@ def _mirrored(archive: Archive, mirror: Path) -> Path:
     size = file.stat().st_size
     if archive.bytes is not None and size != archive.bytes:
         raise DataError(f"{file} has {size:,} bytes, its card says {archive.bytes:,}: truncated, or another version")
-    for algorithm, expected in (("sha256", archive.sha256), ("md5", archive.md5)):
-        if expected:
-            with file.open("rb") as content:
-                found = hashlib.file_digest(content, algorithm).hexdigest()
-            if found != expected:
-                raise DataError(
-                    f"{file} has the {algorithm} {found}, its card says {expected}: damaged, or another version"
-                )
-            break
+    algorithm, said = ("sha256", archive.sha256) if archive.sha256 else ("md5", archive.md5)
+    if said and (real := pooch.file_hash(str(file), algorithm)) != said:
+        raise DataError(f"{file} has the {algorithm} {real}, its card says {said}: damaged, or another version")
     return file
 
 
 def _downloaded(archive: Archive, downloads: Path) -> Path:
-    import pooch
     from requests import RequestException
 
     assert archive.url
@@ -182,37 +172,26 @@ def _unpack(file: Path, into: Path) -> None:
         DataError: a member that is something else, with its name; a damaged or truncated file.
     """
     try:
-        for name, content in _zip(file) if file.suffix.lower() == ".zip" else _tar(file):
-            path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in name:
-                raise DataError(f"{file}: its member {name!r} wants to be outside of the folder it is unpacked into")
-            if content is None:
-                (into / path).mkdir(parents=True, exist_ok=True)
-                continue
-            (into / path).parent.mkdir(parents=True, exist_ok=True)
-            with content, (into / path).open("wb") as output:
-                shutil.copyfileobj(content, output, 1 << 20)
+        if file.suffix.lower() == ".zip":
+            with zipfile.ZipFile(file) as zipped:
+                for info in zipped.infolist():
+                    _check(file, info.filename, plain=not stat.S_ISLNK(info.external_attr >> 16))
+                    zipped.extract(info, into)
+            return
+        with tarfile.open(file) as archive:
+            for member in archive:
+                _check(file, member.name, plain=member.isfile() or member.isdir())
+                archive.extract(member, into, filter="data")
+            # tarfile takes a damaged header for the end; reading on to the real one checks the compressed file's checksum.
+            while archive.fileobj and archive.fileobj.read(1 << 20):
+                pass
     except _DAMAGED as error:
         raise DataError(f"{file} cannot be unpacked, it is damaged or truncated ({error})") from error
 
 
-Member = tuple[str, IO[bytes] | None]  # name and content; None: a folder
-
-
-def _tar(file: Path) -> Iterator[Member]:
-    with tarfile.open(file) as archive:
-        for member in archive:
-            if not (member.isfile() or member.isdir()):
-                raise DataError(f"{file}: its member {member.name!r} is a link or a device, which no data set needs")
-            yield member.name, archive.extractfile(member)
-        # tarfile takes a damaged header for the end; reading on to the real one checks the compressed file's checksum.
-        while archive.fileobj and archive.fileobj.read(1 << 20):
-            pass
-
-
-def _zip(file: Path) -> Iterator[Member]:
-    with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise DataError(f"{file}: its member {member.filename!r} is a link, which no data set needs")
-            yield member.filename, None if member.is_dir() else archive.open(member)
+def _check(file: Path, member: str, *, plain: bool) -> None:
+    path = PurePosixPath(member.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in member:
+        raise DataError(f"{file}: its member {member!r} wants to be outside of the folder it is unpacked into")
+    if not plain:
+        raise DataError(f"{file}: its member {member!r} is a link or a device, which no data set needs")

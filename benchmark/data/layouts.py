@@ -11,12 +11,12 @@ import numpy as np
 from ..errors import DataError
 from ..spec import derive
 from . import cards, glyphs
-from .arrays import LABELS, Form, open_array, read_labels
+from .arrays import LABELS, Form, open_array
 from .cache import cache_dir
 from .cards import Card
 from .contents import Contents
 from .decode import RULE
-from .splits import DataSet, Row, Split, Splits, cut, first_of, grouped, halves, natural, take, three
+from .splits import DataSet, Row, Split, Splits, first_of, grouped, natural, split_halves, take, three
 from .vectors import VectorFile, VectorRows
 
 KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"
@@ -65,7 +65,7 @@ def _cub(card: Card, root: Path) -> Splits:
         rows.append((labels[image], root / "images" / name))
     rows.sort(key=lambda row: row[0])
     names = {label: path.parent.name for label, path in reversed(rows)}
-    return halves([(names[label], path) for label, path in rows])
+    return split_halves(grouped((names[label], path) for label, path in rows))
 
 
 def _cars(card: Card, root: Path) -> Splits:
@@ -80,7 +80,7 @@ def _cars(card: Card, root: Path) -> Splits:
             )
             for label, name in _annotations(root / file, "fname")
         ]
-    return halves([(str(label), path) for label, path in sorted(rows, key=lambda row: row[0])])
+    return split_halves(grouped((str(label), path) for label, path in sorted(rows, key=lambda row: row[0])))
 
 
 def _sop(card: Card, root: Path) -> Splits:
@@ -111,7 +111,7 @@ def _folder(card: Card, root: Path) -> Splits:
         return {split: grouped(_classes_in(root / split)) for split in ("train", "test")}
     if "train" in inside:
         raise DataError(f"{root} has train/, but neither test/ nor query/ and gallery/")
-    return halves(_classes_in(root))
+    return split_halves(grouped(_classes_in(root)))
 
 
 def _glyphs(card: Card, root: Path) -> Splits:
@@ -126,7 +126,7 @@ def _glyphs(card: Card, root: Path) -> Splits:
     glyphs.verify(card, pixels, str(file))
     classes, faces = pixels.shape[:2]
     labels = np.repeat(np.arange(classes), faces)
-    return cut(Split(pixels.reshape(-1, *pixels.shape[2:]), labels, names))
+    return split_halves(Split(pixels.reshape(-1, *pixels.shape[2:]), labels, names))
 
 
 def _vectors(card: Card, root: Path) -> Splits:
@@ -141,7 +141,7 @@ def _vectors(card: Card, root: Path) -> Splits:
             raise DataError(
                 f"{files.labels} has {train.classes} classes; without test files at least 4 are needed: half of them trains"
             )
-        return cut(train)
+        return split_halves(train)
     test = _rows(files.test_features, files.test_teacher_features, files.test_labels, "test_", 1)
     for role in ("student", "teacher"):
         trained, searched = getattr(train.images, role), getattr(test.images, role)
@@ -175,16 +175,16 @@ def _rows(features: Path, teacher_features: Path | None, labels: Path | None, te
     if labels is None:
         order = np.random.default_rng(derive(0, "order of vectors")).permutation(len(student))
         return Split(VectorRows(student, teacher, order), np.arange(len(student)), ())
-    names = read_labels(labels, f"{test}labels")
+    names = np.array(open_array(labels, f"{test}labels", LABELS))
     if len(names) != len(student):
         raise DataError(f"{features} has {len(student)} images, {labels} has {len(names)} labels")
-    classes, found = np.unique(names, return_inverse=True)
+    classes, numbers = np.unique(names, return_inverse=True)
     texts = [str(name) for name in classes.tolist()]
     if names.dtype.kind == "U":  # as names of folders: 2 before 10
         by_name = sorted(range(len(texts)), key=lambda i: natural(texts[i]))
-        texts, found = [texts[i] for i in by_name], np.argsort(by_name)[found]
-    order = np.argsort(found, kind="stable")
-    return Split(VectorRows(student, teacher, order), found[order].astype(np.int64), tuple(texts))
+        texts, numbers = [texts[i] for i in by_name], np.argsort(by_name)[numbers]
+    order = np.argsort(numbers, kind="stable")
+    return Split(VectorRows(student, teacher, order), numbers[order].astype(np.int64), tuple(texts))
 
 
 _READERS: dict[str, Callable[[Card, Path], Splits]] = {

@@ -122,11 +122,7 @@ def three(rows: dict[str, list[Row]]) -> Splits:
     return {"train": grouped(rows["train"]), **{split: grouped(rows[split], names) for split in ("query", "gallery")}}
 
 
-def halves(rows: Iterable[Row]) -> Splits:
-    return cut(grouped(rows))
-
-
-def cut(split: Split) -> Splits:
+def split_halves(split: Split) -> Splits:
     """The zero-shot rule of the literature: the first half of the classes trains, the second half tests."""
     classes = len(split.names)
     return {"train": take(split, range(classes // 2)), "test": take(split, range(classes // 2, classes))}

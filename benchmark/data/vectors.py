@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,28 +58,20 @@ class VectorFile:
 
     def read(self, rows: np.ndarray, views: np.ndarray | int) -> np.ndarray:
         """A view of each of some images, float32 [rows, width]; nothing else is read from disk."""
-        array = self.array
-        found = array[rows, views] if array.ndim == 3 else array[rows * self.flat + views]
-        return np.ascontiguousarray(found, np.float32)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of shape and numbers, as float32. Raises as `_scanned`."""
-        return self._scanned[0]
-
-    @property
-    def absurd(self) -> Ints:
-        """Rows of the array that hold numbers absurdly larger than the others. Raises as `_scanned`."""
-        return self._scanned[1]
+        chosen = self.array[rows, views] if self.array.ndim == 3 else self.array[rows * self.flat + views]
+        return np.ascontiguousarray(chosen, np.float32)
 
     @property
     def told(self) -> str:
         """One line on the absurd rows, for people; nothing where there are none."""
-        return f"{self.path}: {told(self.absurd, len(self.array), 'rows')}" if len(self.absurd) else ""
+        absurd = self.scanned[1]
+        return f"{self.path}: {told(absurd, len(self.array), 'rows')}" if len(absurd) else ""
 
     @cached_property
-    def _scanned(self) -> tuple[str, Ints]:
-        """Digest and absurd rows. Goes through the whole file, once: it is taken to stay as it is while the command runs.
+    def scanned(self) -> tuple[str, Ints]:
+        """SHA-256 of shape and numbers, as float32, and the rows of the array that hold absurdly large ones.
+
+        Goes through the whole file, once: it is taken to stay as it is while the command runs.
 
         Raises:
             DataError: NaN, infinity, or a number that float32 cannot hold, with its row; absurd rows of what is trained on.
@@ -93,7 +81,10 @@ class VectorFile:
             sample = np.stack([self.array[row] for row in sampled(len(self.array))]).astype(np.float32)
             centre = centre_of(sample.reshape(-1, self.width))
         large = []
-        for start, block in self._blocks():
+        size = max(1, BLOCK // (self.array.size // len(self.array)))
+        for start in range(0, len(self.array), size):
+            with np.errstate(over="ignore"):  # found as infinite
+                block = np.ascontiguousarray(self.array[start : start + size], "<f4")
             finite = np.isfinite(block).all(axis=-1)
             if not finite.all():
                 row, *view = np.argwhere(~finite)[0].tolist()
@@ -110,18 +101,10 @@ class VectorFile:
             raise DataError(f"{self.path} is trained on, and {line}; mend or remove them")
         return digest.hexdigest(), absurd
 
-    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and float32 rows of one block after the other."""
-        size = max(1, BLOCK // (self.array.size // len(self.array)))
-        for start in range(0, len(self.array), size):
-            with np.errstate(over="ignore"):  # found as infinite
-                block = np.ascontiguousarray(self.array[start : start + size], "<f4")
-            yield start, block
-
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Vectors [n, views, width] of some images of a file, to be indexed by image and view; read when indexed."""
+    """Vectors [n, views, width] of some images of a file, read when indexed: by image and view, or by image alone, which is view 0."""
 
     file: VectorFile
     rows: np.ndarray  # int64 [n]: images of the file
@@ -129,26 +112,9 @@ class Views:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: tuple[np.ndarray | slice, np.ndarray | int]) -> np.ndarray:
-        images, views = place
+    def __getitem__(self, place: np.ndarray | slice | tuple[np.ndarray | slice, np.ndarray | int]) -> np.ndarray:
+        images, views = place if isinstance(place, tuple) else (place, 0)
         return self.file.read(self.rows[images], views)
-
-    @property
-    def plain(self) -> PlainView:
-        return PlainView(self)
-
-
-@dataclass(frozen=True, eq=False)
-class PlainView:
-    """View 0 [n, width] of each image: what is evaluated. To be sliced, or indexed by image; read when indexed."""
-
-    views: Views
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __getitem__(self, images: np.ndarray | slice) -> np.ndarray:
-        return self.views[images, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,31 +137,6 @@ class VectorRows:
 
     @property
     def digest(self) -> bytes:
-        """Of the numbers, whatever the files are called. Raises as `VectorFile.digest`."""
+        """What tells the numbers from others, whatever the files are called. Raises as `VectorFile.scanned`."""
         rows = np.ascontiguousarray(self.rows, "<i8").tobytes()
-        return f"{self.student.digest} {self.teacher.digest}\n".encode() + rows
-
-
-def all_rows(file: VectorFile) -> np.ndarray:
-    return np.arange(len(file))
-
-
-@contextmanager
-def new_array(path: Path, shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarray]:
-    """An array to be filled, mapped into memory. It is at `path` when the block has ended well, and nowhere otherwise.
-
-    Raises:
-        DataError: there is no room for it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = math.prod(shape) * np.dtype(dtype).itemsize, shutil.disk_usage(path.parent).free
-    if free < needed * 1.02:  # a full disk kills the process that writes through a map
-        raise DataError(f"{path} needs {needed / 1e9:,.2f} GB, {free / 1e9:,.2f} GB are free")
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        array = np.lib.format.open_memmap(partial, "w+", dtype, shape)
-        yield array
-        array.flush()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        return f"{self.student.scanned[0]} {self.teacher.scanned[0]}\n".encode() + rows

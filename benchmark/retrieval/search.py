@@ -43,11 +43,11 @@ def neighbours(query: Floats, gallery: Floats | None, k: int, metric: Metric, *,
 
 def prepared(query: Floats, gallery: Floats, metric: Metric) -> tuple[Floats, Index]:
     """Queries and an index of the gallery whose Euclidean distances have the order of `metric`."""
-    if metric == "cosine":
-        # Between unit rows the order by distance is the order by angle. Not IndexFlatIP: of equals it takes the last.
-        directions = _directions(gallery)
-        return directions if query is gallery else _directions(query), Index(directions)
-    return query, Index(gallery)
+    if metric == "l2":
+        return query, Index(gallery)
+    # Between unit rows the order by distance is the order by angle. Not IndexFlatIP: of equals it takes the last.
+    directions = _directions(gallery)
+    return directions if query is gallery else _directions(query), Index(directions)
 
 
 class Index:
@@ -84,19 +84,16 @@ class Index:
             yield rows, self._nearest(query[rows], k, None if own is None else own[rows])
 
     def _nearest(self, query: Floats, k: int, own: Ints | None) -> Ints:
-        result = np.empty((len(query), k), np.int64)
+        result = np.empty((len(query), k + (own is not None)), np.int64)
         ordinary = sizes(query, self._centre) <= self._limit
         for chosen, nearest in ((ordinary, self._by_faiss), (~ordinary, self._by_all_distances)):
-            if not chosen.any():
-                continue
-            if own is None:
-                result[chosen] = nearest(query[chosen], k)
-            else:
-                rows = nearest(query[chosen], k + 1)
-                drop = rows == own[chosen, None]
-                drop[~drop.any(axis=1), -1] = True  # more than k copies of the query: it is not among those nearest
-                result[chosen] = rows[~drop].reshape(len(rows), k)
-        return result
+            if chosen.any():
+                result[chosen] = nearest(query[chosen], result.shape[1])
+        if own is None:
+            return result
+        drop = result == own[:, None]
+        drop[~drop.any(axis=1), -1] = True  # more than k copies of the query: it is not among those nearest
+        return result[~drop].reshape(len(query), k)
 
     def _by_faiss(self, query: Floats, k: int) -> Ints:
         """The k <= m nearest [n, k] of ordinary queries [n, d]; absurd rows are put among what faiss finds, by distance."""
@@ -109,19 +106,17 @@ class Index:
 
     def _by_all_distances(self, query: Floats, k: int) -> Ints:
         """The same of absurd queries."""
-        few = max(1, _CELLS // len(self._rows))
-        return np.concatenate(
-            [
-                self._distances(query[start : start + few], self._rows).argsort(axis=1, kind="stable")[:, :k]
-                for start in range(0, len(query), few)
-            ]
-        )
+        step = max(1, _CELLS // len(self._rows))
+        few = (query[start : start + step] for start in range(0, len(query), step))
+        return np.concatenate([self._distances(rows, self._rows).argsort(axis=1, kind="stable")[:, :k] for rows in few])
 
     def _distances(self, query: Floats, rows: Floats) -> Doubles:
         """Squared [n, m], of differences in float64, in the units of the index."""
-        from scipy.spatial.distance import cdist
-
-        result = np.concatenate([cdist(query, rows[part], "sqeuclidean") for part in parts(rows)], axis=1)
+        result = np.empty((len(query), len(rows)))
+        for part in parts(rows):
+            wide = rows[part].astype(np.float64)
+            for distances, row in zip(result[:, part], query.astype(np.float64), strict=True):
+                distances[:] = np.square(wide - row).sum(axis=1)
         return result * self._scale**2
 
     def _scaled(self, rows: Floats) -> Floats:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .. import methods
-from ..data.vectors import VectorFile, Views, all_rows, new_array
+from ..data.stored import new_array
+from ..data.vectors import VectorFile, Views
 from ..errors import BenchmarkError, DataError, UsageError
 from ..networks.weights import load_encoder
 from ..spec import Spec
@@ -72,5 +74,5 @@ def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[
         )
     absurd = file.told  # goes through the whole file: what is wrong with it is met before anything is written
     with new_array(out, (len(file), spec.dim), "<f4") as result:
-        embed(spec, head, Views(file, all_rows(file)).plain, device, out=result)
+        embed(spec, head, Views(file, np.arange(len(file))), device, out=result)
     return spec, len(file), absurd

@@ -10,14 +10,12 @@ from pydantic import ValidationError
 
 from ..data.cards import Card
 from ..data.splits import DataSet, Split
-from ..data.vectors import new_array
+from ..data.stored import new_array
 from ..errors import UsageError, unknown, wrong_option
 from ..files import write_atomically
 from ..spec import Spec
 from ..training.context import Workspace
 from ..training.streams import trunk_features
-
-BLOCK = 1024  # images that are copied at once
 
 
 def request(card: Card, backbone: str, *, views: int, image: int, resize: int) -> Spec:
@@ -70,16 +68,13 @@ def extract(spec: Spec, split: Split, workspace: Workspace, out: Path, labels_ou
         BenchmarkError: there are no weights, an image cannot be read, or there is no room.
     """
     source = trunk_features(spec, spec.stream, workspace)
-    parts = [source.cached(split, 1)]
-    if spec.views > 1:
-        parts.append(
-            source.cached(split, max(2, spec.views - 1))[:, : spec.views - 1]
-        )  # of 1 it would be the centre crop
+    centre = source.cached(split, 1)
+    # Of 1 view it would be the centre crop again.
+    others = source.cached(split, max(2, spec.views - 1))[:, : spec.views - 1] if spec.views > 1 else centre[:, 1:]
     shape = (len(split), *((spec.views,) if spec.views > 1 else ()), source.width)
     with new_array(out, shape, "<f2") as array:
-        for start in range(0, len(split), BLOCK):
-            block = np.concatenate([part[start : start + BLOCK] for part in parts], axis=1)
-            array[start : start + BLOCK] = block if spec.views > 1 else block[:, 0]
+        views = array.reshape(len(split), spec.views, source.width)
+        views[:, :1], views[:, 1:] = centre, others
     if labels_out is not None:
         buffer = io.BytesIO()
         np.save(buffer, np.array(split.names)[split.labels])

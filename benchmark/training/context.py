@@ -68,7 +68,7 @@ class Workspace:
         if evaluation not in self._targets:
             images = (self.dataset if evaluation == "test" else holdout(self.dataset)).query.images
             assert isinstance(images, VectorRows)
-            self._targets[evaluation] = neighbours(images.of(TEACHER_VECTORS).plain[:], None, NEAREST, "cosine")
+            self._targets[evaluation] = neighbours(images.of(TEACHER_VECTORS)[:], None, NEAREST, "cosine")
         return self._targets[evaluation]
 
     def of(self, stream: Stream) -> DataSet:

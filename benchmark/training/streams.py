@@ -13,9 +13,9 @@ import torch
 
 from .. import methods
 from ..data.batches import Batches, Sampler, centre_crop
-from ..data.features import features
+from ..data.cache import features
 from ..data.splits import DataSet, Split
-from ..data.vectors import PlainView, VectorRows, Views
+from ..data.vectors import VectorRows, Views
 from ..files import digest
 from ..networks.encoder import Encoder, Identity, Network, encoder
 from ..networks.trunks import trunk
@@ -199,8 +199,8 @@ class OwnVectors:
         assert isinstance(split.images, VectorRows)
         return split.images.of(self.backbone)
 
-    def plain(self, split: Split) -> PlainView:
-        return self.views(split).plain
+    def plain(self, split: Split) -> Views:
+        return self.views(split)
 
 
 def _readers(group: Sequence[Spec]) -> list[Spec]:

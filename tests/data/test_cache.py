@@ -173,7 +173,8 @@ def test_an_interrupted_build_goes_on(split: Split, tmp_path: Path, monkeypatch:
     decode = cache._decoded
     # What was written last may not have reached the disk before a power failure, whatever the length of the file.
     partial = next((tmp_path / "cache").glob("*.partial"))
-    partial.write_bytes(partial.read_bytes()[: -16 * 16 * 3] + bytes(16 * 16 * 3))
+    content = bytearray(partial.read_bytes())
+    partial.write_bytes(content[: 128 + 16 * 16 * 3] + bytes(16 * 16 * 3) + content[128 + 2 * 16 * 16 * 3 :])
     monkeypatch.setattr(cache, "_decoded", lambda path, size: again.append(path) or decode(path, size))  # type: ignore[func-returns-value]
     assert np.array_equal(decoded(split, 16, tmp_path / "cache"), whole)
     assert sorted(again) == sorted(split.images[1:])

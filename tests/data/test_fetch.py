@@ -235,7 +235,7 @@ def test_disk_full(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfileobj", full)
+    monkeypatch.setattr("tarfile.copyfileobj", full)
     with pytest.raises(DataError, match=f"cannot write to {tmp_path / 'data'}: No space left on device"):
         fetch(own_card(Archive(name="birds.tgz")), tmp_path / "data", mirror)
     assert left(tmp_path / "data") == []

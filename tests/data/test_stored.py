@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 
-from benchmark.data import stored as module
-from benchmark.data.stored import TURNS, Filling, stored
+from benchmark.data.stored import TURNS, RowFile, stored
 from benchmark.errors import DataError
 
 ROWS = np.random.default_rng(0).integers(0, 256, (50, 16, 16), dtype=np.uint8)
@@ -18,26 +19,25 @@ EVERY = 8  # seven blocks, the last of two rows
 
 
 class Cache:
-    """A file of these rows, opened as by a process of its own each time."""
+    """A file of these rows, and what is done with it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = folder / "rows.npy"
         self.filled = 0
         self.checked: list[int] = []
-        right = module._Form.right
+        right = RowFile._right
 
-        def counted(form: module._Form, file: Path, sums: bytes, numbers: range) -> object:
+        def counted(rows: RowFile, file: Path, sums: bytes, numbers: range) -> object:
             self.checked.extend(numbers)
-            return right(form, file, sums, numbers)
+            return right(rows, file, sums, numbers)
 
-        monkeypatch.setattr(module._Form, "right", counted)
+        monkeypatch.setattr(RowFile, "_right", counted)
 
-    def fill(self, rows: Filling) -> None:
+    def fill(self, rows: RowFile) -> None:
         self.filled += 1
         rows.append(ROWS[rows.done :])
 
     def open(self) -> np.ndarray:
-        module._checked.clear()
         return stored(self.file, ROWS.shape, "|u1", self.fill, every=EVERY, what="rows", advice="")
 
     def damage(self, *, traceless: bool) -> None:
@@ -78,13 +78,6 @@ def test_what_was_written_into_a_file_is_found_at_once_whatever_its_modification
     assert np.array_equal(cache.open(), ROWS) and cache.filled == 2
 
 
-def test_within_a_process_too(cache: Cache) -> None:
-    cache.open()
-    cache.damage(traceless=False)
-    array = stored(cache.file, ROWS.shape, "|u1", cache.fill, every=EVERY, what="rows", advice="")
-    assert np.array_equal(array, ROWS) and cache.filled == 2
-
-
 @pytest.mark.parametrize("opened", [0, 5, TURNS])
 def test_what_a_disk_has_changed_is_found_within_as_many_openings_as_said(cache: Cache, opened: int) -> None:
     cache.open()
@@ -112,8 +105,52 @@ def test_a_damaged_memory_has_all_checked(cache: Cache, memory: str) -> None:
     "rows", [ROWS[:49], np.concatenate([ROWS, ROWS[:1]]), ROWS[:, :15], ROWS[:25].repeat(2, axis=2)]
 )
 def test_rows_that_do_not_make_the_array_are_not_kept(tmp_path: Path, rows: np.ndarray) -> None:
-    with pytest.raises(DataError, match=r"rows: \d+ rows were computed, .* of shape \(50, 16, 16\)"):
+    with pytest.raises(DataError, match=r"rows: \d+ rows were computed, .* of \(50, 16, 16\)"):
         stored(
             tmp_path / "x.npy", ROWS.shape, "|u1", lambda file: file.append(rows), every=EVERY, what="rows", advice=""
         )
     assert [path.name for path in tmp_path.iterdir()] == ["x.lock"]
+
+
+def by_hand() -> bytes:
+    """The file as the first version of its form was written."""
+    buffer = io.BytesIO()
+    np.save(buffer, ROWS)
+    header = buffer.getvalue()[: -ROWS.nbytes]
+    sums = b"".join(xxhash.xxh3_64_digest(ROWS[start : start + EVERY].tobytes()) for start in range(0, 50, EVERY))
+    return header + ROWS.tobytes() + sums + xxhash.xxh3_64_digest(header + sums)
+
+
+def test_the_form_of_files_stays(cache: Cache) -> None:
+    cache.file.write_bytes(by_hand())
+    assert np.array_equal(cache.open(), ROWS) and cache.filled == 0
+    cache.file.unlink()
+    cache.open()
+    assert cache.file.read_bytes() == by_hand()
+
+
+@pytest.mark.parametrize("stop", [3, EVERY, 20, 47])
+@pytest.mark.parametrize("damaged", [None, 0, 1])
+def test_a_stopped_call_goes_on_behind_its_last_right_block(tmp_path: Path, stop: int, damaged: int | None) -> None:
+    file, begun = tmp_path / "rows.npy", []
+
+    def compute(rows: RowFile) -> None:
+        begun.append(rows.done)
+        for row in range(rows.done, 50):
+            if len(begun) == 1 and row == stop:
+                raise KeyboardInterrupt
+            rows.append(ROWS[row : row + 1])
+
+    def run() -> np.ndarray:
+        return stored(file, ROWS.shape, "|u1", compute, every=EVERY, what="rows", advice="")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    partial = file.with_suffix(".partial")
+    if damaged is not None:
+        content = bytearray(partial.read_bytes())
+        content[128 + damaged * EVERY * 256] ^= 1
+        partial.write_bytes(content)
+    assert np.array_equal(run(), ROWS) and file.read_bytes() == by_hand() and not partial.exists()
+    whole = stop // EVERY
+    assert begun == [0, EVERY * (whole if damaged is None else min(damaged, whole))]

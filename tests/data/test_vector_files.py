@@ -15,7 +15,8 @@ from benchmark.data.arrays import open_array
 from benchmark.data.cards import Vectors
 from benchmark.data.layouts import load
 from benchmark.data.splits import DataSet, holdout
-from benchmark.data.vectors import VectorFile, VectorRows, new_array
+from benchmark.data.stored import new_array
+from benchmark.data.vectors import VectorFile, VectorRows
 from benchmark.errors import DataError
 
 N, V, C, D = 40, 3, 5, 7
@@ -49,8 +50,8 @@ def test_the_first_half_of_the_classes_trains(tmp_path: Path) -> None:
         assert np.array_equal(split.labels, np.repeat(np.arange(4), 5))  # sorted
         assert isinstance(split.images, VectorRows)
         assert np.array_equal(LABELS[split.images.rows], 3 * (split.labels + first))
-        assert np.array_equal(split.images.of("vectors").plain[:], STUDENT[split.images.rows, 0])
-        assert np.array_equal(split.images.of("teacher-vectors").plain[3:9], TEACHER[split.images.rows[3:9], 0])
+        assert np.array_equal(split.images.of("vectors")[:], STUDENT[split.images.rows, 0])
+        assert np.array_equal(split.images.of("teacher-vectors")[3:9], TEACHER[split.images.rows[3:9], 0])
     views = rows(data).of("vectors")
     assert np.array_equal(views[np.array([4, 1]), np.array([2, 0])], STUDENT[rows(data).rows[[4, 1]], [2, 0]])
 
@@ -71,7 +72,7 @@ def test_without_labels_a_fifth_is_searched_whatever_the_order_in_the_file(tmp_p
     files = save(tmp_path, features=np.arange(100.0).reshape(100, 1).astype(np.float32))
     data = read(**files)
     assert data.train.names == () and not data.labelled and data.train.labels.tolist() == list(range(80))
-    parts = [split.images.of("vectors").plain[:,][:, 0] for split in data.splits]  # type: ignore[union-attr]
+    parts = [split.images.of("vectors")[:][:, 0] for split in data.splits]  # type: ignore[union-attr]
     assert sorted(np.concatenate(parts)) == list(range(100)) and len(parts[1]) == 20
     assert 30 < parts[1].mean() < 70 and np.abs(np.diff(parts[0])).mean() > 10  # not the end of the file
     again = read(**files)
@@ -130,7 +131,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 
 def test_what_goes_to_other_processes_is_a_name(tmp_path: Path) -> None:
     data = read(**save(tmp_path, features=np.zeros((1000, 500), np.float32), labels=np.arange(1000) // 10))
-    assert rows(data).student.array.size and rows(data).student.digest  # opened and read before it is sent
+    assert rows(data).student.array.size and rows(data).student.scanned  # opened and read before it is sent
     sent = pickle.dumps(rows(data))
     assert len(sent) < 10_000  # of 2,000,000 bytes
     other = pickle.loads(sent)
@@ -195,17 +196,17 @@ def test_absurd_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any)
     """Whatever the shape, of any view, in any block; with `trained` they are an error."""
     monkeypatch.setattr(vectors, "BLOCK", 4 * V * C)
     array = STUDENT.astype(np.float64)
-    assert not len(VectorFile(save(tmp_path, x=array)["x"], "x", trained=True).absurd)
+    assert not len(VectorFile(save(tmp_path, x=array)["x"], "x", trained=True).scanned[1])
     array[33, 2, 1], array[5, 0, 0], array[5, 1, 0] = 3e38, -3e38, 1e30
     path = save(tmp_path, x=form(array))["x"]
-    assert VectorFile(path, "x").absurd.tolist() == [5, 33]
+    assert VectorFile(path, "x").scanned[1].tolist() == [5, 33]
     with pytest.raises(
         DataError, match=r"x\.npy is trained on, and 2 of 40 rows are more than 10\^7 .* rows 5, 33; mend"
     ):
-        _ = VectorFile(path, "x", trained=True).digest
+        _ = VectorFile(path, "x", trained=True).scanned
     assert pickle.loads(pickle.dumps(VectorFile(path, "x", trained=True))).trained
     path = save(tmp_path, y=form(array.reshape(-1, C)))["y"]
-    assert VectorFile(path, "y", V).absurd.tolist() == [5 * V, 5 * V + 1, 33 * V + 2]
+    assert VectorFile(path, "y", V).scanned[1].tolist() == [5 * V, 5 * V + 1, 33 * V + 2]
 
 
 @pytest.mark.parametrize("times", [1e3, 1e6, 1e8, 1e10, 1e13])
@@ -216,10 +217,10 @@ def test_rows_that_are_trained_on_may_be_ten_million_times_the_others(tmp_path: 
     path = save(tmp_path, x=array)["x"]
     if times > 1e7:
         with pytest.raises(DataError, match=r"1 of 40 rows is more than 10\^7 times larger than the others: row 17"):
-            _ = VectorFile(path, "x", trained=True).digest
+            _ = VectorFile(path, "x", trained=True).scanned
     else:
-        assert VectorFile(path, "x", trained=True).digest
-    assert VectorFile(path, "x").absurd.tolist() == ([17] if times > 1e12 else [])
+        assert VectorFile(path, "x", trained=True).scanned
+    assert VectorFile(path, "x").scanned[1].tolist() == ([17] if times > 1e12 else [])
 
 
 def test_a_damaged_archive_is_one_clear_line(tmp_path: Path) -> None:
