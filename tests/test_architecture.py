@@ -192,15 +192,6 @@ def test_a_report_is_made_without_torch() -> None:
     without_heavy("import " + ", ".join(f"benchmark.{module}" for module in room("report")), "torch", "faiss", "timm")
 
 
-def test_retrieval_imports_numpy_and_faiss_only() -> None:
-    for path in (PACKAGE / "retrieval").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            modules = {name.split(".")[0] for name in names}
-            assert modules <= {"numpy", "faiss", *sys.stdlib_module_names}, path.name
-
-
 @pytest.mark.parametrize(
     "words", ["list methods", "list datasets --json", "list presets", "list backbones", "--help", "run --help"]
 )

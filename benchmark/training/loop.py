@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BenchmarkError, TrainingError
-from ..files import check_regular, read_regular, write_atomically
+from ..files import read_regular, write_atomically
 from ..methods.base import Batch, Features, Method
 from ..networks.encoder import Network
 from ..spec import Spec, derive
@@ -198,8 +198,7 @@ def peek(path: Path) -> Checkpoint:
     Raises:
         Exception: it is none, or damaged.
     """
-    check_regular(path)
-    state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    state = torch.load(io.BytesIO(read_regular(path)), weights_only=True, map_location="cpu")
     return Checkpoint(state.get("basis", {}), state.get("threads", ()))
 
 
