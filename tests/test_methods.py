@@ -20,7 +20,7 @@ from benchmark.errors import UsageError
 from benchmark.methods import darkrank, rkd
 from benchmark.methods.base import Batch, Features, Method, Widths, distances
 from benchmark.methods.declarations import TYPES
-from benchmark.methods.rkd import cosines, scaled
+from benchmark.methods.rkd import angles, scaled
 from benchmark.methods.s2sd import S2SD
 from benchmark.methods.task import DistanceWeightedMiner, draw_triplets
 
@@ -79,8 +79,14 @@ def test_catalogue_is_what_the_classes_say() -> None:
     declared = {field.name for field in fields(methods.Entry)} - {"summary", "defaults", "module", "cls", "parts"}
     for name, entry in methods.catalogue().items():
         cls = methods.load(name)
+        task = methods.entry(cls.task) if cls.task else None
         for field in declared:
-            assert getattr(cls, field) == getattr(entry, field), (name, field)
+            expected = getattr(cls, field)
+            if task is not None and field == "needs":
+                expected = (*expected, *(need for need in task.needs if need not in expected))
+            if task is not None and field == "is_random":
+                expected = expected or task.is_random
+            assert getattr(entry, field) == expected, (name, field)
         annotated = {
             key: kind for base in reversed(cls.__mro__) for key, kind in vars(base).get("__annotations__", {}).items()
         }
@@ -401,7 +407,7 @@ def test_scaled_distances_have_unit_mean_over_pairs() -> None:
 
 def test_angles_at_named_points() -> None:
     x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
-    found = cosines(distances(x))
+    found = angles(x)
     assert found[0, 1, 2].item() == pytest.approx(0.0, abs=1e-6)  # right angle at the origin
     assert found[0, 1, 3].item() == pytest.approx(math.cos(math.pi / 4))
     assert found[1, 0, 3].item() == pytest.approx(0.0, abs=1e-6)
@@ -445,7 +451,7 @@ def test_angle_loss_in_blocks_is_the_plain_one(most: int, monkeypatch: pytest.Mo
     x = torch.randn(24, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     teacher = torch.randn(24, 12, generator=generator, dtype=torch.float64)
     loss = rkd.angle_loss(distances(x), distances(teacher))
-    assert rkd.angle_loss(distances(x), distances(teacher), cosines(distances(teacher))).item() == loss.item()
+    assert rkd.angle_loss(distances(x), distances(teacher), angles(teacher)).item() == loss.item()
     expected = angle_loss_by_definition(x, teacher)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
     (ours,), (theirs,) = torch.autograd.grad(loss, x), torch.autograd.grad(expected, x)
@@ -570,13 +576,13 @@ def test_the_teachers_space_has_the_teachers_width(name: str) -> None:
 def test_crd_remembers_after_the_step_only() -> None:
     method = build("crd")
     seen = batch()
-    before = method.my_bank.clone()
+    before = method.banks.clone()
     method.loss(seen).backward()
-    assert torch.equal(method.my_bank, before) and method.normaliser.tolist() == [0, 0]
+    assert torch.equal(method.banks, before) and method.normalisers.tolist() == [0, 0]
     with torch.no_grad():
         method.update(seen)
-    assert not torch.equal(method.my_bank, before) and (method.normaliser > 0).all()
-    assert torch.allclose(method.my_bank.norm(dim=1), torch.ones(len(before)))
+    assert not torch.equal(method.banks, before) and (method.normalisers > 0).all()
+    assert torch.allclose(method.banks.norm(dim=2), torch.ones(before.shape[:2]))
 
 
 @pytest.mark.parametrize("maps", [True, False], ids=["images", "features"])

@@ -20,8 +20,8 @@ from benchmark import methods
 from benchmark.methods.attention import attention_loss
 from benchmark.methods.base import Batch, Features, Widths
 from benchmark.methods.hinton import softened_kl
+from benchmark.methods.hints import Gaussian, convolution
 from benchmark.methods.similarity import affinities, gaussian_kernel, pkt_loss, unit_gram
-from benchmark.methods.vid import Gaussian, convolution
 
 N = 12
 
@@ -98,21 +98,21 @@ def test_crd() -> None:
     method = methods.load("crd")(Widths(8, 8, ()), Widths(20, 20, ()), 6, negatives=20, width=width).double()
     method.prepare(draw(n, 20), labels)
     method.double()
-    method.normaliser.copy_(torch.tensor([50.0, 70.0]))
+    method.normalisers.copy_(torch.tensor([50.0, 70.0]))
     index = torch.tensor([0, 5, 9, 14, 18, 23])
     student, teacher = draw(6, 8, seed=1), draw(6, 20, seed=2)
     batch = Batch(Features(student, student), Features(teacher, teacher), labels[index], index, 0.0)
 
     loss = mid_level.CRDLoss("m", "pos", "m", width, n, num_negative_samples=20, num_samples=n)
     loss.double()
-    loss.memory_v1.copy_(method.my_bank)
-    loss.memory_v2.copy_(method.their_bank)
+    loss.memory_v1.copy_(method.banks[0])
+    loss.memory_v2.copy_(method.banks[1])
     loss.params.copy_(torch.tensor([20, 0.07, 50.0, 70.0, 0.5], dtype=torch.float64))
     others = torch.stack([torch.cat([row[None], torch.where(labels != labels[row])[0]]) for row in index])
     mine, their = method._projected(batch)
     side = {"m": {"output": mine}, "pos": {"input": {"pos_idx": index, "contrast_idx": others}}}
     expected = float(loss(side, {"m": {"output": their}}).detach())
-    ours = method._contrast(mine, method.their_bank, 0, batch) + method._contrast(their, method.my_bank, 1, batch)
+    ours = method._contrast(mine, 0, batch) + method._contrast(their, 1, batch)
     assert ours.item() == pytest.approx(expected, rel=1e-6)
     method.update(batch)
-    assert torch.allclose(method.my_bank, loss.memory_v1) and torch.allclose(method.their_bank, loss.memory_v2)
+    assert torch.allclose(method.banks[0], loss.memory_v1) and torch.allclose(method.banks[1], loss.memory_v2)

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from . import declarations
 from .declarations import Entry, Kind, out_of_bounds
 
 if TYPE_CHECKING:
-    from .base import Method, Widths
+    from .base import Method
 
 __all__ = ["Entry", "Kind"]
 
@@ -59,39 +59,26 @@ def entry(name: str) -> Entry:
 
 
 def load(name: str) -> Callable[..., Method]:
-    """What makes a method, from the widths of student and teacher, the number of classes, and hyper-parameters (imports torch)."""
-    if "+" not in name:
-        return _class(entry(name))
+    """The class of a method, or of the sum of several: made from the widths of student and teacher, the number of classes and
+    hyper-parameters. Imports torch.
+
+    Raises:
+        UsageError: as `entry`.
+        BenchmarkError: a file cannot be imported: it wants a module that is missing, or has a fault in its code.
+    """
+    known = entry(name)
+    if not known.parts:
+        return _class(known)
     from .combination import Combination
 
-    parts = {part: _class(entry(part)) for part in entry(name).parts}
-
-    def make(student: Widths, teacher: Widths | None, classes: int, **params: Any) -> Method:
-        return Combination(student, teacher, classes, parts=parts, params=params)
-
-    return make
-
-
-@functools.cache  # of the files as they were read first: a run may outlast an edit
-def edition(name: str) -> str:
-    """Digest of the text of the method's file, or of its parts' files, and of the methods' files that these import: what tells a method
-    from itself before it was edited."""
-    methods = [entry(part) for part in (name, *entry(name).parts)]
-    waiting = [part.module for method in methods for part in (method, *([entry(method.task)] if method.task else []))]
-    texts: dict[str, bytes] = {}
-    while waiting:
-        module = waiting.pop()
-        path = Path(__file__).with_name(f"{module}.py")
-        if (
-            module not in texts and module != "base" and path.exists()
-        ):  # `base` is what all have in common, and no method's
-            texts[module] = path.read_bytes()
-            waiting += [imported for imported, _ in declarations.origins(declarations.parsed(path)).values()]
-    return hashlib.sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest()[:10]
+    for part in known.parts:
+        _class(entry(part))
+    return type(Combination.__name__, (Combination,), {"name": known.name, **known.defaults})
 
 
 def _class(method: Entry) -> type[Method]:
-    """The class of a method. Raises a BenchmarkError where its file cannot be imported: a module that is missing, a fault in its code."""
+    from torch import nn
+
     path = declarations.FOLDER / f"{method.module}.py"
     try:
         cls = getattr(importlib.import_module(f"{__name__}.{method.module}"), method.cls)
@@ -100,44 +87,42 @@ def _class(method: Entry) -> type[Method]:
         line = f", line {frames[-1].lineno}" if frames else ""
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise BenchmarkError(f"{path}{line}: {method.name} cannot be imported: {what}") from error
-    from torch import nn
-
     for key in method.defaults:
-        if hasattr(nn.Module, key) or key in nn.Module.__annotations__:
-            raise BenchmarkError(f"{path}: {method.cls}.{key} hides torch.nn.Module.{key}; rename it")
+        if hasattr(nn.Module, key) or key in (*nn.Module.__annotations__, "task_loss"):
+            raise BenchmarkError(
+                f"{path}: {method.cls}.{key} hides what every torch.nn.Module or method has; rename it"
+            )
     return cls
 
 
-def by_part(parts: Iterable[str], params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Hyper-parameters METHOD.KEY of a combination, by its parts.
-
-    Raises:
-        UsageError: two parts have one task loss with different settings: it is in the sum once.
-    """
-    own: dict[str, dict[str, Any]] = {name: {} for name in parts}
-    for key, value in params.items():
-        name, _, parameter = key.partition(".")
-        own[name][parameter] = value
-    tasks: dict[str, tuple[str, dict[str, Any]]] = {}
-    for name in own:
-        if task := entry(name).task:
-            settings = task_settings(task, {**entry(name).defaults, **own[name]})
-            other, known = tasks.setdefault(task, (name, settings))
-            if settings != known:
-                differ = ", ".join(key for key in settings if settings[key] != known.get(key))
-                raise UsageError(f"{other} and {name} have one {task} loss in a sum, and set {differ} differently")
-    return own
+# Of the files as they were read first: a run may outlast an edit.
+@functools.cache
+def edition(name: str) -> str:
+    """Digest of the text of the method's file, or of its parts' files, and of the methods' files that these import: what tells a method
+    from itself before it was edited."""
+    parts = [entry(part) for part in (name, *entry(name).parts)]
+    waiting = [each.module for part in parts for each in (part, *([entry(part.task)] if part.task else []))]
+    texts: dict[str, bytes] = {}
+    while waiting:
+        module = waiting.pop()
+        path = Path(__file__).with_name(f"{module}.py")
+        # `base` is what all have in common, and no method's.
+        if module not in texts and module != "base" and path.exists():
+            texts[module] = path.read_bytes()
+            waiting += [imported for imported, _ in declarations.origins(declarations.parsed(path)).values()]
+    return hashlib.sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest()[:10]
 
 
 def typed(name: str, params: Mapping[str, Any]) -> dict[str, Scalar]:
     """Hyper-parameters of a method in the types of their defaults, so that 1 and 1.0 are one spec.
 
     Raises:
-        UsageError: one is none of the method's (the message has the nearest), of another type, or a number without a meaning for it.
+        UsageError: one is none of the method's (the message has the nearest), of another type, or a number without a meaning for it;
+            or two parts of a sum have one task loss with different settings, and it is in the sum once.
     """
+    defaults = entry(name).defaults
     result: dict[str, Scalar] = {}
     for key, value in params.items():
-        defaults = entry(name).defaults
         if key not in defaults:
             raise unknown(f"hyper-parameter of {name}", key, defaults)
         kind = type(defaults[key])
@@ -147,12 +132,17 @@ def typed(name: str, params: Mapping[str, Any]) -> dict[str, Scalar]:
             raise UsageError(f"{name}.{key} is a {kind.__name__}, such as {defaults[key]!r}, not {value!r}")
         if bounds := out_of_bounds(key, result[key]):
             raise UsageError(f"{name}.{key} is {bounds}, not {value!r}")
+    tasks: dict[str, tuple[str, dict[str, Scalar]]] = {}
+    for part in entry(name).parts:
+        task = entry(part).task
+        own = {
+            key: {**defaults, **result}.get(f"{part}.{key}", value)
+            for key, value in (entry(task).defaults.items() if task else ())
+        }
+        other, settings = tasks.setdefault(task, (part, own))
+        if differ := ", ".join(key for key in own if own[key] != settings[key]):
+            raise UsageError(f"{other} and {part} have one {task} loss in a sum, and set {differ} differently")
     return result
-
-
-def task_settings(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those hyper-parameters of a method that are its task loss's, by their names."""
-    return {key: value for key, value in params.items() if key in entry(task).defaults}
 
 
 def _combined(name: str) -> Entry:

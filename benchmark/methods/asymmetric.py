@@ -16,21 +16,22 @@ from .base import Batch, Widths
 from .regression import Projected
 
 
-def ranked_cosines(mine: Tensor, theirs: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def ranked_cosines(student: Tensor, teacher: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Cosines [n, min(most, n)] of the student's and of the teacher's rows to the batch's teacher rows, in the teacher's order,
     which begins with the row itself."""
-    cosines, order = (theirs @ theirs.T).topk(min(most, len(theirs)), dim=1)
-    return (mine @ theirs.T).gather(1, order), cosines
+    cosines, order = (teacher @ teacher.T).topk(min(most, len(teacher)), dim=1)
+    return (student @ teacher.T).gather(1, order), cosines
 
 
-@functools.lru_cache(maxsize=1)  # one for all students of a teacher, so that `of_teacher` knows it for the same
-def directions(embeddings: Tensor) -> Tensor:
+# One tensor for all students of a teacher, so that `of_teacher` knows it for the same.
+@functools.lru_cache(maxsize=1)
+def unit_rows(embeddings: Tensor) -> Tensor:
     """The rows at length 1."""
     return F.normalize(embeddings)
 
 
 def nearest_in(teacher: Tensor, gallery: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Of each of the teacher's rows [n, d], the cosines [n, k] to its nearest in a gallery of unit rows, and these [n, k, d]."""
+    """Cosines [n, k] of each of the teacher's rows [n, d] to its nearest in a gallery of unit rows, and these [n, k, d]."""
     cosines, nearest = (F.normalize(teacher) @ gallery.T).topk(min(most, len(gallery)), dim=1)
     return cosines, gallery[nearest]
 
@@ -58,13 +59,13 @@ class CSD(Projected):
         self.register_buffer("gallery", torch.empty(0))
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        self.gallery = directions(embeddings)
+        self.gallery = unit_rows(embeddings)
 
     def forward(self, batch: Batch) -> Tensor:
-        mine, _ = self.directions(batch)
+        student, _ = self.directions(batch)
         cosines, rows = batch.of_teacher(nearest_in, gallery=self.gallery, most=self.neighbours)
         target = (cosines / self.teacher_temperature).log_softmax(1)
-        likeness = torch.einsum("nd,nkd->nk", mine, rows)
+        likeness = torch.einsum("nd,nkd->nk", student, rows)
         output = (likeness / self.student_temperature).log_softmax(1)
         return F.kl_div(output, target, reduction="batchmean", log_target=True)
 
@@ -117,9 +118,9 @@ class D3still(Projected):
     def forward(self, batch: Batch) -> Tensor:
         s, t = ranked_cosines(*self.directions(batch), self.neighbours)
         features = torch.linalg.vector_norm(t[:, 0] - s[:, 0]) / len(s)
-        mine, theirs = (x[:, 1:, None] - x[:, None, 1:] for x in (s, t))  # [n, k - 1, k - 1]
-        error = (mine - theirs) / (0.1 + theirs.abs())
-        agree = (mine * theirs).sign().detach()
+        student, teacher = (x[:, 1:, None] - x[:, None, 1:] for x in (s, t))  # [n, k - 1, k - 1]
+        error = (student - teacher) / (0.1 + teacher.abs())
+        agree = (student * teacher).sign().detach()
 
         def norm(chosen: Tensor) -> Tensor:
             return torch.linalg.vector_norm((error * chosen).flatten(1), dim=1).mean() / error.shape[1]

@@ -1,7 +1,4 @@
-"""Attention transfer: match where the networks look.
-
-Zagoruyko, Komodakis: Paying More Attention to Attention, ICLR 2017, arXiv 1612.03928.
-"""
+"""Attention transfer: match where the networks look."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import Batch, Method, teacher_of
-from .fitnet import BLOCKS, pool_to_smaller
+from .hints import block_pairs, pool_to_smaller
 
 
 def attention_map(maps: Tensor) -> Tensor:
@@ -32,15 +29,13 @@ class Attention(Method):
     name = "attention"
     kind = "individual"
     reference = "Zagoruyko and Komodakis, Paying More Attention to Attention, ICLR 2017, arXiv 1612.03928; weight 50 of Park et al. 2019"
-    needs = ("embedding", "maps", "labels")
-    is_random = True
-    ranges: ClassVar = {"weight": (5.0, 500.0)}
-
+    needs = ("embedding", "maps")
     task = "triplet"
+    ranges: ClassVar = {"weight": (5.0, 500.0)}
 
     weight: float = 50.0
     margin: float = 0.2
 
     def forward(self, batch: Batch) -> Tensor:
-        pairs = zip(batch.student.maps[-BLOCKS:], teacher_of(batch).maps[-BLOCKS:], strict=True)
-        return self.weight * torch.stack([attention_loss(mine, theirs) for mine, theirs in pairs]).sum()
+        losses = [attention_loss(*maps) for maps in block_pairs(batch.student, teacher_of(batch))]
+        return self.weight * torch.stack(losses).sum()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import Kind, entry, load, task_settings, typed
+from . import Kind, entry, load, typed
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ class Widths(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What one forward pass yields. What no method of a step needs is left empty."""
+    """The results of one forward pass; what no method of a step needs is left empty."""
 
     embedding: Tensor  # [n, d]; l2-normalised if the network's spec says so
     pooled: Tensor  # [n, c]: the trunk's output after global pooling, before the head
@@ -32,7 +34,7 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method sees of a step."""
+    """A step, as a method sees it."""
 
     student: Features
     teacher: Features | None  # without gradient; None for methods of kind "none"
@@ -71,7 +73,7 @@ class Method(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ("embedding",)  # what it cannot do without: embedding, pooled, maps, labels
     optional: ClassVar[tuple[str, ...]] = ()  # what it reads where there is: maps are none in streams of features
     # The method without a teacher that the published recipe adds to the loss, such as "triplet". Hyper-parameters of the same name
-    # are its own as well, such as `margin`. A sum of methods has it once.
+    # are its own as well, such as `margin`; what it needs and draws at random, the method does. A sum of methods has it once.
     task: ClassVar[str] = ""
     normalize: ClassVar[bool] = True  # whether the student's embedding is l2-normalised where the method was published
     trains: ClassVar[bool] = True  # False: the network is evaluated as it is at step 0
@@ -92,12 +94,11 @@ class Method(nn.Module):
         super().__init__()
         for key, value in typed(self.name, params).items():
             setattr(self, key, value)
-        self.task_loss = self._task_loss(student, classes) if self.task else None
+        self.task_loss: Method | None = None
+        if self.task:
+            shared = {key: getattr(self, key) for key in entry(self.task).defaults if key in entry(self.name).defaults}
+            self.task_loss = load(self.task)(student, None, classes, **shared)
         self.build(student, teacher, classes)  # type: ignore[arg-type]  # a method that needs no teacher looks at none
-
-    def _task_loss(self, student: Widths, classes: int) -> Method:
-        shared = task_settings(self.task, {key: getattr(self, key) for key in entry(self.name).defaults})
-        return load(self.task)(student, None, classes, **shared)
 
     def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         """Make what the method learns (regressors, proxies) or remembers (buffers); hyper-parameters are set by then.
@@ -107,17 +108,12 @@ class Method(nn.Module):
             classes: of the training set.
         """
 
-    @property
-    def rate(self) -> float:
-        """Learning rate of the method's own parameters, in units of the head's. AdamW's decay goes with the rate: lr * rate * decay."""
-        return 1.0
-
     def task_weight(self, progress: float) -> float:
         """Weight of the recipe's task loss, by the part of the run that is behind: for recipes in stages."""
         return 1.0
 
     def loss(self, batch: Batch) -> Tensor:
-        """What is trained by: the loss that transfers, and the recipe's task loss."""
+        """The scalar that is minimised: the loss that transfers, and the recipe's task loss."""
         transfer, weight = self(batch), self.task_weight(batch.progress)
         return transfer if self.task_loss is None or not weight else weight * self.task_loss(batch) + transfer
 
@@ -138,12 +134,17 @@ class Method(nn.Module):
         return None
 
     def learned(self) -> Iterator[tuple[list[nn.Parameter], float]]:
-        """What the method learns, and at which rate, in units of the head's."""
-        yield list(self.parameters()), self.rate
+        """The method's own parameters and their learning rate in units of the head's: the hyper-parameter whose name ends in `_rate`.
 
-    @property
+        AdamW's decay goes with the rate: lr * rate * decay.
+        """
+        rates = (getattr(self, key) for key in entry(self.name).defaults if key.endswith("_rate"))
+        yield list(self.parameters()), next(rates, 1.0)
+
+    @functools.cached_property
     def reads(self) -> frozenset[str]:
-        return frozenset((*self.needs, *self.optional))
+        """The features that are computed for it."""
+        return frozenset((*entry(self.name).needs, *entry(self.name).optional))
 
     @property
     def aligns(self) -> bool:
@@ -181,3 +182,9 @@ def distances(x: Tensor) -> Tensor:
     From differences: the product of matrices would be faster for many rows, and leaves noise where distances are small.
     """
     return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def cosines(x: Tensor) -> Tensor:
+    """Cosines [n, n] of all pairs of rows of x [n, d]."""
+    unit = F.normalize(x)
+    return unit @ unit.T

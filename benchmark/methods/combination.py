@@ -2,86 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-from . import by_part
+from . import entry, load
 from .base import Batch, Method, Widths
 
 
 class Combination(Method):
     """The sum of methods' losses, each with the weights that it has alone, and what it learns at the rate that it has alone.
 
-    A task loss that several of their recipes have is in the sum once.
-
-    Args:
-        parts: what makes the methods, by name.
-        params: hyper-parameters as METHOD.KEY.
+    A task loss that several of their recipes have is in the sum once. Hyper-parameters are called METHOD.KEY. `methods.load` makes a
+    class of this for every sum.
     """
 
-    name = "combination"
-
-    def __init__(
-        self,
-        student: Widths,
-        teacher: Widths | None,
-        classes: int,
-        *,
-        parts: Mapping[str, Callable[..., Method]],
-        params: Mapping[str, Any],
-    ) -> None:
-        super().__init__(student, teacher, classes)
-        own = by_part(parts, params)
-        self.parts = nn.ModuleList(make(student, teacher, classes, **own[name]) for name, make in parts.items())
-
-    @property
-    def _methods(self) -> Sequence[Method]:
-        return [part for part in self.parts if isinstance(part, Method)]
-
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset().union(*(part.reads for part in self._methods))
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
+        params: dict[str, dict[str, Any]] = {name: {} for name in entry(self.name).parts}
+        for key in entry(self.name).defaults:
+            name, _, parameter = key.partition(".")
+            params[name][parameter] = getattr(self, key)
+        self.methods = [load(name)(student, teacher, classes, **own) for name, own in params.items()]
+        # By which torch finds what they learn and remember.
+        self.parts = nn.ModuleList(self.methods)
 
     @property
     def prepares(self) -> bool:
-        return any(part.prepares for part in self._methods)
+        return any(method.prepares for method in self.methods)
 
     @property
     def aligns(self) -> bool:
-        return any(part.aligns for part in self._methods)
+        return any(method.aligns for method in self.methods)
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        for part in self._methods:
-            part.prepare(embeddings, labels)
+        for method in self.methods:
+            method.prepare(embeddings, labels)
 
     def update(self, batch: Batch) -> None:
-        for part in self._methods:
-            part.update(batch)
+        for method in self.methods:
+            method.update(batch)
 
     def learned(self) -> Iterator[tuple[list[nn.Parameter], float]]:
-        for part in self._methods:
-            yield from part.learned()
+        for method in self.methods:
+            yield from method.learned()
 
     def to_teacher_space(self, embedding: Tensor) -> Tensor | None:
         """By the first of them that aligns coordinates."""
-        points = (part.to_teacher_space(embedding) for part in self._methods)
+        points = (method.to_teacher_space(embedding) for method in self.methods)
         return next((mapped for mapped in points if mapped is not None), None)
 
     def loss(self, batch: Batch) -> Tensor:
         """Each task loss by the largest of its weights among the parts, then the losses that transfer."""
         total, weights = batch.student.embedding.new_zeros(()), dict[str, float]()
-        for part in self._methods:
-            if part.task:
-                weights[part.task] = max(weights.get(part.task, 0.0), part.task_weight(batch.progress))
+        for method in self.methods:
+            if method.task:
+                weights[method.task] = max(weights.get(method.task, 0.0), method.task_weight(batch.progress))
         for task, weight in weights.items():
-            shared = next(part.task_loss for part in self._methods if part.task == task)
+            shared = next(method.task_loss for method in self.methods if method.task == task)
             total = total + weight * shared(batch) if weight and shared is not None else total
         return total + self(batch)
 
     def forward(self, batch: Batch) -> Tensor:
         total = batch.student.embedding.new_zeros(())
-        for part in self._methods:
-            total = total + part(batch)
+        for method in self.methods:
+            total = total + method(batch)
         return total

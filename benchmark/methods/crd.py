@@ -1,7 +1,4 @@
-"""Contrastive representation distillation: tell the teacher's view of the same image from its views of others.
-
-Tian, Krishnan, Isola: Contrastive Representation Distillation, ICLR 2020, arXiv 1910.10699.
-"""
+"""Contrastive representation distillation: tell the teacher's view of the same image from its views of others."""
 
 from __future__ import annotations
 
@@ -36,10 +33,8 @@ class CRD(Method):
         "Tian et al., Contrastive Representation Distillation, ICLR 2020, arXiv 1910.10699, eq. 10 and 18 (weight 0.8)"
     )
     needs = ("embedding", "labels")
-    is_random = True
-    ranges: ClassVar = {"weight": (0.08, 8.0), "temperature": (0.02, 0.5)}
-
     task = "triplet"
+    ranges: ClassVar = {"weight": (0.08, 8.0), "temperature": (0.02, 0.5)}
 
     weight: float = 0.8
     temperature: float = 0.07
@@ -49,60 +44,56 @@ class CRD(Method):
     margin: float = 0.2
 
     def build(self, student: Widths, teacher: Widths, classes: int) -> None:
-        self.mine, self.theirs = nn.Linear(student.embedding, self.width), nn.Linear(teacher.embedding, self.width)
-        self.seed = torch.initial_seed()  # of what the banks start from
-        self.my_bank: Tensor
-        self.their_bank: Tensor
-        self.bank_labels: Tensor
-        self.normaliser: Tensor
-        self.register_buffer("my_bank", torch.empty(0))
-        self.register_buffer("their_bank", torch.empty(0))
+        self.projectors = nn.ModuleList(nn.Linear(network.embedding, self.width) for network in (student, teacher))
+        self.bank_seed = torch.initial_seed()
+        self.banks: Tensor  # [2, rows, width]: the student's, the teacher's
+        self.bank_labels: Tensor  # [rows]
+        self.normalisers: Tensor  # of the student's and of the teacher's contrast; 0: not estimated yet
+        self.register_buffer("banks", torch.empty(0))
         self.register_buffer("bank_labels", torch.empty(0, dtype=torch.int64))
-        self.register_buffer("normaliser", torch.zeros(2))  # 0: not estimated yet
+        self.register_buffer("normalisers", torch.zeros(2))
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
-        shape = 2, len(labels), self.mine.out_features
-        banks = F.normalize(torch.randn(shape, generator=generator), dim=2).to(embeddings.device)
-        self.my_bank, self.their_bank = banks[0].clone(), banks[1].clone()
-        self.bank_labels = labels
+        generator = torch.Generator().manual_seed(self.bank_seed)
+        rows = torch.randn((2, len(labels), self.width), generator=generator)
+        self.banks, self.bank_labels = F.normalize(rows, dim=2).to(embeddings.device), labels
 
-    def _projected(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        teacher = teacher_of(batch).embedding
-        return F.normalize(self.mine(batch.student.embedding)), F.normalize(self.theirs(teacher))
+    def _projected(self, batch: Batch) -> list[Tensor]:
+        """The student's and the teacher's unit vectors [n, width]."""
+        networks = zip(self.projectors, (batch.student, teacher_of(batch)), strict=True)
+        return [F.normalize(projector(features.embedding)) for projector, features in networks]
 
-    def _likeness(self, anchors: Tensor, bank: Tensor) -> Tensor:
-        """Logarithm of the unnormalised likeness of each anchor and each row of the bank [n, rows]."""
-        return anchors @ bank.T / self.temperature
+    def _likeness(self, anchors: Tensor, side: int) -> Tensor:
+        """Logarithm of the unnormalised likeness of each anchor and each row of the other network's bank [n, rows]."""
+        return anchors @ self.banks[1 - side].T / self.temperature
 
     def _normaliser(self, likeness: Tensor, side: int) -> Tensor:
         """The bank's size times the mean of the unnormalised likeness: as kept, or of this batch."""
-        known = self.normaliser[side]
+        known = self.normalisers[side]
         return known if known > 0 else likeness.detach().flatten().logsumexp(0).exp() / len(likeness)
 
-    def _contrast(self, anchors: Tensor, bank: Tensor, side: int, batch: Batch) -> Tensor:
+    def _contrast(self, anchors: Tensor, side: int, batch: Batch) -> Tensor:
         """-log h(positive) - negatives * E[log(1 - h(other))], mean over anchors.
 
         h = p / (p + negatives / rows) (equation 18) is the sigmoid of the log of p over the noise: one pass over [n, rows], where the
         published quotient takes five.
         """
-        likeness = self._likeness(anchors, bank)
-        odds = likeness - (self._normaliser(likeness, side) * self.negatives / len(bank)).log()
+        likeness = self._likeness(anchors, side)
+        odds = likeness - (self._normaliser(likeness, side) * self.negatives / likeness.shape[1]).log()
         others = batch.of_teacher(weights_of_others, labels=batch.labels, bank_labels=self.bank_labels)
         refused = (F.softplus(odds) * others).sum(1)
         return (F.softplus(-odds.gather(1, batch.index[:, None]).squeeze(1)) + self.negatives * refused).mean()
 
     def forward(self, batch: Batch) -> Tensor:
-        mine, theirs = self._projected(batch)
-        contrast = self._contrast(mine, self.their_bank, 0, batch) + self._contrast(theirs, self.my_bank, 1, batch)
-        return self.weight * contrast
+        student, teacher = self._projected(batch)
+        return self.weight * (self._contrast(student, 0, batch) + self._contrast(teacher, 1, batch))
 
     def update(self, batch: Batch) -> None:
         """Estimate the normalising constants once, and let the banks' rows of this batch follow."""
-        mine, theirs = self._projected(batch)
-        if not self.normaliser.all():
-            pairs = enumerate(((mine, self.their_bank), (theirs, self.my_bank)))
-            estimates = [self._normaliser(self._likeness(rows, bank), side) for side, (rows, bank) in pairs]
-            self.normaliser.copy_(torch.stack(estimates))
-        for bank, rows in ((self.my_bank, mine), (self.their_bank, theirs)):
-            bank[batch.index] = F.normalize(self.momentum * bank[batch.index] + (1 - self.momentum) * rows)
+        projected = self._projected(batch)
+        if not self.normalisers.all():
+            estimates = [self._normaliser(self._likeness(rows, side), side) for side, rows in enumerate(projected)]
+            self.normalisers.copy_(torch.stack(estimates))
+        for side, rows in enumerate(projected):
+            mixed = self.momentum * self.banks[side, batch.index] + (1 - self.momentum) * rows
+            self.banks[side, batch.index] = F.normalize(mixed)

@@ -1,7 +1,4 @@
-"""DarkRank: match how the teacher ranks the nearest neighbours of each anchor.
-
-Chen, Wang, Zhang: DarkRank: Accelerating Deep Metric Learning via Cross Sample Similarities Transfer, AAAI 2018, arXiv 1707.01220.
-"""
+"""DarkRank: match how the teacher ranks the nearest neighbours of each anchor."""
 
 from __future__ import annotations
 
@@ -34,8 +31,8 @@ def nearest(teacher: Tensor) -> Tensor:
 
 def log_likelihood(ordered: Tensor) -> Tensor:
     """Log-probability [...] of lists in the order in which their scores [..., LIST] are given (equation 4; Plackett and Luce)."""
-    rest = ordered.flip(-1).logcumsumexp(-1).flip(-1)  # of an item and all that come after it
-    return (ordered - rest).sum(-1)
+    item_and_later = ordered.flip(-1).logcumsumexp(-1).flip(-1)
+    return (ordered - item_and_later).sum(-1)
 
 
 def hard_loss(student: Tensor, ranking: Tensor, alpha: float, beta: float) -> Tensor:
@@ -49,14 +46,9 @@ def order_likelihoods(x: Tensor, ranking: Tensor, alpha: float, beta: float) -> 
     return log_likelihood(scores(x, alpha, beta).gather(1, ranking)[:, orders])
 
 
-def teacher_likelihoods(teacher: Tensor, alpha: float, beta: float) -> Tensor:
-    """`order_likelihoods` of the teacher's own rows [n, d]."""
-    return order_likelihoods(teacher, nearest(teacher), alpha, beta)
-
-
-def soft_loss(mine: Tensor, theirs: Tensor) -> Tensor:
+def soft_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """KL of the teacher's and the student's distributions over orders, given as their logarithms, mean over anchors (equation 5)."""
-    return (theirs.exp() * (theirs - mine)).sum(1).mean()
+    return (teacher.exp() * (teacher - student)).sum(1).mean()
 
 
 class DarkRank(Method):
@@ -67,11 +59,8 @@ class DarkRank(Method):
     reference = (
         "Chen et al., DarkRank, AAAI 2018, arXiv 1707.01220, eq. 6 (alpha 3, beta 3, weight 1 of Park et al. 2019)"
     )
-    needs = ("embedding", "labels")
-    is_random = True
-    ranges: ClassVar = {"weight": (0.05, 5.0), "alpha": (0.3, 30.0)}
-
     task = "triplet"
+    ranges: ClassVar = {"weight": (0.05, 5.0), "alpha": (0.3, 30.0)}
 
     weight: float = 1.0
     alpha: float = 3.0
@@ -87,12 +76,11 @@ class SoftDarkRank(DarkRank):
     """Triplet loss plus the KL of the distributions over all orders of the teacher's four nearest ("soft")."""
 
     name = "darkrank-soft"
-    kind = "relational"
     reference = "Chen et al., DarkRank, AAAI 2018, arXiv 1707.01220, eq. 5 (alpha 3, beta 3)"
     ranges: ClassVar = {"weight": (0.1, 10.0), "alpha": (0.3, 30.0)}
 
     def forward(self, batch: Batch) -> Tensor:
-        student = batch.student.embedding
-        target = batch.of_teacher(teacher_likelihoods, alpha=self.alpha, beta=self.beta)
-        likelihoods = order_likelihoods(student, batch.of_teacher(nearest), self.alpha, self.beta)
+        student, ranking = batch.student.embedding, batch.of_teacher(nearest)
+        target = batch.of_teacher(order_likelihoods, ranking=ranking, alpha=self.alpha, beta=self.beta)
+        likelihoods = order_likelihoods(student, ranking, self.alpha, self.beta)
         return self.weight * soft_loss(likelihoods, target).to(student.dtype)

@@ -10,7 +10,7 @@ import functools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -162,6 +162,10 @@ def read() -> Catalogue:
             members = _members(_lineage(sources[method.module, method.cls], sources))
             faults.append(str(members["task"].wrong(f"is {method.task!r}, {why}")))
             del entries[method.name]
+        elif method.task:
+            task = entries[method.task]
+            needs = tuple(dict.fromkeys((*method.needs, *task.needs)))
+            entries[method.name] = replace(method, needs=needs, is_random=method.is_random or task.is_random)
     return Catalogue(dict(sorted(entries.items())), tuple(dict.fromkeys(faults)))
 
 

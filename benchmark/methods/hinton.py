@@ -1,6 +1,8 @@
-"""Knowledge distillation by softened class probabilities, stated for embeddings.
+"""Knowledge distillation by class probabilities, stated for embeddings: softened, or from generation to generation.
 
-Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, NIPS workshop 2014, arXiv 1503.02531.
+An embedding teacher has no logits, and no definition is published, so ours is: the teacher's logits are the scaled cosines to the
+centroids of its own training embeddings, class by class; the student's are the scaled cosines to class proxies that it learns, at 100
+times the rate, as proxy-anchor does. Scale 30 is common for normalised softmax.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from .base import Batch, Method, Widths, teacher_of
 def softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """temperature² KL(softmax(teacher / temperature) || softmax(student / temperature)) of logits [n, classes], mean over rows.
 
-    The square keeps the gradient's size independent of the temperature (section 2.1 of the paper).
+    The square keeps the gradient's size independent of the temperature (Hinton et al., section 2.1).
     """
     target = F.log_softmax(teacher / temperature, dim=1)
     output = F.log_softmax(student / temperature, dim=1)
@@ -26,13 +28,9 @@ def softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 class ClassLogits(Method):
-    """A method on logits over the training classes.
+    """A method on logits over the training classes."""
 
-    An embedding teacher has no logits, and no definition is published, so ours is: the teacher's logits are the scaled
-    cosines to the centroids of its own training embeddings, class by class; the student's are the scaled cosines to class
-    proxies that it learns, at 100 times the rate, as proxy-anchor does. Scale 30 is common for normalised softmax.
-    """
-
+    kind = "individual"
     needs = ("embedding", "labels")
 
     scale: float = 30.0
@@ -42,10 +40,6 @@ class ClassLogits(Method):
         self.proxies = nn.Parameter(torch.randn(classes, student.embedding) / math.sqrt(student.embedding))
         self.centroids: Tensor
         self.register_buffer("centroids", torch.zeros(classes, teacher.embedding))
-
-    @property
-    def rate(self) -> float:
-        return self.proxy_rate
 
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
         sums = torch.zeros_like(self.centroids).index_add_(0, labels, F.normalize(embeddings))
@@ -66,7 +60,6 @@ class Hinton(ClassLogits):
     """
 
     name = "hinton"
-    kind = "individual"
     reference = "Hinton et al., Distilling the Knowledge in a Neural Network, NIPS workshop 2014, arXiv 1503.02531"
     ranges: ClassVar = {"weight": (0.1, 10.0), "temperature": (1.0, 16.0)}
 
@@ -76,3 +69,35 @@ class Hinton(ClassLogits):
     def forward(self, batch: Batch) -> Tensor:
         student, teacher = self.logits(batch)
         return F.cross_entropy(student, batch.labels) + self.weight * softened_kl(student, teacher, self.temperature)
+
+
+class BornAgain(ClassLogits):
+    """Cross-entropy on labels plus KL of the class probabilities of the generation before, at temperature 1."""
+
+    name = "born-again"
+    reference = (
+        "Furlanello et al., Born Again Neural Networks, ICML 2018, arXiv 1805.04770, eq. 1; logits of embeddings: ours"
+    )
+    same_size = True
+    ranges: ClassVar = {"weight": (0.1, 10.0)}
+
+    weight: float = 1.0
+
+    def forward(self, batch: Batch) -> Tensor:
+        student, teacher = self.logits(batch)
+        return F.cross_entropy(student, batch.labels) + self.weight * softened_kl(student, teacher, 1.0)
+
+
+class LabelRefinery(ClassLogits):
+    """KL of the class probabilities that the generation before gives to the very crop that the student sees; no hard labels.
+
+    Labels enter by the centroids alone, which are the teacher's class means.
+    """
+
+    name = "label-refinery"
+    reference = "Bagherinezhad et al., Label Refinery, 2018, arXiv 1805.02641, eq. 2; logits of embeddings: ours"
+    same_size = True
+
+    def forward(self, batch: Batch) -> Tensor:
+        student, teacher = self.logits(batch)
+        return softened_kl(student, teacher, 1.0)

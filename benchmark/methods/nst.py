@@ -1,7 +1,4 @@
-"""Neuron selectivity transfer: match the distributions of the channels' activation patterns.
-
-Huang, Wang: Like What You Like: Knowledge Distill via Neuron Selectivity Transfer, arXiv 1707.01219, 2017.
-"""
+"""Neuron selectivity transfer: match the distributions of the channels' activation patterns."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import Batch, Method, teacher_of
-from .fitnet import BLOCKS, pool_to_smaller
+from .hints import block_pairs, pool_to_smaller
 
 
 def patterns(maps: Tensor) -> Tensor:
@@ -28,14 +25,14 @@ def mean_kernel(x: Tensor, y: Tensor) -> Tensor:
     channels, places = x.shape[1] * y.shape[1], x.shape[2] ** 2
     if channels <= places:
         return (x @ y.transpose(1, 2)).square().mean()
-    mine, theirs = (pattern.transpose(1, 2) @ pattern for pattern in (x, y))
-    return (mine * theirs).sum((1, 2)).mean() / channels
+    first, second = (pattern.transpose(1, 2) @ pattern for pattern in (x, y))
+    return (first * second).sum((1, 2)).mean() / channels
 
 
 def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared maximum mean discrepancy of the channels' patterns (equation 4), at the smaller of the two resolutions."""
-    mine, theirs = map(patterns, pool_to_smaller(student, teacher))
-    return mean_kernel(theirs, theirs) + mean_kernel(mine, mine) - 2 * mean_kernel(mine, theirs)
+    student, teacher = map(patterns, pool_to_smaller(student, teacher))
+    return mean_kernel(teacher, teacher) + mean_kernel(student, student) - 2 * mean_kernel(student, teacher)
 
 
 class NST(Method):
@@ -44,15 +41,13 @@ class NST(Method):
     name = "nst"
     kind = "individual"
     reference = "Huang and Wang, Like What You Like: Neuron Selectivity Transfer, arXiv 1707.01219, eq. 4 (weight 50 of CRD's code)"
-    needs = ("embedding", "maps", "labels")
-    is_random = True
-    ranges: ClassVar = {"weight": (5.0, 500.0)}
-
+    needs = ("embedding", "maps")
     task = "triplet"
+    ranges: ClassVar = {"weight": (5.0, 500.0)}
 
     weight: float = 50.0
     margin: float = 0.2
 
     def forward(self, batch: Batch) -> Tensor:
-        pairs = zip(batch.student.maps[-BLOCKS:], teacher_of(batch).maps[-BLOCKS:], strict=True)
-        return self.weight * torch.stack([nst_loss(mine, theirs) for mine, theirs in pairs]).sum()
+        losses = [nst_loss(*maps) for maps in block_pairs(batch.student, teacher_of(batch))]
+        return self.weight * torch.stack(losses).sum()

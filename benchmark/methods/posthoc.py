@@ -21,16 +21,15 @@ class PostHoc(Method):
     kind = "posthoc"
     trains = False
     normalize = False
-    stores: ClassVar[bool] = (
-        False  # whether a search finds something else (`stored`) than what a query is searched with
-    )
+    # Whether a search finds something else (`stored`) than what a query is searched with.
+    stores: ClassVar[bool] = False
 
     @abstractmethod
     def compress(self, embedding: Tensor) -> Tensor:
-        """What a query is searched with [n, d], of the teacher's embeddings."""
+        """Make the points [n, d] that queries are searched with, of the teacher's embeddings."""
 
     def stored(self, embedding: Tensor) -> Tensor:
-        """What a search finds of an item of the gallery [n, d]."""
+        """Make the points [n, d] that a search finds, of the gallery's embeddings."""
         return self.compress(embedding)
 
 
@@ -79,7 +78,8 @@ class RandomProjection(Linear):
     def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         super().build(student, teacher, classes)
         transform = faiss.RandomRotationMatrix(teacher.embedding, student.embedding)
-        transform.init(torch.initial_seed() % 2**31)  # its `train` would take a seed of its own
+        # Its `train` would take a seed of its own.
+        transform.init(torch.initial_seed() % 2**31)
         self.take(transform)
 
 
@@ -114,7 +114,8 @@ class ProductQuantiser(PostHoc):
     def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
         bits = min(8, int(math.log2(len(embeddings))))
         quantiser = faiss.ProductQuantizer(embeddings.shape[1], self.parts, bits)
-        quantiser.cp.min_points_per_centroid = 1  # no warning: small sets are what tests have
+        # No warning: small sets are what tests have.
+        quantiser.cp.min_points_per_centroid = 1
         quantiser.train(np.ascontiguousarray(embeddings.cpu().numpy()))
         centroids = torch.from_numpy(faiss.vector_to_array(quantiser.centroids).copy())
         self.centroids = centroids.reshape(self.parts, 2**bits, -1).to(embeddings.device)
@@ -124,8 +125,8 @@ class ProductQuantiser(PostHoc):
 
     def stored(self, embedding: Tensor) -> Tensor:
         parts = embedding.view(len(embedding), self.parts, -1).transpose(0, 1)  # [parts, n, numbers]
-        d = torch.cdist(parts, self.centroids, compute_mode="donot_use_mm_for_euclid_dist")  # an offset would cancel
-        nearest = d.argmin(2)
+        # By products of matrices, an offset that all have would cancel.
+        nearest = torch.cdist(parts, self.centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(2)
         rows = torch.stack([centroids[code] for centroids, code in zip(self.centroids, nearest, strict=True)], dim=1)
         return rows.flatten(1)
 

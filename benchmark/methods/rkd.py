@@ -1,7 +1,4 @@
-"""Relational Knowledge Distillation: match distances between pairs, and angles between triples, of a batch.
-
-Park, Kim, Lu, Cho: Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068.
-"""
+"""Relational Knowledge Distillation: match distances between pairs, and angles between triples, of a batch."""
 
 from __future__ import annotations
 
@@ -16,11 +13,12 @@ from torch import Tensor
 
 from .base import Batch, Method, distances
 
-SHARED = 2**24  # cosines of a teacher that are kept for all students of a step: 64 MB
-BLOCK = 2**20  # cosines that are computed at once: 4 MB, and about six times that with what is computed from them
-AT_ONCE = (
-    2**23
-)  # cosines of the blocks that are computed side by side, at most: eight blocks, wherever a block has BLOCK of them
+# Cosines of a teacher that are kept for all students of a step: 64 MB.
+SHARED = 2**24
+# Cosines that are computed at once: 4 MB, and about six times that with what is computed from them.
+BLOCK = 2**20
+# Cosines of the blocks that are computed side by side, at most: eight blocks, wherever a block has BLOCK of them.
+AT_ONCE = 2**23
 
 T = TypeVar("T")
 
@@ -48,15 +46,17 @@ def inverse(d: Tensor) -> Tensor:
     return apart / d.masked_fill(~apart, 1.0)
 
 
-def cosines(d: Tensor) -> Tensor:
-    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 9); 0 where i or k is j.
+def angles(x: Tensor) -> Tensor:
+    """Cosines [n, n, n] of the angle at x_j that x_i and x_k form, as [j, i, k] (equation 9), of the rows of x [n, d]; 0 where i or k
+    is j.
 
     By the law of cosines, from distances [n, n] alone, so that the cost does not grow with the dimension.
     """
-    return _cosines(d.square(), inverse(d), slice(None))
+    d = distances(x)
+    return _angles(d.square(), inverse(d), slice(None))
 
 
-def _cosines(squared: Tensor, inverse: Tensor, anchors: slice) -> Tensor:
+def _angles(squared: Tensor, inverse: Tensor, anchors: slice) -> Tensor:
     near = inverse[anchors]
     opposite = squared[anchors, :, None] + squared[anchors, None, :] - squared
     return opposite * (near[:, :, None] * (0.5 * near)[:, None, :])
@@ -70,8 +70,8 @@ def angle_loss(student: Tensor, teacher: Tensor, target: Tensor | None = None) -
     Args:
         target: the teacher's cosines, where they are at hand.
     """
-    theirs = (teacher.square(), inverse(teacher)) if target is None else (target,)
-    return _AngleLoss.apply(student.square(), inverse(student), *theirs)
+    of_teacher = (teacher.square(), inverse(teacher)) if target is None else (target,)
+    return _AngleLoss.apply(student.square(), inverse(student), *of_teacher)
 
 
 class _AngleLoss(torch.autograd.Function):
@@ -84,16 +84,16 @@ class _AngleLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, squared: Tensor, inverse: Tensor, *teacher: Tensor) -> Tensor:
         n = len(squared)
-        mine = squared.detach().requires_grad_(), inverse.detach().requires_grad_()
+        student = squared.detach().requires_grad_(), inverse.detach().requires_grad_()
         block = max(1, BLOCK // n**2)
 
         def part(start: int) -> tuple[Tensor, ...]:
             """The loss [] of a block, and its gradients [n, n]."""
             anchors = slice(start, start + block)
-            target = teacher[0][anchors] if len(teacher) == 1 else _cosines(teacher[0], teacher[1], anchors)
+            target = teacher[0][anchors] if len(teacher) == 1 else _angles(teacher[0], teacher[1], anchors)
             with torch.enable_grad():
-                loss = F.smooth_l1_loss(_cosines(*mine, anchors), target, reduction="sum") / n**3
-            return loss.detach(), *torch.autograd.grad(loss, mine)
+                loss = F.smooth_l1_loss(_angles(*student, anchors), target, reduction="sum") / n**3
+            return loss.detach(), *torch.autograd.grad(loss, student)
 
         loss, *gradients = squared.new_zeros(()), torch.zeros_like(squared), torch.zeros_like(inverse)
         side_by_side = min(-(-n // block), AT_ONCE // (block * n**2)) if squared.device.type == "cpu" else 1
@@ -133,16 +133,11 @@ def sampled_angle_loss(student: Tensor, teacher: Tensor, triplets: int) -> Tenso
     """`angle_loss` over random triples alone: the same in expectation, for batches whose n³ angles take too long."""
     j, i, k = torch.randint(len(student), (3, triplets), device=student.device)
 
-    def of(d: Tensor) -> Tensor:
+    def sampled(d: Tensor) -> Tensor:
         near = inverse(d)
         return 0.5 * (d[j, i].square() + d[j, k].square() - d[i, k].square()) * near[j, i] * near[j, k]
 
-    return F.smooth_l1_loss(of(student), of(teacher))
-
-
-def angles(teacher: Tensor) -> Tensor:
-    """`cosines` of the rows of x [n, d]."""
-    return cosines(distances(teacher))
+    return F.smooth_l1_loss(sampled(student), sampled(teacher))
 
 
 def relations(batch: Batch, distance_weight: float, angle_weight: float, angle_triplets: int) -> Tensor:
@@ -166,13 +161,13 @@ class RKD(Method):
     kind = "relational"
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7 and 10"
     normalize = False
-    ranges: ClassVar = {"angle_weight": (0.2, 20.0)}  # beside a distance weight of 1: the ratio is what counts
+    # Beside a distance weight of 1: the ratio is what counts.
+    ranges: ClassVar = {"angle_weight": (0.2, 20.0)}
     later: ClassVar = ("angle_triplets",)
 
     distance_weight: float = 1.0
     angle_weight: float = 2.0
-    # 0: all of them.
-    angle_triplets: int = 0
+    angle_triplets: int = 0  # 0: all of them
 
     def forward(self, batch: Batch) -> Tensor:
         return relations(batch, self.distance_weight, self.angle_weight, self.angle_triplets)

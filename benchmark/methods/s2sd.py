@@ -1,8 +1,4 @@
-"""Simultaneous similarity-based self-distillation: wide heads on the same trunk teach the narrow one. No teacher.
-
-Roth, Milbich, Ommer, Cohen, Ghassemi: S2SD: Simultaneous Similarity-based Self-Distillation for Deep Metric Learning,
-ICML 2021, arXiv 2009.08348.
-"""
+"""Simultaneous similarity-based self-distillation: wide heads on the same trunk teach the narrow one. No teacher."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Batch, Method, Widths
+from .base import Batch, Method, Widths, cosines
 from .hinton import softened_kl
 from .task import Triplet
 
@@ -53,11 +49,10 @@ class S2SD(Method):
         self.triplet = Triplet(student, None, classes, margin=self.margin)
 
     def forward(self, batch: Batch) -> Tensor:
-        mine = F.normalize(batch.student.embedding)
+        likeness = cosines(batch.student.embedding)
         wide = [F.normalize(head(batch.student.pooled)) for head in self.wide]
         losses = [self.triplet.of(rows, batch.labels) for rows in wide]
         loss = 0.5 * (self.triplet(batch) + torch.stack(losses).mean())
-        likeness = mine @ mine.T
 
         def transfer(rows: Tensor) -> Tensor:
             return softened_kl(likeness, (rows @ rows.T).detach(), self.temperature)

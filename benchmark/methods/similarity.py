@@ -8,15 +8,14 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Batch, Method
+from .base import Batch, Method, cosines
 
 EPS = 1e-7
 
 
 def affinities(x: Tensor) -> Tensor:
     """(1 + cosine) / 2 of all pairs of rows, each row of the result [n, n] with sum 1 (PKT, equations 3 and 5)."""
-    unit = F.normalize(x)
-    similarity = (unit @ unit.T + 1) / 2
+    similarity = (cosines(x) + 1) / 2
     return similarity / similarity.sum(1, keepdim=True)
 
 
@@ -58,8 +57,7 @@ class PKT(Method):
     weight: float = 30000.0
 
     def forward(self, batch: Batch) -> Tensor:
-        target = batch.of_teacher(affinities)
-        return self.weight * pkt_loss(batch.student.embedding, target)
+        return self.weight * pkt_loss(batch.student.embedding, batch.of_teacher(affinities))
 
 
 class SimilarityPreserving(Method):
@@ -76,8 +74,7 @@ class SimilarityPreserving(Method):
     weight: float = 3000.0
 
     def forward(self, batch: Batch) -> Tensor:
-        target = batch.of_teacher(unit_gram)
-        return self.weight * sp_loss(batch.student.embedding, target)
+        return self.weight * sp_loss(batch.student.embedding, batch.of_teacher(unit_gram))
 
 
 class CorrelationCongruence(Method):

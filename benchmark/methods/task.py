@@ -15,7 +15,6 @@ class TaskLoss(Method):
     """A loss of pytorch-metric-learning, with a miner where it has one."""
 
     kind = "none"
-
     needs = ("embedding", "labels")
 
     def use(self, criterion: losses.BaseMetricLossFunction, miner: miners.BaseMiner | None = None) -> None:
@@ -40,17 +39,16 @@ def draw_triplets(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tens
         weights: [n, n], of each anchor's rows to be drawn as negatives, 0 within its class. An anchor without any has no triplet.
     """
     _, classes, counts = labels.unique(return_inverse=True, return_counts=True)
-    rows = classes.argsort(stable=True)  # class by class
-    rows, sizes = rows[counts[classes[rows]] > 1], counts[counts > 1]
+    class_by_class = classes.argsort(stable=True)
+    rows, sizes = class_by_class[counts[classes[class_by_class]] > 1], counts[counts > 1]
     of_class = torch.arange(len(sizes), device=labels.device).repeat_interleave(sizes.square())  # [triplets]
     start = (sizes.cumsum(0) - sizes)[of_class]
     place = torch.arange(len(rows), device=labels.device).repeat_interleave(sizes.repeat_interleave(sizes))
     anchors = rows[place]
 
     kept = weights.sum(1)[anchors] > 0
-    others = (
-        (labels[:, None] == labels).byte().argsort(dim=1, stable=True)
-    )  # rows of other classes first, in their order
+    # Rows of other classes first, in their order.
+    others = (labels[:, None] == labels).byte().argsort(dim=1, stable=True)
     offered = weights.gather(1, others)[anchors[kept]]
     drawn, others_drawn, behind = [rows.new_empty(0)], [rows.new_empty(0)], 0
     for size, count in zip(sizes.tolist(), of_class[kept].bincount(minlength=len(sizes)).tolist(), strict=True):
@@ -59,7 +57,8 @@ def draw_triplets(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tens
             others_drawn.append(offered[behind : behind + count, : len(labels) - size].multinomial(1).flatten())
             behind += count
     positive = torch.cat(drawn)
-    positive += positive >= place - start  # any row of the class but the anchor's
+    # Any row of the class but the anchor's.
+    positive += positive >= place - start
     negatives = others[anchors[kept], torch.cat(others_drawn)]
     return anchors[kept], rows[start + positive][kept], negatives
 
@@ -81,8 +80,8 @@ class DistanceWeightedMiner(miners.DistanceWeightedMiner):
         drawn = (labels[:, None] != ref_labels) & (apart < self.nonzero_loss_cutoff)
         log_weights = log_weights.masked_fill(~drawn, -torch.inf)
         weights = (log_weights - log_weights.amax(1, keepdim=True)).exp()
-        weights = weights.nan_to_num(0.0)  # an anchor without such a negative has no triplet
-        return draw_triplets(labels, weights)
+        # An anchor without such a negative has no triplet.
+        return draw_triplets(labels, weights.nan_to_num(0.0))
 
 
 class Triplet(TaskLoss):
@@ -94,7 +93,6 @@ class Triplet(TaskLoss):
     """
 
     name = "triplet"
-    kind = "none"
     reference = (
         "Schroff et al., FaceNet, CVPR 2015; Wu et al., Sampling Matters, ICCV 2017 (cutoff 0.5, nonzero loss 1.4)"
     )
@@ -117,7 +115,6 @@ class MultiSimilarity(TaskLoss):
     """Multi-similarity loss with its pair miner, at the defaults of pytorch-metric-learning; the authors' code has a beta of 40."""
 
     name = "multi-similarity"
-    kind = "none"
     reference = "Wang et al., Multi-Similarity Loss with General Pair Weighting, CVPR 2019 (alpha 2, beta 50, base 0.5, epsilon 0.1)"
 
     alpha: float = 2.0
@@ -137,7 +134,6 @@ class Contrastive(TaskLoss):
     loss."""
 
     name = "contrastive"
-    kind = "none"
     reference = "Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006; margin 0.5 on normalised embeddings"
 
     margin: float = 0.5
@@ -150,7 +146,6 @@ class ProxyAnchor(TaskLoss):
     """Proxy-anchor loss: a learned proxy a class, with a rate of its own."""
 
     name = "proxy-anchor"
-    kind = "none"
     reference = "Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020 (margin 0.1, alpha 32, proxies at 100 times the rate)"
 
     margin: float = 0.1
@@ -160,16 +155,11 @@ class ProxyAnchor(TaskLoss):
     def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
         self.use(losses.ProxyAnchorLoss(classes, student.embedding, margin=self.margin, alpha=self.alpha))
 
-    @property
-    def rate(self) -> float:
-        return self.proxy_rate
-
 
 class ArcFace(TaskLoss):
     """Additive angular margin softmax over the training classes."""
 
     name = "arcface"
-    kind = "none"
     reference = "Deng et al., ArcFace, CVPR 2019 (margin 0.5 rad = 28.6 degrees, scale 64)"
 
     margin: float = 28.6
@@ -178,10 +168,6 @@ class ArcFace(TaskLoss):
 
     def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
         self.use(losses.ArcFaceLoss(classes, student.embedding, margin=self.margin, scale=self.scale))
-
-    @property
-    def rate(self) -> float:
-        return self.proxy_rate
 
 
 class FrozenFeatures(Method):

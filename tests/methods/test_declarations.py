@@ -126,7 +126,8 @@ def test_the_usual_one_is_a_method(folder: Path) -> None:
         (7, {"weight": "lr: float = 1.0"}, r"A.lr is called as a field of every run, so that --set METHOD.lr"),
         (7, {"weight": "dim: int = 1"}, "A.dim is called as a field of every run"),
         (7, {"weight": "teacher: str = ''"}, "A.teacher is called as a field of every run"),
-        (7, {"weight": "rate: float = 1.0"}, "A.rate is a function of Method; rename it"),
+        (7, {"weight": "update: float = 1.0"}, "A.update is a function of Method; rename it"),
+        (7, {"weight": "reads: str = ''"}, "A.reads is a function of Method; rename it"),
         (8, {"x": "def weight(self): pass"}, "A.weight is a value of A; rename it"),
         (8, {"x": "def __init__(self, student, teacher, classes): pass"}, "A.__init__ .* made by `build`"),
         # The file.
@@ -205,8 +206,9 @@ def test_classes_beside_methods_are_none(folder: Path) -> None:
         ({"head": "from .base import Method, absent\n\n"}, "a.py, line 1: a cannot be imported: ImportError: cannot import"),
         ({"head": "import typing\nfrom .base import Method\n", "x": "TOP: typing.ClassVar = 1 / 0"}, "a.py, line 8: a cannot"),
         ({"class": "@final\nclass A(Method):"}, "a.py, line 3: a cannot be imported: NameError: name 'final' is not defined"),
-        ({"weight": "half: float = 1.0"}, "a.py: A.half hides torch.nn.Module.half; rename it"),
-        ({"weight": "training: bool = True"}, "a.py: A.training hides torch.nn.Module.training; rename it"),
+        ({"weight": "half: float = 1.0"}, "a.py: A.half hides what every torch.nn.Module or method has; rename it"),
+        ({"weight": "task_loss: float = 1.0"}, "a.py: A.task_loss hides what every torch.nn.Module or method has"),
+        ({"weight": "training: bool = True"}, "a.py: A.training hides what every torch.nn.Module"),
     ],
 )  # fmt: skip
 def test_what_only_running_a_file_tells_is_one_line_of_its_method(
