@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ..bench.networks import measure_costs
 from ..costs import write_costs
-from ..report import write
 from .console import RESULTS, device_of, folders_of, out, say_written
 
 
@@ -40,5 +39,5 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
             )
             say(f"wrote {write_costs(folder.path, measured)}")
     for folder in folders_of(results):
-        say_written(write(folder))
+        say_written(folder.write())
     return 0

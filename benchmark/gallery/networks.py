@@ -16,7 +16,6 @@ from ..data.splits import DataSet, Split
 from ..errors import BenchmarkError, DataError, UsageError
 from ..report.cells import ROLES, Cell
 from ..report.comparison import Comparison
-from ..report.stats import summarise
 from ..retrieval.geometry import Space
 from ..retrieval.search import Ints
 from ..spec import Spec, waves
@@ -86,10 +85,6 @@ def choose(compared: Comparison) -> Chosen:
         UsageError: there is no such student, or no teacher.
         BenchmarkError: the teacher has no record.
     """
-
-    def mean(cell: Cell) -> float:
-        return summarise(list(cell.recall.values())).mean
-
     students = [
         cell
         for cell in compared.candidates
@@ -104,8 +99,8 @@ def choose(compared: Comparison) -> Chosen:
     for kind in KINDS:
         cells = [cell for cell in students if cell.row.role == kind and cell.dim == largest]
         if cells:
-            best[kind] = max(cells, key=mean)
-    winner = max(best, key=lambda kind: mean(best[kind]))
+            best[kind] = max(cells, key=lambda cell: cell.mean)
+    winner = max(best, key=lambda kind: best[kind].mean)
     chosen = {kind: cell.records[0] for kind, cell in best.items()}  # sorted by seed
     return Chosen(_teacher_of([chosen[winner], *chosen.values()], compared), chosen, winner)
 
