@@ -21,10 +21,12 @@ from test_tables import KINDS, golden_costs, record, shown, student, teacher
 
 from benchmark.costs import write_costs
 from benchmark.gallery.map import _svg
-from benchmark.report import Folder, contrast_folders, rich, terminal_table
 from benchmark.report.cells import SELF_TAUGHT
+from benchmark.report.contrast import contrast_folders
 from benchmark.report.figures import families_figure
+from benchmark.report.render import rich
 from benchmark.report.stats import summarise
+from benchmark.report.write import Folder, terminal_table
 from benchmark.store import Evaluation, Point, Record
 
 ALL = {"dimension", "differences", "cost", "steps", "curves"}

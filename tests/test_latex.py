@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from test_tables import KINDS, golden_costs, golden_records, record, student
 
 from benchmark.costs import write_costs
-from benchmark.report import Folder, write
 from benchmark.report.render import escaped
+from benchmark.report.write import Folder
 
 SPECIAL = r"&%$#_{}~^\±−–≈†‡§¶×µ<>|"
 ALPHABET = SPECIAL + "abfilxzAZ0159.,=+*/:;()[]!?-"
@@ -89,7 +89,7 @@ def test_comparison_tex_compiles(tmp_path, odd):
         # A method's name is part of a file's, and has no slashes.
         records += [record(re.sub(r"[/\\]", "", odd), 0.6, seed=seed) for seed in range(2)]
     write_costs(path, golden_costs())
-    write(Folder(path, records, [], KINDS))
+    Folder(path, records, [], KINDS).write()
     tex = (path / "comparison.tex").read_text(encoding="utf-8")
     tables = tex.count(r"\begin{table}")
     assert tables >= 5 and escaped(odd) in tex

@@ -25,10 +25,10 @@ from selenium.webdriver.support.select import Select
 from test_tables import KINDS, golden_costs, golden_records, golden_tuning, record, student, teacher
 
 from benchmark.costs import write_costs
-from benchmark.report import Folder
 from benchmark.report.cells import DASH, ROLES
 from benchmark.report.page import Part, page, part
 from benchmark.report.render import Line
+from benchmark.report.write import Folder
 
 SWITCHES = (
     "--headless=new",
@@ -141,11 +141,11 @@ def count(browser: Chrome) -> str:
 def lines_where(parts: Sequence[Part], fits: Callable[[int | None, Line], bool]) -> list[tuple[str, str, list[str]]]:
     """Of the tables that the page was made from, the lines that fit: part, table and texts."""
     return [
-        (one.name, shown.table.title, [value.text for value in line.values])
+        (one.name, table.title, [value.text for value in line.values])
         for one in parts
-        for shown in one.tables
-        for line in shown.table.lines
-        if fits(shown.dim, line)
+        for table in one.tables
+        for line in table.lines
+        if fits(table.dim, line)
     ]
 
 
@@ -361,10 +361,10 @@ def test_the_filter_of_dimensions(browser, pages, wanted):
 def of_method(parts: Sequence[Part], wanted: str) -> Callable[[int | None, Line], bool]:
     """Whether a line of a table is of a method that has that in its name."""
     columns = {
-        id(line): [column.name in ("method", "methods") for column in shown.table.columns]
+        id(line): [column.name in ("method", "methods") for column in table.columns]
         for part in parts
-        for shown in part.tables
-        for line in shown.table.lines
+        for table in part.tables
+        for line in table.lines
     }
 
     def fits(dim: int | None, line: Line) -> bool:
@@ -382,7 +382,7 @@ def test_the_filter_of_methods(browser, pages, wanted):
     assert_left(browser, pages.parts, fits)
     browser.find_element("id", "words").send_keys(Keys.ENTER)  # sends no form
     assert_left(browser, pages.parts, fits)
-    lines = [line for part in pages.parts for shown in part.tables for line in shown.table.lines]
+    lines = [line for part in pages.parts for table in part.tables for line in table.lines]
     assert 0 < sum(fits(None, line) for line in lines) < len(lines)
     if wanted == "rkd":
         assert any(line.role == "families" and not fits(None, line) for line in lines)

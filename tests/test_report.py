@@ -12,7 +12,6 @@ from test_tables import KINDS, TEACHER, golden_costs, golden_records, record, sa
 
 from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
-from benchmark.report import Folder, find, overview_files, terminal_table, update, verify, write, write_files
 from benchmark.report.comparison import Comparison
 from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.cost_table import price
@@ -21,7 +20,9 @@ from benchmark.report.families import Families
 from benchmark.report.overview import Entry, overview_markdown
 from benchmark.report.page import commands
 from benchmark.report.paper import data, of_protocol, published
+from benchmark.report.readme import update
 from benchmark.report.render import BUSY, FLAGS, LEGEND, Heading, Line, Table, Value, rich
+from benchmark.report.write import Folder, differences, overview_files, result_folders, terminal_table, write_files
 from benchmark.spec import Spec
 from benchmark.store import Point, Store
 
@@ -86,7 +87,7 @@ def test_marks_of_the_best_and_of_what_is_not_separated_from_it():
     near = [student("rkd-da", 0.595 + (0, 2, 1)[seed] / 100, seed) for seed in range(3)]
     far = [student("fitnet", 0.500 + seed / 100, seed) for seed in range(3)]
     table = document(compared(*best, *near, *far), "quick").tables[0]
-    marks = {line.values[1].text: line.values[5] for line in table.lines if line.row is not None}
+    marks = {line.values[1].text: line.values[5] for line in table.lines if line.records}
     assert (marks["rkd-d"].best, marks["rkd-d"].near) == (True, False)
     assert (marks["rkd-da"].best, marks["rkd-da"].near) == (False, True)
     assert (marks["fitnet"].best, marks["fitnet"].near) == (False, False)
@@ -152,7 +153,7 @@ def test_what_a_trunk_comes_from_is_no_baseline():
 
 def test_every_dash_of_the_main_table_has_a_reason():
     table = document(Comparison(list(golden_records()), KINDS, ["attention"]), "quick").tables[0]
-    dashes = [value for line in table.lines if line.row is not None for value in line.values if value.text == "–"]
+    dashes = [value for line in table.lines if line.records for value in line.values if value.text == "–"]
     assert dashes and all(value.why for value in dashes)
 
 
@@ -239,7 +240,7 @@ def test_one_seed_has_no_mark(tmp_path, scores):
         for line in (line for line in table.lines if "fitnet" in line.values[1].text):
             assert not any(value.best or value.near for value in line.values), table.key
     main = folder.document.tables[0]
-    marks = {line.values[1].text: (line.values[5].best, line.values[5].near) for line in main.lines if line.row}
+    marks = {line.values[1].text: (line.values[5].best, line.values[5].near) for line in main.lines if line.records}
     assert marks["rkd-d"] == (True, False) and marks["rkd-da"] == (False, True)
     assert "students of one seed are no candidates" in main.caption
     files, (shown,) = folder.files(), [f"{100 * score:.2f}" for score in scores.values()]
@@ -328,7 +329,7 @@ def test_a_record_of_a_method_that_is_gone_is_measured_all_the_same():
 def test_a_folder_of_a_subset_or_of_own_data_has_its_own_name(tmp_path):
     for name in ("glyphs", "glyphs-8x6"):
         save(tmp_path / name / "quick", golden_records())
-    folders = [Folder.read(path, KINDS) for path in find(tmp_path)]
+    folders = [Folder.read(path, KINDS) for path in result_folders(tmp_path)]
     assert [folder.document.dataset for folder in folders] == ["glyphs", "glyphs-8x6"]
     files = overview_files(tmp_path, folders)
     assert "(glyphs-8x6/quick/comparison.md)" in files["overview.md"]
@@ -537,8 +538,8 @@ def test_a_record_without_map_at_r(tmp_path):
 def test_verify_finds_what_was_changed_by_hand(tmp_path):
     save(tmp_path, golden_records())
     folder = Folder.read(tmp_path, KINDS)
-    write(folder)
-    assert verify(tmp_path, folder.files()) == []
+    folder.write()
+    assert differences(tmp_path, folder.files()) == []
     table = tmp_path / "comparison.md"
     table.write_text(table.read_text().replace("63.20 ± 1.30", "66.20 ± 1.30", 1))
     (tmp_path / "runs.csv").unlink()
@@ -546,13 +547,13 @@ def test_verify_finds_what_was_changed_by_hand(tmp_path):
     (tmp_path / "figures" / "mine.svg").write_text("<svg/>")  # is none of ours
     (tmp_path / "figures" / "steps.svg").write_text("<svg/>")
     (tmp_path / "tuning.csv").write_text("")  # of records that are gone
-    lines = verify(tmp_path, folder.files())
+    lines = differences(tmp_path, folder.files())
     assert len(lines) == 4
     assert any("comparison.md differs" in line and "line " in line for line in lines)
     assert any("runs.csv is missing" in line for line in lines)
     assert all(any(f"{name} is not generated" in line for line in lines) for name in ("steps.svg", "tuning.csv"))
-    write(folder)
-    assert verify(tmp_path, folder.files()) == []
+    folder.write()
+    assert differences(tmp_path, folder.files()) == []
     assert (tmp_path / "figures" / "mine.svg").exists()
 
 
@@ -560,13 +561,13 @@ def test_across_data_sets(tmp_path):
     save(tmp_path / "glyphs" / "quick", golden_records())
     assert overview_files(tmp_path, [Folder.read(tmp_path / "glyphs" / "quick", KINDS)]) == {}
     save(tmp_path / "glyphs" / "heads", golden_records())
-    folders = [Folder.read(path, KINDS) for path in find(tmp_path)]
+    folders = [Folder.read(path, KINDS) for path in result_folders(tmp_path)]
     files = overview_files(tmp_path, folders)
     assert set(files) == {"overview.md", "figures/families.svg", "report.html"}
     assert files["overview.md"].count("Relations pay here") == 2
     assert "rkd-da 63.20" in files["overview.md"]
     write_files(tmp_path, files)
-    assert verify(tmp_path, files) == []
+    assert differences(tmp_path, files) == []
 
 
 def test_the_readme_is_made_anew_between_its_marks(tmp_path):

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmark.costs import Costs, NetworkCost, SearchCost, write_costs
 from benchmark.errors import BenchmarkError, UsageError
-from benchmark.report import Folder, columns, find, terminal_table, write_files, write_report
+from benchmark.report import columns
 from benchmark.report.cells import DASH, fixed
 from benchmark.report.columns import Column, of_cells, of_runs
 from benchmark.report.comparison import BASELINE, Comparison
@@ -30,6 +30,7 @@ from benchmark.report.families import Families
 from benchmark.report.figures import curves_figure, steps_figure
 from benchmark.report.stats import paired, summarise
 from benchmark.report.tables import comparison_csv, runs_csv, tuning_csv
+from benchmark.report.write import Folder, result_folders, terminal_table, write_files
 from benchmark.spec import Spec
 from benchmark.store import Evaluation, Geometry, Point, Record, Store
 
@@ -178,7 +179,7 @@ def test_golden(tmp_path):
     for kind in ("runs", "tuning"):
         shutil.copytree(GOLDEN / kind, folder / kind)
     shutil.copy(GOLDEN / "costs.json", folder)
-    written = write_report(folder, KINDS)
+    written = Folder.read(folder, KINDS).write()
     names = {path.relative_to(folder).as_posix() for path in written}
     figures = {f"figures/{name}.svg" for name in ("dimension", "differences", "cost", "curves")}
     assert names == {*FILES, "tuning.csv", *figures}
@@ -287,7 +288,7 @@ def test_runs_are_averaged_over_seeds_only():
 def test_one_seed_with_two_teachers_is_one_sample():
     both = [student("rkd-d", 0.5), record("rkd-d", 0.7, teacher=TEACHER.replace(seed=5))]
     (cell,) = Comparison(both, KINDS).cells
-    assert cell.summary("recall@1") == (1, pytest.approx(60), None, None)
+    assert cell.recalled == (1, pytest.approx(60), None, None)
 
 
 def test_settings_that_go_with_the_dimension_are_one_row():
@@ -443,29 +444,29 @@ def test_fixed_decimals():
 
 def test_tuning_alone_and_nothing(tmp_path):
     with pytest.raises(UsageError, match="no results"):
-        find(tmp_path)
+        result_folders(tmp_path)
     with pytest.raises(UsageError, match="no results"):
-        write_report(tmp_path, KINDS)
+        Folder.read(tmp_path, KINDS).write()
     assert not list(tmp_path.iterdir())
     folder = tmp_path / "glyphs" / "quick"
     save(folder, golden_tuning(), "tuning")
-    assert find(tmp_path) == find(folder) == [folder]
-    assert write_report(folder, KINDS) == [folder / "tuning.csv"]
+    assert result_folders(tmp_path) == result_folders(folder) == [folder]
+    assert Folder.read(folder, KINDS).write() == [folder / "tuning.csv"]
     save(tmp_path / "cars" / "cpu", [teacher()])
-    assert find(tmp_path) == [tmp_path / "cars" / "cpu", folder]
+    assert result_folders(tmp_path) == [tmp_path / "cars" / "cpu", folder]
 
 
 def test_a_damaged_record_writes_nothing(tmp_path):
     save(tmp_path, [teacher()])
     (tmp_path / "runs" / "triplet-0123456789.json").write_text("{")
     with pytest.raises(BenchmarkError, match="triplet-0123456789"):
-        write_report(tmp_path, KINDS)
+        Folder.read(tmp_path, KINDS).write()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_the_catalogue_knows_the_kinds(tmp_path):
     save(tmp_path, [teacher(), record("triplet"), student("rkd-da", 0.6), student("fitnet", 0.6)])
-    write_report(tmp_path)
+    Folder.read(tmp_path).write()
     found = {one["method"]: one["role"] for one in rows((tmp_path / "comparison.csv").read_text())}
     assert found == {
         "multi-similarity": "teacher",
@@ -488,8 +489,8 @@ def test_no_torch(tmp_path):
     code = """if True:
         import sys
         from pathlib import Path
-        import benchmark.store, benchmark.report
-        benchmark.report.write_report(Path(sys.argv[1]))
+        from benchmark.report.write import Folder
+        Folder.read(Path(sys.argv[1])).write()
         heavy = {"torch", "faiss", "timm"} & set(sys.modules)
         assert not heavy, heavy
     """
@@ -501,7 +502,7 @@ if __name__ == "__main__":
         shutil.rmtree(GOLDEN / kind, ignore_errors=True)
         save(GOLDEN, records, kind)
     write_costs(GOLDEN, golden_costs())
-    print(*write_report(GOLDEN, KINDS), sep="\n")
+    print(*Folder.read(GOLDEN, KINDS).write(), sep="\n")
 
 
 def test_what_taught_itself_is_of_no_family(tmp_path):

@@ -19,7 +19,7 @@ from ..spec import Spec
 if TYPE_CHECKING:
     import torch
 
-    from ..report import Folder
+    from ..report.write import Folder
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # a file or a pipe folds nothing
 err = Console(stderr=True, highlight=False)
@@ -64,10 +64,11 @@ def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
 
 def folders_of(results: Path, baseline: str = "triplet") -> Sequence[Folder]:
     from ..methods import entry
-    from ..report import BASELINE, Folder, find
+    from ..report.comparison import BASELINE
+    from ..report.write import Folder, result_folders
 
     entry(baseline)
-    folders = [Folder.read(path, baseline=baseline) for path in find(results)]
+    folders = [Folder.read(path, baseline=baseline) for path in result_folders(results)]
     held = any(cell.row.method == baseline for folder in folders if folder.runs for cell in folder.compared.trained)
     if baseline != BASELINE and not held:
         raise UsageError(f"--baseline {baseline}: no student of it was trained in {results}")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ..costs import write_costs
 from ..costs.measure import measure_costs
-from ..report import write
 from .console import RESULTS, device_of, folders_of, out, say_written
 
 
@@ -39,5 +38,6 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
                 f"{len(measured.searches)} galleries, on {measured.environment['device']}"
             )
             say_written([write_costs(folder.path, measured)])
-        say_written(write(folder))
+    for folder in folders_of(results):
+        say_written(folder.write())
     return 0

@@ -12,8 +12,6 @@ from ..networks import names as zoo
 from ..protocol import presets
 from .console import err, out, print_json
 
-Row = dict[str, Any]
-
 
 def list_command(what: Literal["datasets", "methods", "backbones", "presets"], /, *, json: bool = False) -> int:
     """Show what there is to choose from.
@@ -25,7 +23,7 @@ def list_command(what: Literal["datasets", "methods", "backbones", "presets"], /
     json
         print JSON
     """
-    rows = ROWS[what]()
+    rows = _rows(what)
     faults = methods.faults() if what == "methods" else ()
     for fault in faults:
         err.print(f"benchmark: {fault}", markup=False, soft_wrap=True)
@@ -46,37 +44,18 @@ def _text(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def datasets() -> list[Row]:
-    return [
-        {
-            "name": card.name,
-            "title": card.title,
-            **{split: f"{count.classes} classes, {count.images} images" for split, count in card.counts.items()},
-        }
-        for card in map(cards.load, cards.names())
-    ]
-
-
-def distillation_methods() -> list[Row]:
-    return [
-        {
-            "name": entry.name,
-            "kind": entry.kind,
-            "reference": entry.reference,
-            "defaults": entry.defaults,
-            "l2": entry.normalize,
-        }
-        for entry in methods.declarations.read().entries.values()
-    ]
-
-
-def backbones() -> list[Row]:
-    return [family._asdict() for family in zoo.FAMILIES]
-
-
-def protocols() -> list[Row]:
-    found = map(presets.load, presets.names())
-    return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in found]
-
-
-ROWS = {"datasets": datasets, "methods": distillation_methods, "backbones": backbones, "presets": protocols}
+def _rows(what: str) -> list[dict[str, Any]]:
+    if what == "datasets":
+        return [
+            {"name": card.name, "title": card.title}
+            | {split: f"{count.classes} classes, {count.images} images" for split, count in card.counts.items()}
+            for card in map(cards.load, cards.names())
+        ]
+    if what == "methods":
+        fields = {"name": "name", "kind": "kind", "reference": "reference", "defaults": "defaults", "l2": "normalize"}
+        known = methods.declarations.read().entries.values()
+        return [{key: getattr(entry, name) for key, name in fields.items()} for entry in known]
+    if what == "backbones":
+        return [family._asdict() for family in zoo.FAMILIES]
+    protocols = map(presets.load, presets.names())
+    return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in protocols]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..protocol.request import Plan
-from ..report import write_report
+from ..report.write import Folder
 from ..store import Store
 from ..training.context import Workspace
 from ..training.group import Failure
@@ -58,7 +58,7 @@ def measure(
             else:
                 store.save(outcome)
     out.print(f"{len(records) - failures} of {len(records)} runs measured again, with the metrics of their records")
-    say_written(write_report(store.folder))
+    say_written(Folder.read(store.folder).write())
     return 1 if failures else 0
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..report.readme import update
+from ..report.write import Folder, overview_files, write_files
 from .console import RESULTS, device_of, folders_of, out, say_written
-
-if TYPE_CHECKING:
-    from ..report import Folder
 
 
 def report(
@@ -45,10 +43,8 @@ def report(
         raise UsageError(f"--gallery wants 1 or more queries a section, not {gallery}")
     if readme is not None and not readme.is_file():
         raise UsageError(f"--readme {readme}: there is no such file")
-    from ..report import overview_files, update, write, write_files
-
     folders = folders_of(results, baseline)
-    written = [path for folder in folders for path in write(folder)]
+    written = [path for folder in folders for path in folder.write()]
     if results not in [folder.path for folder in folders]:
         written += write_files(results, overview_files(results, folders))
     if readme is not None:
@@ -66,7 +62,7 @@ def _gallery(folders: Sequence[Folder], n: int, baseline: str, data: Path | None
 
     paths = [folder.path for folder in folders if folder.runs]
     if len(paths) != 1:
-        names = ", ".join(str(path) for path in paths) or "none has runs"
+        names = ", ".join(map(str, paths)) or "none has runs"
         raise UsageError(f"a gallery is of one folder; choose one by --results: {names}")
     with Reporter(out) as reporter:
         return write_gallery(paths[0], n, data, device_of(device), reporter.preparing, baseline)

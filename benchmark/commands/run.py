@@ -160,12 +160,12 @@ def _measure_costs(store: Store, device: torch.device) -> None:
 
 def _finish(path: Path) -> None:
     """Write the report, and say what it says."""
-    from ..report import Folder, terminal_table, write
+    from ..report.write import Folder, terminal_table
 
     if not any((path / "runs").glob("*.json")):
         return
     folder = Folder.read(path)
-    written = write(folder)
+    written = folder.write()
     out.print(terminal_table(folder))
     out.print(folder.document.answer, style="bold", markup=False)
     say_written(written)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..protocol.request import Plan
 from ..protocol.tuning import asked, choice_table, choose, tune_command, write_choice
-from ..report import write_report
+from ..report.write import Folder
 from ..spec import waves
 from ..store import Store
 from ..training.driver import Driver
@@ -129,5 +129,5 @@ def tune(
             for line in dict.fromkeys(line for path in paths for line in write_choice(path, choice, command)):
                 out.print(line, markup=False, soft_wrap=True)
             say_written(paths)
-        say_written(write_report(plan.folder))  # which says whose settings are the tuned ones
+        say_written(Folder.read(plan.folder).write())  # which says whose settings are the tuned ones
     return 1 if failures else 0

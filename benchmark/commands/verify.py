@@ -12,6 +12,7 @@ from rich.text import Text
 from ..errors import UsageError
 from ..protocol.request import Plan
 from ..report.cells import one_line
+from ..report.write import differences, overview_files
 from ..shipping.apply import find
 from ..store import Record, Store, read_record
 from ..training.driver import Driver
@@ -46,9 +47,6 @@ def verify(
     """
     if not tolerance >= 0:
         raise UsageError(f"--tolerance wants points, 0 or more, not {tolerance:g}")
-    from ..report import overview_files
-    from ..report import verify as differences
-
     if rerun is None and (data or device):
         raise UsageError("--data and --device are for --rerun ID")
     if rerun is not None:

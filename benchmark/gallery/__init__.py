@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..data import cards
 from ..errors import UsageError
 from ..files import write_atomically
-from ..report import BASELINE, Folder
+from ..report.comparison import BASELINE
+from ..report.write import Folder
 from ..store import Store
 from ..training.context import Workspace, silent
 from ..training.remeasure import weights_of

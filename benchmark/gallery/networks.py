@@ -86,7 +86,6 @@ def choose_runs(compared: Comparison) -> Chosen:
         UsageError: there is no such student, or no teacher.
         BenchmarkError: the teacher has no record.
     """
-
     students = [
         cell
         for cell in compared.candidates

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ..spec import ENSEMBLE, Stream
+from ..spec import ENSEMBLE, Spec, Stream
 from ..store import Record
 from .stats import Summary, summarise
 
 SELF_TAUGHT = "self-taught"
+FAMILIES = {"individual": "individual (IKD)", "relational": "relational (RKD)"}
 # Groups of a table, in its order. "other": a method that the catalogue no longer has.
 ROLES = {
     "teacher": "teacher",
@@ -21,8 +22,7 @@ ROLES = {
     "untrained": "untrained student",
     "features": "frozen features",
     "baseline": "baseline",
-    "individual": "individual (IKD)",
-    "relational": "relational (RKD)",
+    **FAMILIES,
     "mixed": "IKD + RKD",
     SELF_TAUGHT: "self-taught",  # of whatever kind its loss is, it says nothing about what a teacher transfers
     "posthoc": "post hoc",
@@ -34,13 +34,9 @@ OF_ANY_DIM = ("teacher", "trunk", "features")
 AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 DASH = "–"
 
-
 # What XML and HTML cannot hold: control characters, halves of pairs, and what Unicode keeps for no character.
-_NO_TEXT = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
-    + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
-    + "]"
-)
+_NO_CHARACTERS = "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
+_NO_TEXT = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NO_CHARACTERS}]")
 _BREAK = re.compile("[\r\n\u2028\u2029]+")
 
 
@@ -50,16 +46,14 @@ class Row(NamedTuple):
     role: str
     method: str
     backbone: str
-    hidden: int
-    l2: bool
+    hidden: int | None  # None, as l2, of a family of methods
+    l2: bool | None
     steps: int
     settings: str  # what else sets it apart from a row of the same name, such as "lr=0.001"; mostly empty
 
     @property
     def order(self) -> tuple[Any, ...]:
-        return (
-            list(ROLES).index(self.role), self.method, self.backbone, self.hidden, not self.l2, self.steps, self.settings,
-        )  # fmt: skip
+        return list(ROLES).index(self.role), *self[1:4], not self.l2, self.steps, self.settings
 
     @property
     def network(self) -> str:
@@ -67,13 +61,8 @@ class Row(NamedTuple):
         return f"{self.backbone}, hidden {self.hidden}" if self.hidden else self.backbone
 
     @property
-    def distance(self) -> str:
-        """The main one, as in `Record.metrics`."""
-        return "cosine" if self.l2 else "L2"
-
-    @property
     def label(self) -> str:
-        return f"{self.method} ({self.settings})" if self.settings else self.method
+        return f"{self.method} ({self.settings})" if self.settings and self.l2 is not None else self.method
 
     @property
     def trained(self) -> bool:
@@ -98,47 +87,50 @@ class Cell:
 
     def over_seeds(self, value: Callable[[Record], float | None]) -> Summary | None:
         """A number of its runs; None where a run did not measure it."""
-        found = {record.id: value(record) for record in self.records}
-        known = {id: number for id, number in found.items() if number is not None}
+        values = {record.id: value(record) for record in self.records}
+        known = {id: number for id, number in values.items() if number is not None}
         if len(known) < len(self.records):
             return None
-        return summarise(list(self.by_seed(lambda record: known[record.id]).values()))
+        return summarise(self.by_seed(lambda record: known[record.id]).values())
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """What its marks are of: of a family its methods' cells."""
+        return (self,)
 
     @property
     def fixed_dim(self) -> bool:
         """Whether its dimension is no choice: a teacher, frozen features, generations of networks of the teacher's size."""
+        if not self.records:
+            return False
         spec = self.records[0].spec
         return self.row.role in OF_ANY_DIM or spec.generation > 0 or spec.method == ENSEMBLE
 
     @property
     def network(self) -> str:
         """Trunk, dimension, and what its head has beside a linear layer."""
-        return f"{self.row.backbone}-{self.dim}" + (f", hidden {self.row.hidden}" if self.row.hidden else "")
+        return self.row.network.replace(self.row.backbone, f"{self.row.backbone}-{self.dim}", 1)
 
     @cached_property
     def recall(self) -> dict[int, float]:
         """Recall@1 in percent, by seed."""
         return self.by_seed(lambda record: 100 * record.metrics["recall@1"])
 
-    def summary(self, metric: str) -> Summary | None:
-        """Percent, by the main distance; None where a run did not measure it."""
-        return self.over_seeds(percent(metric))
+    @property
+    def recalled(self) -> Summary:
+        """Recall@1 in percent."""
+        return summarise(self.recall.values())
 
     @property
-    def asymmetric(self) -> Summary | None:
-        """Recall@1 of the student's queries in the teacher's gallery; None where the method does not align coordinates."""
-        return self.over_seeds(lambda record: scaled(record.asymmetric_metrics.get("recall@1")))
+    def mean(self) -> float:
+        """Mean Recall@1 in percent."""
+        return self.recalled.mean
 
     @property
     def seconds(self) -> float | None:
         """Seconds of training a run."""
         values = [record.seconds["train"] for record in self.records if "train" in record.seconds]
         return summarise(values).mean if values else None
-
-
-def percent(metric: str) -> Callable[[Record], float | None]:
-    """Get a metric of a record by its main distance."""
-    return lambda record: scaled(record.metrics.get(metric))
 
 
 def scaled(fraction: float | None) -> float | None:
@@ -159,30 +151,30 @@ def code(record: Record) -> str:
 
 def roles_of(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str]:
     """The role of each record by id. A teacher is a run without a teacher that another run names as its own; a trunk likewise."""
-    teachers = set()
-    for record in records:
-        teacher = record.spec.teacher
-        while teacher is not None:
-            teachers.add(teacher.id)
-            teacher = teacher.teacher
 
+    def chain(spec: Spec) -> Iterable[str]:
+        while spec.teacher is not None:
+            spec = spec.teacher
+            yield spec.id
+
+    teachers = {id for record in records for id in chain(record.spec)}
     trunks = {record.spec.trunk.id for record in records if record.spec.trunk is not None}
 
-    def role(record: Record) -> str:
-        spec = record.spec
-        if spec.teacher is None and record.id in teachers:
+    def role(spec: Spec) -> str:
+        if spec.teacher is None and spec.id in teachers:
             return "teacher"
-        if record.id in trunks:
+        if spec.id in trunks:
             return "trunk"
         if spec.method in ("untrained", "features"):
             return spec.method
         kind = kinds.get(spec.method, "other")
         return "baseline" if kind == "none" else kind if kind in ROLES else "other"
 
-    return {record.id: role(record) for record in records}
+    return {record.id: role(record.spec) for record in records}
 
 
 def cells_of(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
+    """Group records by all that is not their seed, in the order of a table."""
     named: dict[Row, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         spec = record.spec
@@ -191,37 +183,35 @@ def cells_of(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
     cells: dict[tuple[Row, int], list[Record]] = defaultdict(list)
     for row, by_dim in named.items():
         # Where a name at one dimension covers runs of two settings, these become two rows that say what they differ in.
-        apart = sorted(set().union(*(varied(list(map(settings, runs))) for runs in by_dim.values())))
+        apart = sorted(set().union(*(varied(map(settings, runs)) for runs in by_dim.values())))
         for dim, runs in by_dim.items():
             for record in runs:
-                found = settings(record) if apart else {}
-                text = ", ".join(f"{name.removeprefix('params.')}={found.get(name, DASH)}" for name in apart)
+                own = settings(record) if apart else {}
+                text = ", ".join(f"{name.removeprefix('params.')}={own.get(name, DASH)}" for name in apart)
                 cells[row._replace(settings=text), dim].append(record)
     ordered = sorted(cells.items(), key=lambda item: (item[0][0].order, item[0][1]))
-    return [
-        Cell(row, dim, tuple(sorted(runs, key=lambda run: (run.spec.seed, run.id)))) for (row, dim), runs in ordered
-    ]
+    return [Cell(*key, tuple(sorted(runs, key=lambda run: (run.spec.seed, run.id)))) for key, runs in ordered]
 
 
 def settings(record: Record) -> dict[str, str]:
     """All that may set runs apart but seeds, flat: lr, params.weight, teacher.steps, ..., the images' fingerprint."""
-    return {**_flat(record.spec.model_dump(mode="json")), "fingerprint": record.data}
+
+    def flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+        result: dict[str, str] = {}
+        for name, value in fields.items():
+            if isinstance(value, dict):
+                result |= flat(value, f"{prefix}{name}.")
+            elif name != "seed":
+                result[prefix + name] = str(plain(value))
+        return result
+
+    return {**flat(record.spec.model_dump(mode="json")), "fingerprint": record.data}
 
 
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    result: dict[str, str] = {}
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            result |= _flat(value, f"{prefix}{name}.")
-        elif name != "seed":
-            result[prefix + name] = str(plain(value))
-    return result
-
-
-def varied(runs: Sequence[Mapping[str, str]]) -> set[str]:
+def varied(runs: Iterable[Mapping[str, str]]) -> set[str]:
     """The names of settings that have more than one value, or are missing from some."""
-    names = {name for one in runs for name in one}
-    return {name for name in names if len({one.get(name) for one in runs}) > 1}
+    known = list(runs)
+    return {name for name in set().union(*known) if len({run.get(name) for run in known}) > 1}
 
 
 def plain(value: Any) -> Any:
@@ -239,6 +229,11 @@ def printable(text: str) -> str:
 def one_line(text: object) -> str:
     """Printable, and without the line breaks that would end a row of a table."""
     return _BREAK.sub(" ", printable(str(text)))
+
+
+def several(values: Iterable[Any]) -> str:
+    """Each value once, in order."""
+    return ", ".join(map(str, sorted(set(values))))
 
 
 def fixed(value: float, digits: int) -> str:

@@ -7,23 +7,21 @@ that have no CSV (costs, the paper's numbers, contrasts, the overview) declare t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ..spec import Spec
 from ..store import Geometry, Metrics, Record
-from .cells import ROLES, Cell, code, fixed, percent, plain, scaled, settings, signed
+from .cells import ROLES, Cell, code, fixed, plain, scaled, settings, signed
 from .comparison import Comparison
 from .render import Heading, Line, Value, dash, text
 from .stats import Summary
 
 T = TypeVar("T")
-Plain = str | int | float | bool | None
 TEXT = "text"  # the unit of what is no number, and stands on the left
 ONE_SEED = "one seed has no interval"
-UNALIGNED = "the method aligns no coordinates"
 NO_TEST = "no test: fewer than six pairs, equal differences, or nothing to compare with"
 
 
@@ -34,18 +32,17 @@ class Column(Generic[T]):
     key: str  # its name in CSV, without the unit; "": it is not there
     label: str = ""  # its heading for readers; "": it is in CSV alone
     unit: str = TEXT  # "%", "points", "s", ...; "" of bare numbers
-    digits: int | Literal["p"] | None = (
-        None  # decimals; "p": two significant digits, for readers 4 decimals; None: as is
-    )
-    of: Callable[[T], Plain] = field(kw_only=True)  # the value; None where there is none
+    # Decimals; "p": two significant digits, for readers 4 decimals; None: as is.
+    digits: int | Literal["p"] | None = None
+    of: Callable[[T], Any] = field(kw_only=True)  # the value, or a Summary, whose mean it is; None where there is none
     note: str | Callable[[T], str] = ""  # why there is none, which a reader sees at the dash
-    spread: Callable[[T], float | None] | None = None  # what readers see behind ±; points that have it are signed
+    spread: Literal["", "sd", "half"] = ""  # of a Summary, what readers see behind ±; points that have it are signed
     times: float = 1  # makes a value one of the unit; the page sorts by the value itself
     marks: Literal["", "best", "recall"] = ""  # "best": that is bold; "recall": as Recall@1, ≈ and `FLAGS` as well
 
     def exact(self, subject: T) -> Any:
         """The value for CSV; empty where there is none."""
-        value = self.of(subject)
+        value = self._value(self.of(subject))
         if value is None or value != value:
             return ""
         if self.digits is None or isinstance(value, str):
@@ -54,7 +51,8 @@ class Column(Generic[T]):
 
     def entry(self, subject: T) -> Value:
         """The value for readers; a dash with its reason where there is none."""
-        value = self.of(subject)
+        given = self.of(subject)
+        value = self._value(given)
         if value is None:
             return dash(self.note if isinstance(self.note, str) else self.note(subject))
         if self.digits is None or isinstance(value, str):
@@ -62,17 +60,16 @@ class Column(Generic[T]):
         if self.digits == "p":
             return Value("< 0.0001" if value < 1e-4 else fixed(value, 4), number=value)
         shown = fixed(self.times * value, self.digits)
-        if self.spread is None:  # a width is sorted by its text
+        if not self.spread:  # a width is sorted by its text
             return Value(shown, number=None if self.unit == "points" else value)
-        spread = self.spread(subject)
+        spread = getattr(given, self.spread)
         if self.unit == "points":
             return Value(signed(value, spread, self.digits), number=value)
         return Value(shown if spread is None else f"{shown} ± {fixed(spread, self.digits)}", number=value)
 
-
-def readable(columns: Sequence[Column[T]]) -> list[Column[T]]:
-    """Those that readers see."""
-    return [column for column in columns if column.label]
+    @staticmethod
+    def _value(given: Any) -> Any:
+        return given.mean if isinstance(given, Summary) else given
 
 
 def headings(columns: Sequence[Column[T]]) -> tuple[Heading, ...]:
@@ -84,128 +81,106 @@ def line(columns: Sequence[Column[T]], subject: T, *about: Any) -> Line:
     return Line(tuple(column.entry(subject) for column in columns), *about)
 
 
-def part(whole: Callable[[T], object | None], name: str) -> Callable[[T], Any]:
-    """A field of what may be missing: of a summary, the geometry, a difference."""
-
-    def of(subject: T) -> Any:
-        value = whole(subject)
-        return None if value is None else getattr(value, name)
-
-    return of
+def recall(label: str) -> Column[Cell]:
+    """Recall@1 in percent ± its standard deviation, for readers."""
+    return Column("", label, "%", 2, of=attrgetter("recalled"), spread="sd", marks="recall")
 
 
-def mean(label: str, summary: Callable[[T], Summary | None], note: str = "") -> Column[T]:
-    """A mean in percent, for readers."""
-    return Column("", label, "%", 2, of=part(summary, "mean"), note=note)
-
-
-def mean_sd(label: str, summary: Callable[[T], Summary | None]) -> Column[T]:
-    """A mean in percent ± its standard deviation: Recall@1, for readers."""
-    return Column("", label, "%", 2, of=part(summary, "mean"), spread=part(summary, "sd"), marks="recall")
-
-
-def difference(label: str, summary: Callable[[T], Summary | None], note: str | Callable[[T], str] = "") -> Column[T]:
+def difference(label: str, of: Callable[[T], Summary | None], note: str | Callable[[T], str] = "") -> Column[T]:
     """A difference ± half its interval, for readers."""
-    return Column("", label, "points", 2, of=part(summary, "mean"), note=note, spread=part(summary, "half"))
-
-
-def recall_at_1(cell: Cell) -> Summary | None:
-    return cell.summary("recall@1")
+    return Column("", label, "points", 2, of=of, note=note, spread="half")
 
 
 def of_runs(compared: Comparison) -> list[Column[Record]]:
     """`runs.csv` has what a run is, all its settings, and all it measured; the page what it shows of every run."""
     roles, kinds = compared.roles, compared.kinds
+
+    def setting(name: str, label: str = "", unit: str = TEXT, key: str = "") -> Column[Record]:
+        def of(record: Record) -> Any:
+            value = plain(getattr(record.spec, name))
+            return str(value) if isinstance(value, Spec) else value
+
+        return Column(key or name, label, "px" if name in ("resize", "image") else unit, of=of)
+
+    def metric(name: str, distance: str, of: Callable[[Record], Metrics]) -> Column[Record]:
+        """A metric by one distance; readers have the two that matter by the main one."""
+        label = "" if distance else {"recall@1": "R@1", "map@r": "MAP@R"}.get(name, "")
+        return Column(
+            distance + name, label, "%", 2, of=lambda record: of(record).get(name), note="not measured", times=100
+        )
+
+    def recalls_first(name: str) -> tuple[bool, int, str]:
+        return (False, int(name.split("@")[1]), "") if name.startswith("recall@") else (True, 0, name)
+
     first: list[Column[Record]] = [
         Column("role", of=lambda record: roles[record.id]),
         Column("", "group", of=lambda record: ROLES[roles[record.id]]),
-        Column("method", of=lambda record: record.spec.method),
-        Column("", "method", of=lambda record: record.spec.name),
+        Column("method", of=attrgetter("spec.method")),
+        Column("", "method", of=attrgetter("spec.name")),
         Column("kind", of=lambda record: kinds.get(record.spec.method, "other")),
-        _setting("backbone"),
+        setting("backbone"),
         Column("", "network", of=lambda record: f"{record.spec.backbone}-{record.spec.dim}"),
-        _setting("dim"),
-        _setting("normalize", key="l2"),
-        Column("teacher", of=lambda record: record.spec.teacher.id if record.spec.teacher else None),
-        _setting("seed", "seed", ""),
-        _setting("steps", "steps", ""),
+        setting("dim"),
+        setting("normalize", key="l2"),
+        Column("teacher", of=lambda record: record.spec.teacher and record.spec.teacher.id),
+        setting("seed", "seed", ""),
+        setting("steps", "steps", ""),
         Column(
-            "params", of=lambda record: json.dumps(record.spec.params, sort_keys=True) if record.spec.params else ""
+            "params", of=lambda record: (record.spec.params and json.dumps(record.spec.params, sort_keys=True)) or ""
         ),
     ]
     named = {"normalize", *(column.key for column in first)}
-    metrics = sorted({name for record in compared.records for name in record.metrics}, key=_metric_order)
+    metrics = sorted({name for record in compared.records for name in record.metrics}, key=recalls_first)
     return [
         *first,
-        *(_setting(name) for name in Spec.model_fields if name not in named),
+        *(setting(name) for name in Spec.model_fields if name not in named),
         Column("loss", of=lambda record: None if record.loss is None else float(f"{record.loss:.4g}")),
         Column("distance", of=lambda record: "cosine" if record.spec.normalize else "L2"),
-        *(_metric(name, "", lambda record: record.metrics) for name in metrics),
-        *(_metric(name, "L2 ", lambda record: record.evaluation.l2) for name in metrics),
-        *(_metric(name, "cosine ", lambda record: record.evaluation.cosine) for name in metrics),
-        *[_metric("recall@1", "asymmetric ", lambda record: record.asymmetric_metrics)] * compared.asymmetric,
+        *(metric(name, "", attrgetter("metrics")) for name in metrics),
+        *(metric(name, "L2 ", attrgetter("evaluation.l2")) for name in metrics),
+        *(metric(name, "cosine ", attrgetter("evaluation.cosine")) for name in metrics),
+        *[metric("recall@1", "asymmetric ", attrgetter("asymmetric_metrics"))] * compared.asymmetric,
         *(Column(name, of=attrgetter(f"evaluation.{name}")) for name in ("queries", "dropped", "gallery")),
-        Column("parameters", of=lambda record: record.parameters),
+        Column("parameters", of=attrgetter("parameters")),
         Column("train", "train, s", "s", 1, of=lambda record: record.seconds.get("train"), note="nothing is trained"),
         Column("evaluate", "", "s", 1, of=lambda record: record.seconds.get("evaluate")),
         *(Column(name.replace("_", " "), of=_geometry(name)) for name in Geometry.model_fields),
         Column("", "device", of=lambda record: record.environment.get("device", "unknown")),
         Column("", "code", of=code),
-        Column("fingerprint", "images", of=lambda record: record.data),
+        Column("fingerprint", "images", of=attrgetter("data")),
         Column("code", of=lambda record: record.environment.get("code")),
-        Column("id", "id", of=lambda record: record.id),
+        Column("id", "id", of=attrgetter("id")),
     ]
 
 
-def _setting(name: str, label: str = "", unit: str = TEXT, key: str = "") -> Column[Record]:
-    def of(record: Record) -> Plain:
-        value: Any = plain(getattr(record.spec, name))
-        return str(value) if isinstance(value, Spec) else value
-
-    return Column(key or name, label, "px" if name in ("resize", "image") else unit, of=of)
-
-
-def _metric_order(name: str) -> tuple[bool, int, str]:
-    """Recall@K by K before the others."""
-    return (False, int(name.split("@")[1]), "") if name.startswith("recall@") else (True, 0, name)
-
-
-def _metric(name: str, distance: str, metrics: Callable[[Record], Metrics]) -> Column[Record]:
-    """A metric by one distance; readers have the two that matter by the main one."""
-    label = "" if distance else {"recall@1": "R@1", "map@r": "MAP@R"}.get(name, "")
-    return Column(
-        distance + name, label, "%", 2, of=lambda record: metrics(record).get(name), note="not measured", times=100
-    )
-
-
 def _geometry(name: str) -> Callable[[Record], float | None]:
-    return part(lambda record: record.geometry, name)
+    return lambda record: getattr(record.geometry, name, None)
 
 
-def of_names(network: Callable[[Cell], str] = lambda cell: cell.network) -> list[Column[Cell]]:
-    """Name a cell; readers see the network as `network` has it."""
+def of_names(network: str = "network") -> list[Column[Cell]]:
+    """Name a cell; readers see the network by that attribute."""
     return [
-        Column("role", of=lambda cell: cell.row.role),
-        Column("", "group", of=lambda cell: ROLES[cell.row.role]),
-        Column("method", of=lambda cell: cell.row.method),
-        Column("", "method", of=lambda cell: cell.row.label),
-        Column("settings", of=lambda cell: cell.row.settings),
-        Column("backbone", of=lambda cell: cell.row.backbone),
-        Column("", "network", of=network),
-        Column("hidden", of=lambda cell: cell.row.hidden),
-        Column("dim", of=lambda cell: cell.dim),
-        Column("l2", "l2", of=lambda cell: cell.row.l2),
-        Column("distance", of=lambda cell: cell.row.distance),
-        Column("steps", "steps", "", of=lambda cell: cell.row.steps),
+        Column("role", of=attrgetter("row.role")),
+        Column("", "group", of=lambda cell: ROLES[cell.row.role.removesuffix(" family")]),
+        Column("method", of=attrgetter("row.method")),
+        Column("", "method", of=attrgetter("row.label")),
+        Column("settings", of=attrgetter("row.settings")),
+        Column("backbone", of=attrgetter("row.backbone")),
+        Column("", "network", of=attrgetter(network)),
+        Column("hidden", of=attrgetter("row.hidden")),
+        Column("dim", of=attrgetter("dim")),
+        Column("l2", "l2", of=lambda cell: "" if cell.row.l2 is None else cell.row.l2),
+        Column("distance", of=lambda cell: {None: None, True: "cosine", False: "L2"}[cell.row.l2]),
+        Column("steps", "steps", "", of=attrgetter("row.steps")),
     ]
 
 
 def of_cells(compared: Comparison) -> list[Column[Cell]]:
     """`comparison.csv` and the tables of one dimension: means over seeds, their spread, and the difference to the baseline."""
     baseline = compared.baseline
-    asymmetric: Callable[[Cell], float | None] = part(attrgetter("asymmetric"), "mean")
-    gap: Callable[[Cell], Summary | None] = part(compared.difference, "summary")
-    p: Callable[[Cell], float | None] = part(compared.difference, "p")
+
+    def gap(cell: Cell, name: str = "summary") -> Any:
+        return getattr(compared.difference(cell), name, None)
 
     def why(cell: Cell) -> str:
         if cell.row.method == baseline and cell.row.trained:
@@ -214,28 +189,38 @@ def of_cells(compared: Comparison) -> list[Column[Cell]]:
             return "it is no student that was trained on the same batches"
         return f"no {baseline} student of the same batches, trunk and dimension"
 
-    others = [(name, name.replace("recall", "R")) for name in compared.recalls[1:]] + [("map@r", "MAP@R")]
+    def unless_family(reason: str) -> Callable[[Cell], str]:
+        return lambda cell: reason if cell.records else "of Recall@1 alone"
+
+    names = {name for record in compared.records for name in record.metrics if name.startswith("recall@")}
+    others = {
+        name: name.replace("recall", "R") for name in sorted(names - {"recall@1"}, key=lambda name: int(name[7:]))
+    }
     measured = Geometry.model_fields if any(record.geometry for record in compared.records) else ()
+    asymmetric = _over_seeds(lambda record: scaled(record.asymmetric_metrics.get("recall@1")))
+    unaligned, unmeasured = unless_family("the method aligns no coordinates"), unless_family("not measured")
     return [
         *of_names(),
         Column("seeds", "seeds", "", of=lambda cell: len(cell.recall)),
-        Column("recall@1 mean", "R@1", "%", 2, of=part(recall_at_1, "mean"), marks="recall"),
-        Column("recall@1 sd", "", "points", 2, of=part(recall_at_1, "sd")),
-        Column("recall@1 95% half-width", "R@1 ± 95 %", "points", 2, of=part(recall_at_1, "half"), note=ONE_SEED),
-        difference(f"R@1 − {baseline}, ± 95 %", gap, why),  # in CSV it is three columns, behind all that is measured
-        Column("", "p", "", "p", of=p, note=NO_TEST),
+        Column("recall@1 mean", "R@1", "%", 2, of=attrgetter("mean"), marks="recall"),
+        Column("recall@1 sd", "", "points", 2, of=attrgetter("recalled.sd")),
+        Column("recall@1 95% half-width", "R@1 ± 95 %", "points", 2, of=attrgetter("recalled.half"), note=ONE_SEED),
+        difference(
+            f"R@1 − {baseline}, ± 95 %", compared.gap, why
+        ),  # in CSV it is three columns, behind all that is measured
+        Column("", "p", "", "p", of=lambda cell: gap(cell, "p"), note=unless_family(NO_TEST)),
         *(
-            Column(f"{name} mean", label, "%", 2, of=_over_seeds(percent(name)), note="not measured", marks="best")
-            for name, label in others
+            Column(f"{name} mean", label, "%", 2, of=_over_seeds(_percent(name)), note=unmeasured, marks="best")
+            for name, label in {**others, "map@r": "MAP@R"}.items()
         ),
-        Column(f"recall@1 minus {baseline}", "", "points", 2, of=part(gap, "mean")),
-        Column("difference 95% half-width", "", "points", 2, of=part(gap, "half")),
+        Column(f"recall@1 minus {baseline}", "", "points", 2, of=gap),
+        Column("difference 95% half-width", "", "points", 2, of=lambda cell: getattr(gap(cell), "half", None)),
         Column("difference seeds", of=lambda cell: getattr(gap(cell), "n", 0)),
-        Column("difference p (Holm)", "", "", "p", of=p),
-        *[Column("asymmetric recall@1 mean", "asym. R@1", "%", 2, of=asymmetric, note=UNALIGNED)] * compared.asymmetric,
+        Column("difference p (Holm)", "", "", "p", of=lambda cell: gap(cell, "p")),
+        *[Column("asymmetric recall@1 mean", "asym. R@1", "%", 2, of=asymmetric, note=unaligned)] * compared.asymmetric,
         *(Column(f"{name.replace('_', ' ')} mean", "", "", 4, of=_over_seeds(_geometry(name))) for name in measured),
-        Column("train", "train, s", "s", 1, of=lambda cell: cell.seconds, note="nothing is trained"),
-        Column("flags", of=compared.flags),
+        Column("train", "train, s", "s", 1, of=attrgetter("seconds"), note=unless_family("nothing is trained")),
+        Column("flags", of=lambda cell: compared.flags(cell) if cell.records else ""),
     ]
 
 
@@ -252,9 +237,13 @@ def of_likeness() -> list[Column[Cell]]:
     ]
 
 
-def _over_seeds(value: Callable[[Record], float | None]) -> Callable[[Cell], float | None]:
-    """The mean over seeds."""
-    return part(lambda cell: cell.over_seeds(value), "mean")
+def _percent(metric: str) -> Callable[[Record], float | None]:
+    """Get a metric of a record by its main distance."""
+    return lambda record: scaled(record.metrics.get(metric))
+
+
+def _over_seeds(value: Callable[[Record], float | None]) -> Callable[[Cell], Summary | None]:
+    return lambda cell: cell.over_seeds(value)
 
 
 class Tried(NamedTuple):
@@ -262,14 +251,11 @@ class Tried(NamedTuple):
 
     record: Record
     step: int
-    metrics: Metrics  # by the main distance
+    metrics: Mapping[str, float]  # by the main distance
 
 
 def of_tuning(varied: Sequence[str]) -> list[Column[Tried]]:
     """`tuning.csv`: what was varied, and what it gave on held-out training classes."""
-
-    def field_of(name: str, key: str = "") -> Column[Tried]:
-        return Column(key or name, of=lambda tried: plain(getattr(tried.record.spec, name)))
 
     def setting(name: str) -> Column[Tried]:
         return Column(name, of=lambda tried: settings(tried.record).get(name))
@@ -278,12 +264,12 @@ def of_tuning(varied: Sequence[str]) -> list[Column[Tried]]:
         return Column(name, "", "%", 2, of=lambda tried: tried.metrics.get(name), times=100)
 
     return [
-        *(field_of(name) for name in ("method", "backbone", "dim")),
-        field_of("normalize", "l2"),
-        field_of("lr"),
+        *(Column(name, of=attrgetter(f"record.spec.{name}")) for name in ("method", "backbone", "dim")),
+        Column("l2", of=attrgetter("record.spec.normalize")),
+        Column("lr", of=attrgetter("record.spec.lr")),
         *map(setting, varied),
-        field_of("seed"),
-        Column("step", of=lambda tried: tried.step),
+        Column("seed", of=attrgetter("record.spec.seed")),
+        Column("step", of=attrgetter("step")),
         *map(metric, ("recall@1", "map@r")),
-        Column("id", of=lambda tried: tried.record.id),
+        Column("id", of=attrgetter("record.id")),
     ]

@@ -7,15 +7,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import UsageError
-from ..store import Record
-from .cells import Cell, Row, batches, settings, varied
-from .columns import NO_TEST, Column, difference, headings, line, mean
+from .cells import Cell, Row, batches, settings, several, varied
+from .columns import NO_TEST, Column, difference, headings, line
 from .comparison import Comparison
-from .document import several
 from .render import Table
 from .stats import Summary, holm, p_value, paired, summarise
 
-Pair = tuple[str, Cell, Cell]
+OTHER_SETTINGS = "other settings of the method than in the other folder"
+Pair = tuple[Cell, Cell]
+
+
+class Contrast(NamedTuple):
+    """Differences of a pair of cells, second minus first."""
+
+    name: str
+    pair: Pair
+    recall: Summary
+    map_at_r: Summary | None
+    p: float | None = None
+
+    def over_common(self, side: int) -> Summary:
+        """Recall@1 of one side, over the seeds that both have."""
+        own, other = self.pair[side].recall, self.pair[1 - side].recall
+        return summarise(recall for seed, recall in own.items() if seed in other)
 
 
 def contrast_methods(compared: Comparison, first: str, second: str) -> Table:
@@ -24,24 +38,21 @@ def contrast_methods(compared: Comparison, first: str, second: str) -> Table:
     Raises:
         UsageError: a method was not run, or they share nothing.
     """
-    named = {cell.row.label for cell in compared.cells} | {cell.row.method for cell in compared.cells}
+    sides = []
     for name in (first, second):
-        if name not in named:
-            raise UsageError(f"no run of {name!r} there; these are: {', '.join(sorted(named))}")
-
-    def of(name: str) -> list[Cell]:
         exact = [cell for cell in compared.cells if cell.row.label == name]
-        return exact or [cell for cell in compared.cells if cell.row.method == name]
-
-    lefts, rights = of(first), of(second)
-    pairs = [
-        (f"{compared.name(right.row)} − {compared.name(left.row)}", left, right)
-        for left in lefts
-        for right in rights
+        sides.append(exact or [cell for cell in compared.cells if cell.row.method == name])
+        if not sides[-1]:
+            names = {name for cell in compared.cells for name in (cell.row.label, cell.row.method)}
+            raise UsageError(f"no run of {name!r} there; these are: {', '.join(sorted(names))}")
+    pairs = {
+        (left, right): f"{compared.name(right.row)} − {compared.name(left.row)}"
+        for left in sides[0]
+        for right in sides[1]
         if left.dim == right.dim and batches(left) == batches(right) and left is not right
-    ]
+    }
     alone = "no run of the other on the same batches, trunk and dimension"
-    return _table(pairs, first, second, {alone: _unpaired(pairs, lefts + rights)})
+    return _table(pairs, first, second, {alone: _unpaired(pairs, sides)})
 
 
 def contrast_folders(before: Comparison, after: Comparison, first: str, second: str) -> Table:
@@ -52,95 +63,80 @@ def contrast_folders(before: Comparison, after: Comparison, first: str, second: 
     Raises:
         UsageError: they share nothing.
     """
-
-    def by_key(compared: Comparison) -> dict[tuple[Row, int], list[Cell]]:
-        cells: dict[tuple[Row, int], list[Cell]] = defaultdict(list)
+    cells: dict[tuple[Row, int], tuple[list[Cell], list[Cell]]] = defaultdict(lambda: ([], []))
+    for side, compared in enumerate((before, after)):
         for cell in compared.cells:
-            cells[cell.row._replace(settings="", role=""), cell.dim].append(cell)
-        return cells
-
-    lefts, rights = by_key(before), by_key(after)
-    pairs: list[Pair] = []
+            cells[cell.row._replace(settings="", role=""), cell.dim][side].append(cell)
+    pairs: dict[Pair, str] = {}
     left_out: dict[str, list[Cell]] = {
-        f"only in {first}": [cell for key in lefts.keys() - rights.keys() for cell in lefts[key]],
-        f"only in {second}": [cell for key in rights.keys() - lefts.keys() for cell in rights[key]],
-        "other settings of the method than in the other folder": [],
+        f"only in {first}": [cell for sides in cells.values() if not sides[1] for cell in sides[0]],
+        f"only in {second}": [cell for sides in cells.values() if not sides[0] for cell in sides[1]],
+        OTHER_SETTINGS: [],
         "other images": [],
     }
-    for key in (key for key in lefts if key in rights):
-        sides = lefts[key], rights[key]
-        apart = set[str]().union(*(varied([settings(cell.records[0]) for cell in side]) for side in sides))
-
-        def setting(cell: Cell, apart: set[str] = apart) -> list[tuple[str, str]]:
-            return sorted(item for item in settings(cell.records[0]).items() if item[0] in apart)
-
-        alike = [(b.row.label, a, b) for a in sides[0] for b in sides[1] if setting(a) == setting(b)]
-        pairs += [pair for pair in alike if pair[1].records[0].data == pair[2].records[0].data]
-        left_out["other settings of the method than in the other folder"] += _unpaired(alike, sides[0] + sides[1])
-        left_out["other images"] += [a for _, a, b in alike if a.records[0].data != b.records[0].data]
+    for sides in (sides for sides in cells.values() if all(sides)):
+        known = {cell: settings(cell.records[0]) for side in sides for cell in side}
+        apart = set().union(*(varied(known[cell] for cell in side) for side in sides))
+        own = {cell: sorted(item for item in fields.items() if item[0] in apart) for cell, fields in known.items()}
+        alike = [(left, right) for left in sides[0] for right in sides[1] if own[left] == own[right]]
+        for left, right in alike:
+            if left.records[0].data == right.records[0].data:
+                pairs[left, right] = right.row.label
+            else:
+                left_out["other images"].append(left)
+        left_out[OTHER_SETTINGS] += _unpaired(alike, sides)
     return _table(pairs, first, second, left_out)
-
-
-class Contrast(NamedTuple):
-    """Differences of a pair of cells, second minus first."""
-
-    name: str
-    first: Cell
-    second: Cell
-    recall: Summary
-    map_at_r: Summary | None
-    p: float | None = None
 
 
 def of_contrasts(first: str, second: str) -> list[Column[Contrast]]:
     return [
         Column("", "method", of=lambda contrast: contrast.name),
-        Column("", "network", of=lambda contrast: contrast.second.network),
-        Column("", "steps", "", of=lambda contrast: contrast.second.row.steps),
+        Column("", "network", of=lambda contrast: contrast.pair[1].network),
+        Column("", "steps", "", of=lambda contrast: contrast.pair[1].row.steps),
         Column("", "seeds", "", of=lambda contrast: contrast.recall.n),
-        mean(f"R@1, {first}", lambda contrast: _over(contrast.first, contrast.second)),
-        mean(f"R@1, {second}", lambda contrast: _over(contrast.second, contrast.first)),
+        Column("", f"R@1, {first}", "%", 2, of=lambda contrast: contrast.over_common(0)),
+        Column("", f"R@1, {second}", "%", 2, of=lambda contrast: contrast.over_common(1)),
         difference("difference, ± 95 %", lambda contrast: contrast.recall),
         Column("", "p (Holm)", "", "p", of=lambda contrast: contrast.p, note=NO_TEST),
         difference("MAP@R difference", lambda contrast: contrast.map_at_r, "not measured"),
     ]
 
 
-def _table(pairs: Sequence[Pair], first: str, second: str, left_out: Mapping[str, Sequence[Cell]]) -> Table:
+def _table(pairs: Mapping[Pair, str], first: str, second: str, left_out: Mapping[str, Sequence[Cell]]) -> Table:
     """A line a pair; in its notes all that is in no line, and why.
 
     Args:
+        pairs: with their names.
         left_out: by the reason, cells that make no pair.
     """
     contrasts = []
-    for name, left, right in pairs:
-        recall, map_at_r = (_difference(left, right, metric) for metric in ("recall@1", "map@r"))
+    for pair, name in pairs.items():
+        recall, map_at_r = (_difference(pair, metric) for metric in ("recall@1", "map@r"))
         if recall is not None:
-            contrasts.append(Contrast(name, left, right, recall, map_at_r, p_value(recall)))
+            contrasts.append(Contrast(name, pair, recall, map_at_r, p_value(recall)))
     if not contrasts:
         raise UsageError(f"{first} and {second} have no images, network, dimension, number of steps and seed in common")
     corrected = iter(holm([contrast.p for contrast in contrasts if contrast.p is not None]))
     contrasts = [entry if entry.p is None else entry._replace(p=next(corrected)) for entry in contrasts]
     columns = of_contrasts(first, second)
-    no_seed = [left for _, left, right in pairs if not left.recall.keys() & right.recall.keys()]
+    no_seed = [left for left, right in pairs if not left.recall.keys() & right.recall.keys()]
     reasons = {**left_out, "no seed in common": no_seed}
-    sides = ([record for c in contrasts for record in getattr(c, side).records] for side in ("first", "second"))
     return Table(
         "contrast",
         f"{second} minus {first}",
         "Percent and points, over the seeds that both have; differences are paired by seed.",
         headings(columns),
-        tuple(line(columns, c, c.second.row.role, c.second.dim, c.second.row) for c in contrasts),
+        tuple(line(columns, entry, entry.pair[1].row.role, entry.pair[1].dim) for entry in contrasts),
         (
-            *_environments(first, second, *sides),
+            *_environments(first, second, [entry.pair for entry in contrasts]),
             *(f"Not compared, {reason}: {_named(cells)}." for reason, cells in reasons.items() if cells),
         ),
     )
 
 
-def _unpaired(pairs: Sequence[Pair], cells: Iterable[Cell]) -> list[Cell]:
-    met = {cell for _, *pair in pairs for cell in pair}
-    return [cell for cell in cells if cell not in met]
+def _unpaired(pairs: Iterable[Pair], sides: Iterable[Sequence[Cell]]) -> list[Cell]:
+    met = {cell for pair in pairs for cell in pair}
+    return [cell for side in sides for cell in side if cell not in met]
 
 
 def _named(cells: Iterable[Cell]) -> str:
@@ -154,31 +150,22 @@ def _named(cells: Iterable[Cell]) -> str:
     return "; ".join(f"{', '.join(labels)} ({where})" for where, labels in methods.items())
 
 
-def _environments(first: str, second: str, *sides: Iterable[Record]) -> list[str]:
+def _environments(first: str, second: str, pairs: Iterable[Pair]) -> list[str]:
     """In a line, what of threads, processor and libraries is not the same in the records of both; what one lacks says nothing."""
-    values: list[dict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
-    for known, records in zip(values, sides, strict=True):
-        for record in records:
-            for name, value in record.environment.items():
-                known[name].add(value)
-    before, now = values
-    names = sorted((before.keys() & now.keys()) - {"code", "method"})
-    changed = [
-        f"{name} {several(before[name])} and {several(now[name])}" for name in names if before[name] != now[name]
-    ]
+    values: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    for pair in pairs:
+        for side, cell in enumerate(pair):
+            for record in cell.records:
+                for name in record.environment.keys() - {"code", "method"}:
+                    values[name][side].add(record.environment[name])
+    known = ((name, before, now) for name, (before, now) in sorted(values.items()) if before and now)
+    changed = [f"{name} {several(before)} and {several(now)}" for name, before, now in known if before != now]
     return [f"{first} and {second} ran under other conditions: {'; '.join(changed)}."] * bool(changed)
 
 
-def _over(cell: Cell, other: Cell) -> Summary:
-    """Recall@1 over the seeds that both have."""
-    return summarise([recall for seed, recall in cell.recall.items() if seed in other.recall])
-
-
-def _difference(first: Cell, second: Cell, metric: str) -> Summary | None:
-    if not all(metric in record.metrics for cell in (first, second) for record in cell.records):
+def _difference(pair: Pair, metric: str) -> Summary | None:
+    """Second minus first of a metric, in points; None where a run did not measure it, or they share no seed."""
+    if not all(metric in record.metrics for cell in pair for record in cell.records):
         return None
-
-    def by_seed(cell: Cell) -> dict[int, float]:
-        return cell.by_seed(lambda record: 100 * record.metrics[metric])
-
-    return paired(by_seed(second), by_seed(first))
+    before, now = (cell.by_seed(lambda record: 100 * record.metrics[metric]) for cell in pair)
+    return paired(now, before)

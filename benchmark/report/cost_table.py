@@ -13,7 +13,6 @@ from .comparison import Comparison
 from .render import BUSY, Heading, Line, Table, Value, text
 
 FLOAT = 4  # bytes
-NOT_MEASURED = "not measured: benchmark costs"
 
 
 class Price(NamedTuple):
@@ -29,36 +28,36 @@ class Price(NamedTuple):
     busy: frozenset[str]  # fields that were measured while the machine was busy
 
 
-def _column(name: str, label: str, unit: str, digits: int, times: float = 1, note: str = NOT_MEASURED) -> Column[Price]:
-    return Column(name, label, unit, digits, of=attrgetter(name), times=times, note=note)
-
-
-COLUMNS = (
-    _column("parameters", "parameters, M", "M", 2, 1e-6),
-    _column("multiply_adds", "multiply-adds, M", "M", 1, 1e-6),
-    _column("latency", "latency, ms", "ms", 2, 1e3),
-    _column("throughput", "images/s", "1/s", 0),
-    _column("embedding", "embedding, bytes", "bytes", 0),
-    _column("gallery", "index, MB", "MB", 2, 1e-6),
-    _column("search", "search, ms", "ms", 3, 1e3, "not measured, or an index of codes"),
+COLUMNS = tuple(
+    Column[Price](
+        name, label, unit, digits, of=attrgetter(name), times=times, note=note or "not measured: benchmark costs"
+    )
+    for name, label, unit, digits, times, note in (
+        ("parameters", "parameters, M", "M", 2, 1e-6, ""),
+        ("multiply_adds", "multiply-adds, M", "M", 1, 1e-6, ""),
+        ("latency", "latency, ms", "ms", 2, 1e3, ""),
+        ("throughput", "images/s", "1/s", 0, 1, ""),
+        ("embedding", "embedding, bytes", "bytes", 0, 1, ""),
+        ("gallery", "index, MB", "MB", 2, 1e-6, ""),
+        ("search", "search, ms", "ms", 3, 1e3, "not measured, or an index of codes"),
+    )
 )
 
 
 def price(cell: Cell, costs: Costs | None) -> Price:
     """The price of a cell. Several networks of an ensemble run one after the other: their costs add up."""
     record = cell.records[0]
-    networks = [costs.network(spec) if costs is not None else None for spec in paid(record.spec)]
-    known = [network for network in networks if network is not None]
-    measured = len(known) == len(networks)
+    networks = [network for spec in paid(record.spec) if costs is not None and (network := costs.network(spec))]
+    measured = len(networks) == len(paid(record.spec))
     stored = FLOAT * cell.dim  # of pq as well: its codes take what d float32 numbers would
     search = costs.search(cell.dim, record.evaluation.gallery) if costs is not None else None
-    busy = {"latency", "throughput"} if any(network.busy for network in known) else set()
+    busy = {"latency", "throughput"} if any(network.busy for network in networks) else set()
     counted = None if record.spec.views else record.parameters  # of a head on features, that of the head alone
     return Price(
-        parameters=sum(network.parameters for network in known) if measured else counted,
-        multiply_adds=sum(network.multiply_adds for network in known) if measured else None,
-        latency=sum(network.latency for network in known) if measured else None,
-        throughput=1 / sum(1 / network.throughput for network in known) if measured else None,
+        parameters=sum(network.parameters for network in networks) if measured else counted,
+        multiply_adds=sum(network.multiply_adds for network in networks) if measured else None,
+        latency=sum(network.latency for network in networks) if measured else None,
+        throughput=1 / sum(1 / network.throughput for network in networks) if measured else None,
         embedding=stored,
         gallery=stored * record.evaluation.gallery,
         search=search.seconds if search is not None and record.spec.method != "pq" else None,
@@ -72,18 +71,16 @@ def cost_table(compared: Comparison, costs: Costs | None) -> Table | None:
         return None
     paying: dict[tuple[str, str, int, Price, Price | None], list[str]] = {}
     for cell in compared.cells:
-        kind = "teacher" if cell.row.role == "teacher" else "post hoc" if cell.row.role == "posthoc" else "student"
+        kind = {"teacher": "teacher", "posthoc": "post hoc"}.get(cell.row.role, "student")
         spec = paid(cell.records[0].spec)[0]
         hidden = f", hidden {spec.hidden}" if spec.hidden else ""
         smaller = f" to {cell.dim}" if kind == "post hoc" else ""
         teacher = cell if kind == "teacher" else compared.teacher_of(cell)
         reference = None if teacher is None else price(teacher, costs)
         key = (kind, f"{spec.backbone}-{spec.dim}{hidden}{smaller}", cell.dim, price(cell, costs), reference)
-        names = paying.setdefault(key, [])
-        if cell.row.method not in names:
-            names.append(cell.row.method)
+        paying.setdefault(key, []).append(cell.row.method)
     lines = [
-        Line((text(kind), text(network), text(", ".join(names)), *_values(own, reference)), dim=dim)
+        Line((*map(text, (kind, network, ", ".join(dict.fromkeys(names)))), *_values(own, reference)), dim=dim)
         for (kind, network, dim, own, reference), names in paying.items()
     ]
     return Table(

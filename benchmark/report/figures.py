@@ -2,52 +2,66 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..costs import Costs
 from ..store import Record
-from .cells import OF_ANY_DIM, ROLES, Cell
+from .cells import OF_ANY_DIM, ROLES, Cell, Row
 from .comparison import Comparison
 from .cost_table import price
-from .stats import FEW_SEEDS, Summary, summarise
+from .stats import FEW_SEEDS, Summary, by_pairs
 from .style import (
     COLOURS,
-    FAMILY_COLOURS,
-    FAMILY_MARKERS,
+    LOOKS,
     MARKERS,
     MOST,
     REFERENCE_STYLES,
-    STYLES,
+    Look,
     across,
     beside,
     canvas,
-    curve,
+    doubling,
     family_legend,
+    interval,
     legible,
-    pareto,
-    plain,
-    recall_label,
-    seed_dots,
+    named_lines,
+    series,
+    side_legend,
+    wrapped,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEWEST = 3  # numbers of steps that make a curve
+CAPTIONS = {
+    "dimension": "Recall@1 against the dimension of the embedding. Bars: 95 % interval over seeds; dots: seeds, of fewer than six. "
+    "The best methods of each kind; the table has all.",
+    "differences": "Paired differences of Recall@1 to the baseline. Lines: 95 % interval; dots: seeds, of fewer than six.",
+    "cost": "Recall@1 against cost. The line joins what nothing of the same cost or less beats (Pareto front).",
+    "steps": "Recall@1 against the number of training steps; each point is a run of that length with its own schedule.",
+    "curves": "MAP@R on validation classes on the way, of each method's best validation run (at the dimension that most were at): at a "
+    "rate not yet annealed.",
+    "families": "Relational minus individual methods, each family as the mean of its methods. Lines: 95 % interval over seeds.",
+}
 
 
 def figures(compared: Comparison, tuned: Sequence[Record] = (), costs: Costs | None = None) -> dict[str, str]:
-    """Those for which there is something to draw, by name."""
-    found = {
+    """Draw those for which there is something to draw, by name."""
+    drawn = {
         "dimension": dimension_figure(compared),
         "differences": differences_figure(compared),
         "cost": cost_figure(compared, costs),
         "steps": steps_figure(compared),
         "curves": curves_figure(tuned),
     }
-    return {name: figure for name, figure in found.items() if figure is not None}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _recall(compared: Comparison) -> str:
+    return "agreement with the teacher" if compared.agreement else "Recall@1"
 
 
 def dimension_figure(compared: Comparison) -> str | None:
@@ -56,90 +70,65 @@ def dimension_figure(compared: Comparison) -> str | None:
     As many methods of each kind as can be told apart, the best first; the table has all. Bars: 95 % interval; dots: seeds, of fewer
     than six.
     """
-    students = [cell for cell in compared.candidates if cell.row.steps == compared.usual_steps]
-    rows = [row for row in compared.rows if sum(cell.row == row for cell in students) > 1]
-    chosen = legible(rows, lambda row: [cell for cell in students if cell.row == row])
+    students: dict[Row, list[Cell]] = defaultdict(list)
+    for cell in compared.candidates:
+        if cell.row.steps == compared.usual_steps:
+            students[cell.row].append(cell)
+    chosen = legible((row for row in students if len(students[row]) > 1), students.__getitem__)
     if not chosen:
         return None
-    dims = sorted({cell.dim for cell in students if cell.row in chosen})
-    across_it = [cell for cell in compared.cells if cell.row.role in REFERENCE_STYLES and cell.row.role in OF_ANY_DIM]
-    labels = [plain(compared.name(row)) for row in chosen]
-    with canvas(5.8, beside(3.8, labels, len(across_it))) as (figure, done):
+    references = [cell for cell in compared.cells if cell.row.role in REFERENCE_STYLES and cell.row.role in OF_ANY_DIM]
+    labels = [wrapped(compared.name(row)) for row in chosen]
+    with canvas(5.8, beside(3.8, labels, len(references))) as (figure, svg):
         axes = figure.subplots()
         for number, row in enumerate(chosen):
-            cells = [cell for cell in students if cell.row == row]
-            colour = COLOURS[number % len(COLOURS)]
             # Side by side: bars of equal dimension would hide each other.
             shift = 2 ** (0.028 * (number - (len(chosen) - 1) / 2))
-            summaries = [summarise(list(cell.recall.values())) for cell in cells]
-            axes.errorbar(
-                [cell.dim * shift for cell in cells],
-                [one.mean for one in summaries],
-                yerr=[one.half if one.half is not None and one.n >= FEW_SEEDS else 0.0 for one in summaries],
-                label=labels[number],
-                color=colour,
-                linestyle=STYLES[row.role],
-                marker=MARKERS[number % len(MARKERS)],
-                markersize=4,
-                linewidth=1.4,
-                elinewidth=0.8,
-            )
-            for cell in cells:
-                seed_dots(axes, [cell.dim * shift] * len(cell.recall), list(cell.recall.values()), colour)
-        for cell in across_it:
+            points = {cell.dim * shift: list(cell.recall.values()) for cell in students[row]}
+            half = lambda summary: summary.half if summary.n >= FEW_SEEDS else None  # noqa: E731
+            series(axes, number, labels[number], LOOKS[row.role].line, points, half)
+        for cell in references:
             across(axes, cell, f"{ROLES[cell.row.role]}, d = {cell.dim}")
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(dims, [str(dim) for dim in dims])
-        axes.minorticks_off()
-        axes.set_xlabel("embedding dimension d")
-        axes.set_ylabel(recall_label(compared))
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    return done()
+        doubling(axes, sorted({cell.dim for row in chosen for cell in students[row]}))
+        axes.set(xlabel="embedding dimension d", ylabel=f"{_recall(compared)} [%]")
+        side_legend(figure, axes)
+    return svg()
 
 
 def differences_figure(compared: Comparison) -> str | None:
     """A forest plot: paired differences of Recall@1 to the baseline with their 95 % intervals, a panel a dimension."""
-    cells = [
-        cell
-        for cell in compared.trained
-        if compared.difference(cell) is not None and cell.row.steps == compared.usual_steps
-    ]
+    cells = [cell for cell in compared.trained if compared.difference(cell) and cell.row.steps == compared.usual_steps]
     if not cells:
         return None
     dims = sorted({cell.dim for cell in cells})
     rows = sorted({cell.row for cell in cells}, key=lambda row: row.order)
-    lines = sum(plain(compared.name(row)).count("\n") + 1 for row in rows)
-    with canvas(1.9 + 1.9 * len(dims), 0.9 + 0.2 * lines) as (figure, done):
+    labels = [wrapped(compared.name(row)) for row in rows]
+    with canvas(1.9 + 1.9 * len(dims), 0.9 + 0.2 * sum(label.count("\n") + 1 for label in labels)) as (figure, svg):
         panels: Sequence[Axes] = figure.subplots(1, len(dims), sharey=True, squeeze=False)[0]
         for axes, dim in zip(panels, dims, strict=True):
-            for height, row in enumerate(rows):
-                cell = compared.at(row, dim)
-                found = None if cell is None else compared.difference(cell)
-                if cell is None or found is None:
-                    continue
-                colour, other = FAMILY_COLOURS[row.role], compared.baseline_of(cell)
-                if found.summary.half is not None:
-                    axes.plot(
-                        [found.summary.mean - found.summary.half, found.summary.mean + found.summary.half],
-                        [height, height],
-                        color=colour,
-                        linewidth=1.2,
-                    )
-                axes.plot([found.summary.mean], [height], FAMILY_MARKERS[row.role], color=colour, markersize=4.5)
-                if other is not None:
-                    common = sorted(cell.recall.keys() & other.recall.keys())
-                    points = [cell.recall[seed] - other.recall[seed] for seed in common]
-                    seed_dots(axes, points, [height] * len(points), colour)
+            for cell in (cell for cell in cells if cell.dim == dim and not cell.fixed_dim):
+                difference, other = compared.difference(cell), compared.baseline_of(cell)
+                if difference is not None and other is not None:
+                    seeds, look = by_pairs(cell.recall, other.recall), LOOKS[cell.row.role]
+                    interval(axes, rows.index(cell.row), difference.summary, seeds, look, linewidth=1.2)
             axes.axvline(0, color="0.3", linewidth=0.8)
             axes.set_title(f"d = {dim}", fontsize=9)
-        panels[0].set_yticks(range(len(rows)), [plain(compared.name(row)) for row in rows])
-        panels[0].set_ylim(len(rows) - 0.5, -0.5)
-        figure.supxlabel(
-            plain(f"{recall_label(compared).removesuffix(' [%]')} − {compared.baseline} [points]"), fontsize=9
-        )
+        named_lines(panels[0], labels)
+        figure.supxlabel(wrapped(f"{_recall(compared)} − {compared.baseline} [points]"), fontsize=9)
         family_legend(figure, rows)
-    return done()
+    return svg()
+
+
+def families_figure(gaps: Sequence[tuple[str, Summary, Sequence[float]]]) -> str:
+    """A forest plot of relational minus individual methods: label, difference with its interval, and its seeds."""
+    with canvas(5.8, 0.9 + 0.22 * len(gaps)) as (figure, svg):
+        axes = figure.subplots()
+        for height, (_, summary, seeds) in enumerate(gaps):
+            interval(axes, height, summary, seeds, Look(COLOURS[0], "o", "-"))
+        axes.axvline(0, color="0.3", linewidth=0.8)
+        named_lines(axes, [wrapped(label) for label, _, _ in gaps])
+        axes.set_xlabel("relational − individual, Recall@1 [points]")
+    return svg()
 
 
 def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
@@ -147,29 +136,41 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
     cells = [
         cell
         for cell in compared.cells
-        if cell.row.role == "teacher"
-        or cell.row.role == "posthoc"
-        or (cell.row.trained and cell.row.steps == compared.usual_steps)
+        if cell.row.role in ("teacher", "posthoc") or (cell.row.trained and cell.row.steps == compared.usual_steps)
     ]
     if len({cell.dim for cell in cells}) < 2:
         return None
     prices = {cell: price(cell, costs) for cell in cells}
-    measured = all(found.latency is not None for found in prices.values())
-    with canvas(8.2 if measured else 4.8, 3.6) as (figure, done):
+    latencies = {cell: 1e3 * found.latency for cell, found in prices.items() if found.latency is not None}
+    measured = len(latencies) == len(cells)
+    with canvas(8.2 if measured else 4.8, 3.6) as (figure, svg):
         panels: Sequence[Axes] = figure.subplots(1, 1 + measured, sharey=True, squeeze=False)[0]
-        pareto(panels[0], {cell: float(prices[cell].embedding) for cell in cells})
-        panels[0].set_xscale("log", base=2)
-        sizes = sorted({prices[cell].embedding for cell in cells})
-        panels[0].set_xticks(sizes, [str(size) for size in sizes], rotation=30)
-        panels[0].minorticks_off()
-        panels[0].set_xlabel("bytes of an embedding")
-        panels[0].set_ylabel(recall_label(compared))
+        _pareto(panels[0], {cell: float(prices[cell].embedding) for cell in cells})
+        doubling(panels[0], sorted({prices[cell].embedding for cell in cells}), rotation=30)
+        panels[0].set(xlabel="bytes of an embedding", ylabel=f"{_recall(compared)} [%]")
         if measured:
-            pareto(panels[1], {cell: 1e3 * (prices[cell].latency or 0.0) for cell in cells})
+            _pareto(panels[1], latencies)
             panels[1].set_xlabel("latency of one image [ms]")
             panels[1].set_xlim(left=0)
-        family_legend(figure, [cell.row for cell in cells])
-    return done()
+        family_legend(figure, (cell.row for cell in cells))
+    return svg()
+
+
+def _pareto(axes: Axes, x: Mapping[Cell, float]) -> None:
+    """Cells as points, and as a step line those that nothing beats at their price."""
+    y = {cell: cell.mean for cell in x}
+    for cell in x:
+        look, size = LOOKS[cell.row.role], 9 if cell.row.role == "teacher" else 4.5
+        axes.plot([x[cell]], [y[cell]], look.marker, color=look.colour, markersize=size, alpha=0.8, markeredgewidth=0)
+    front: list[Cell] = []
+    for cell in sorted(x, key=lambda cell: (x[cell], -y[cell], cell.row.order)):
+        if not front or y[cell] > y[front[-1]]:
+            front.append(cell)
+    steps = [x[cell] for cell in front], [y[cell] for cell in front]
+    axes.step(*steps, where="post", color="0.3", linewidth=0.9, zorder=1)
+    for cell in front:
+        name = wrapped(cell.row.method) if cell.row.role != "teacher" else "teacher"
+        axes.annotate(name, (x[cell], y[cell]), textcoords="offset points", xytext=(5, -9), fontsize=7)
 
 
 def steps_figure(compared: Comparison) -> str | None:
@@ -179,51 +180,45 @@ def steps_figure(compared: Comparison) -> str | None:
     Each point is a run of that length with its own schedule, not a stop on the way.
     Bars: standard deviation over seeds; dots: seeds, of fewer than six.
     """
-    lines: dict[int, dict[tuple[str, str], dict[int, list[float]]]] = {}
-    for cell in compared.candidates:
-        row = cell.row
-        if row.steps:
-            points = lines.setdefault(cell.dim, {}).setdefault((row.role, plain(compared.name(row))), {})
-            points.setdefault(row.steps, []).extend(cell.recall.values())
-    lines = {
-        dim: kept
-        for dim, found in sorted(lines.items())
-        if (kept := {name: points for name, points in found.items() if len(points) >= FEWEST})
+    cells: dict[tuple[str, str], dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    for cell in sorted(compared.candidates, key=lambda cell: cell.row.steps):
+        if cell.row.steps:
+            cells[cell.row.role, wrapped(compared.name(cell.row))][cell.dim].append(cell)
+    cells = {
+        name: kept
+        for name, by_dim in cells.items()
+        if (kept := {dim: own for dim, own in by_dim.items() if len({cell.row.steps for cell in own}) >= FEWEST})
     }
-    if not lines:
+    if not cells:
         return None
-    drawn: dict[tuple[str, str], list[Cell]] = {}
-    for cell in compared.candidates:
-        name = cell.row.role, plain(compared.name(cell.row))
-        if name in lines.get(cell.dim, {}):
-            drawn.setdefault(name, []).append(cell)
-    first = {cells[0].row: name for name, cells in drawn.items()}
-    names = sorted(first[row] for row in legible(list(first), lambda row: drawn[first[row]]))
+    first = {
+        min((c.row for own in by_dim.values() for c in own), key=lambda row: row.order): n
+        for n, by_dim in cells.items()
+    }
+    chosen = legible(first, lambda row: [cell for own in cells[first[row]].values() for cell in own])
+    names = sorted(first[row] for row in chosen)
+    dims = sorted({dim for by_dim in cells.values() for dim in by_dim})
     height = beside(3.6, [label for _, label in names], len(REFERENCE_STYLES))
-    with canvas(1.6 + 4.2 * len(lines), height) as (figure, done):
-        panels: Sequence[Axes] = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
-        for axes, (dim, found) in zip(panels, lines.items(), strict=True):
+    with canvas(1.6 + 4.2 * len(dims), height) as (figure, svg):
+        panels: Sequence[Axes] = figure.subplots(1, len(dims), sharey=True, squeeze=False)[0]
+        for axes, dim in zip(panels, dims, strict=True):
             for number, name in enumerate(names):
-                if name not in found:
-                    continue
-                steps = sorted(found[name])
-                summaries = [summarise(found[name][step]) for step in steps]
-                curve(axes, number, name, steps, summaries)
-                for step in steps:
-                    seed_dots(axes, [step] * len(found[name][step]), found[name][step], COLOURS[number % len(COLOURS)])
+                points: dict[float, list[float]] = defaultdict(list)
+                for cell in cells[name].get(dim, ()):
+                    points[cell.row.steps] += cell.recall.values()
+                if points:
+                    series(axes, number, name[1], LOOKS[name[0]].line, points, lambda summary: summary.sd)
             for cell in compared.cells:
                 if cell.row.role in REFERENCE_STYLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
                     across(axes, cell, ROLES[cell.row.role])
-            ticks = sorted({step for points in found.values() for step in points})
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(ticks, [f"{step:,}" for step in ticks], rotation=30)
-            axes.minorticks_off()
+            doubling(
+                axes, sorted({cell.row.steps for by_dim in cells.values() for cell in by_dim.get(dim, ())}), "{:,}", 30
+            )
             axes.set_title(f"d = {dim}", fontsize=9)
             axes.set_xlabel("training steps")
-        panels[0].set_ylabel(recall_label(compared))
-        handles, labels = panels[-1].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    return done()
+        panels[0].set_ylabel(f"{_recall(compared)} [%]")
+        side_legend(figure, panels[-1])
+    return svg()
 
 
 def curves_figure(tuned: Sequence[Record]) -> str | None:
@@ -235,55 +230,25 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
     tuned = [record for record in tuned if "map@r" in record.metrics]
     dims = Counter(record.spec.dim for record in tuned if record.curve and record.spec.teacher is not None)
     usual = min(dims, key=lambda dim: (-dims[dim], dim), default=None)
-    best: dict[str, Record] = {}
-    for record in sorted((one for one in tuned if usual in (one.spec.dim, None)), key=lambda record: record.id):
-        held = best.get(record.spec.method)
-        if record.curve and (held is None or record.metrics["map@r"] > held.metrics["map@r"]):
-            best[record.spec.method] = record
     taught = {record.spec.teacher.id for record in tuned if record.spec.teacher is not None}
-    best = {name: record for name, record in best.items() if record.id not in taught}
-    chosen = sorted(best, key=lambda name: -best[name].metrics["map@r"])[:MOST]
+    best: dict[str, Record] = {}
+    for record in sorted(tuned, key=lambda record: (-record.metrics["map@r"], record.id)):
+        if record.curve and usual in (record.spec.dim, None):
+            best.setdefault(record.spec.method, record)
+    chosen = [record for record in best.values() if record.id not in taught][:MOST]
     if not chosen:
         return None
-    labels = [plain(f"{name}-{best[name].spec.dim}") for name in chosen]
-    with canvas(5.8, beside(3.6, labels)) as (figure, done):
+    labels = [wrapped(f"{record.spec.method}-{record.spec.dim}") for record in chosen]
+    with canvas(5.8, beside(3.6, labels)) as (figure, svg):
         axes = figure.subplots()
-        for number, name in enumerate(chosen):
-            record = best[name]
-            points = {
-                point.step: metrics["map@r"]
-                for point in record.curve
-                if "map@r" in (metrics := point.evaluation.cosine if record.spec.normalize else point.evaluation.l2)
-            } | {record.spec.steps: record.metrics["map@r"]}
-            axes.plot(
-                sorted(points),
-                [100 * points[step] for step in sorted(points)],
-                label=labels[number],
-                color=COLOURS[number],
-                marker=MARKERS[number],
-                markersize=4,
-                linewidth=1.4,
-            )
-        axes.set_xlabel("training steps")
-        axes.set_ylabel("MAP@R on validation classes [%]")
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    return done()
-
-
-def families_figure(found: Sequence[tuple[str, Summary, Sequence[float]]]) -> str:
-    """A forest plot of relational minus individual methods: label, difference with its interval, and its seeds."""
-    with canvas(5.8, 0.9 + 0.22 * len(found)) as (figure, done):
-        axes = figure.subplots()
-        for height, (_, summary, seeds) in enumerate(found):
-            if summary.half is not None:
-                axes.plot(
-                    [summary.mean - summary.half, summary.mean + summary.half], [height, height], color=COLOURS[0]
-                )
-            axes.plot([summary.mean], [height], "o", color=COLOURS[0], markersize=4.5)
-            seed_dots(axes, seeds, [height] * len(seeds), COLOURS[0])
-        axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set_yticks(range(len(found)), [plain(label) for label, _, _ in found])
-        axes.set_ylim(len(found) - 0.5, -0.5)
-        axes.set_xlabel("relational − individual, Recall@1 [points]")
-    return done()
+        for record, label, colour, marker in zip(chosen, labels, COLOURS, MARKERS, strict=False):
+            scored = {point.step: point.evaluation for point in record.curve}
+            known = {step: score.cosine if record.spec.normalize else score.l2 for step, score in scored.items()}
+            points = {step: metrics["map@r"] for step, metrics in known.items() if "map@r" in metrics}
+            points[record.spec.steps] = record.metrics["map@r"]
+            steps = sorted(points)
+            shown = [100 * points[step] for step in steps]
+            axes.plot(steps, shown, label=label, color=colour, marker=marker, markersize=4, linewidth=1.4)
+        axes.set(xlabel="training steps", ylabel="MAP@R on validation classes [%]")
+        side_legend(figure, axes)
+    return svg()

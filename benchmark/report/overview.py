@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
-from .cells import Cell, batches, fixed
-from .columns import Column, difference, headings, line, mean
+from .cells import Cell, batches, fixed, several
+from .columns import Column, difference, headings, line
 from .comparison import Comparison
-from .document import Document, several
+from .document import Document
 from .families import Families, Pool, gap
 from .figures import families_figure
 from .render import Table, markdown
-from .stats import paired, summarise
+from .stats import by_pairs, summarise
 
 
 class Entry(NamedTuple):
@@ -46,8 +46,7 @@ class Dimension(NamedTuple):
         """The method of a role with the highest mean, with that mean. One lucky seed is no best, where another has several."""
         cells = [cell for cell in self.cells if cell.row.role == role]
         tried = [cell for cell in cells if len(cell.recall) > 1] or cells
-        scores = [(summarise(list(cell.recall.values())).mean, cell.row.label) for cell in tried]
-        score, name = max(scores, default=(0.0, None))
+        score, name = max(((cell.mean, cell.row.label) for cell in tried), default=(0.0, None))
         return name and f"{name} {fixed(score, 2)}"
 
 
@@ -57,17 +56,28 @@ COLUMNS: tuple[Column[Dimension], ...] = (
     Column("", "d", "", of=lambda at: at.dim),
     Column("", "steps", "", of=lambda at: at.steps),
     Column("", "seeds", "", of=lambda at: several(len(cell.recall) for cell in at.cells)),
-    mean("teacher", lambda at: at.teacher.summary("recall@1") if at.teacher else None, "no teacher"),
-    mean("baseline", lambda at: at.baseline.summary("recall@1") if at.baseline else None, "no baseline"),
+    Column("", "teacher", "%", 2, of=lambda at: at.teacher and at.teacher.recalled, note="no teacher"),
+    Column("", "baseline", "%", 2, of=lambda at: at.baseline and at.baseline.recalled, note="no baseline"),
     Column("", "best IKD", "", of=lambda at: at.best("individual"), note="no individual method"),
     Column("", "best RKD", "", of=lambda at: at.best("relational"), note="no relational method"),
     difference("RKD − IKD, ± 95 %", lambda at: at.main and gap(at.main, at.dim), "one of the two families is missing"),
 )
 
 
-def overview_table(entries: Sequence[Entry]) -> Table:
-    """A line a folder and dimension."""
-    return Table(
+def _dimensions(entry: Entry) -> Iterator[Dimension]:
+    compared, main = entry.compared, Families(entry.compared).main
+    alike = batches(main[0].cells[0]) if main else None
+    steps = main[0].cells[0].row.steps if main else compared.usual_steps
+    for dim in compared.dims:
+        of_dim = [cell for cell in compared.candidates if cell.dim == dim]
+        cells = [cell for cell in of_dim if (batches(cell) == alike if alike else cell.row.steps == steps)]
+        if cells:
+            yield Dimension(entry, dim, steps, cells, main)
+
+
+def overview_markdown(entries: Sequence[Entry], figure: str | None) -> str:
+    """`overview.md`: the answers, and a line a folder and dimension."""
+    table = Table(
         "overview",
         "Across data sets and presets",
         "Recall@1 in percent; of vectors without labels, agreement with the teacher's neighbours. Best IKD, best RKD: the individual "
@@ -76,30 +86,10 @@ def overview_table(entries: Sequence[Entry]) -> Table:
         headings(COLUMNS),
         tuple(line(COLUMNS, at, "", at.dim) for entry in entries for at in _dimensions(entry)),
     )
-
-
-def _dimensions(entry: Entry) -> Iterator[Dimension]:
-    compared, main = entry.compared, Families(entry.compared).main
-    alike = batches(main[0].cells[0]) if main else None
-    steps = main[0].steps if main else compared.usual_steps
-    for dim in compared.dims:
-        cells = [
-            cell
-            for cell in compared.candidates
-            if cell.dim == dim and (batches(cell) == alike if alike else cell.row.steps == steps)
-        ]
-        if cells:
-            yield Dimension(entry, dim, steps, cells, main)
-
-
-def overview_markdown(entries: Sequence[Entry], figure: str | None) -> str:
-    """`overview.md`."""
-    table = overview_table(entries)
-    parts = ["# Overview\n"]
-    parts += [
+    links = [
         f"- [{made.dataset}, {made.preset}]({quote(link)}/comparison.md): {made.answer}" for made, _, link in entries
     ]
-    parts += ["", f"## {table.title}\n", f"{table.caption}\n", markdown(table)]
+    parts = ["# Overview\n", *links, "", f"## {table.title}\n", f"{table.caption}\n", markdown(table)]
     if figure is not None:
         parts += ["![Relational minus individual methods, by data set, preset and dimension](figures/families.svg)", ""]
     return "\n".join(parts)
@@ -109,14 +99,9 @@ def overview_figure(entries: Sequence[Entry]) -> str | None:
     """RKD - IKD of all folders in one forest plot; None where none has both families."""
     gaps = []
     for made, compared, _ in entries:
-        main = Families(compared).main
-        if main is None:
-            continue
-        individual, relational = main[0].recall, main[1].recall
-        for dim in sorted(individual.keys() & relational.keys()):
-            off = paired(relational[dim], individual[dim])
-            if off is not None:
-                seeds = sorted(individual[dim].keys() & relational[dim].keys())
-                points = [relational[dim][seed] - individual[dim][seed] for seed in seeds]
-                gaps.append((f"{made.dataset}, {made.preset}, d = {dim}", off, points))
+        families = Families(compared)
+        for dim, _ in families.trend:
+            individual, relational = (pool.recall[dim] for pool in families.main or ())
+            points = by_pairs(relational, individual)
+            gaps.append((f"{made.dataset}, {made.preset}, d = {dim}", summarise(points), points))
     return families_figure(gaps) if gaps else None

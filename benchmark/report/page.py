@@ -7,125 +7,77 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from ..store import Record
 from . import columns
-from .cells import DASH, ROLES, plain
-from .columns import headings, line, readable
+from .cells import ROLES, plain
+from .columns import headings, line
 from .comparison import Comparison
 from .document import Document
-from .render import LEGEND, Heading, Line, Table, Value
-
-CAPTIONS = {
-    "dimension": "Recall@1 against the dimension of the embedding. Bars: 95 % interval over seeds; dots: seeds, of fewer than six. "
-    "The best methods of each kind; the table has all.",
-    "differences": "Paired differences of Recall@1 to the baseline. Lines: 95 % interval; dots: seeds, of fewer than six.",
-    "cost": "Recall@1 against cost. The line joins what nothing of the same cost or less beats (Pareto front).",
-    "steps": "Recall@1 against the number of training steps; each point is a run of that length with its own schedule.",
-    "curves": "MAP@R on validation classes on the way, of each method's best validation run (at the dimension that most were at): at a "
-    "rate not yet annealed.",
-    "families": "Relational minus individual methods, each family as the mean of its methods. Lines: 95 % interval over seeds.",
-}
-
-
-class How(NamedTuple):
-    """How a line was made."""
-
-    command: str
-    facts: str = ""
-
-
-class Shown(NamedTuple):
-    """A table as the page has it, and how each of its lines was made."""
-
-    table: Table
-    how: tuple[How | None, ...]
-    dim: int | None = None  # of a table of one dimension
-
-    @property
-    def explained(self) -> bool:
-        return any(self.how)
-
-
-class FigureShown(NamedTuple):
-    data: str  # base64
-    alt: str
-    caption: str
+from .figures import CAPTIONS
+from .render import Line, Table, templates
 
 
 class Part(NamedTuple):
     """One data set and preset on the page."""
 
-    name: str
-    key: str
     document: Document
-    tables: tuple[Shown, ...]
-    figures: tuple[FigureShown, ...]
+    tables: tuple[Table, ...]  # the document's, and one of every run
+    figures: Mapping[str, str]  # SVG by name
+
+    @property
+    def name(self) -> str:
+        return f"{self.document.dataset}, {self.document.preset}"
+
+    @property
+    def key(self) -> str:
+        """For ids: letters and digits of any script, and no two hyphens in a row but between the names."""
+        names = (self.document.dataset, self.document.preset)
+        return "--".join(re.sub(r"[\W_]+", "-", name.lower()) for name in names)
+
+    def command(self, line: Line) -> str:
+        """The commands that run a line's records again, a line each."""
+        return "\n".join(commands(line.records, Path("results", self.document.dataset, self.document.preset, "runs")))
 
 
-def part(compared: Comparison, document: Document, drawn: Mapping[str, str]) -> Part:
-    """Collect for the page a folder's parts: its tables with the commands that reproduce them, all runs, its figures."""
-    name = f"{document.dataset}, {document.preset}"
-    runs = Path("results", document.dataset, document.preset, "runs")
-    tables = [_shown(table, compared, runs) for table in document.tables]
-    return Part(
-        name,
-        f"{_slug(document.dataset)}--{_slug(document.preset)}",
-        document,
-        (*tables, _runs(compared, runs)),
-        tuple(_figure(key, figure, name) for key, figure in drawn.items()),
-    )
+def part(compared: Comparison, document: Document, figures: Mapping[str, str]) -> Part:
+    """Collect for the page a folder's parts: its tables, all runs, its figures."""
+    return Part(document, (*document.tables, _runs_table(compared)), figures)
 
 
 def page(title: str, parts: Sequence[Part]) -> str:
     """The HTML of one part or more."""
-    import jinja2
-    from markupsafe import Markup, escape
-
-    def file(name: str) -> str:
-        return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-    def code_spans(markdown: str) -> Markup:
-        return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(markdown))))
-
-    def classes(heading: Heading, value: Value) -> str:
-        return " ".join(name for name, holds in (("number", heading.numeric), ("best", value.best)) if holds)
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["code"] = code_spans
-    template = environment.from_string(file("page.html.jinja"))
-    lines = [line for one in parts for shown in one.tables for line in shown.table.lines]
-    roles = [(role, name) for role, name in (*ROLES.items(), ("families", "families as one"))]
-    return template.render(
-        title=title,
-        parts=parts,
-        css=Markup(file("page.css")),
-        js=Markup(file("page.js")),
-        roles=[(role, name) for role, name in roles if any(line.role == role for line in lines)],
-        dims=sorted({line.dim for line in lines if line.dim is not None}),
-        classes=classes,
-        dash=DASH,
-        legend=LEGEND,
-        zip=zip,
+    lines = [line for part in parts for table in part.tables for line in table.lines]
+    roles = {line.role for line in lines}
+    return (
+        templates(html=True)
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            parts=parts,
+            roles=[item for item in (*ROLES.items(), ("families", "families as one")) if item[0] in roles],
+            dims=sorted({line.dim for line in lines if line.dim is not None}),
+            captions=CAPTIONS,
+            facts=facts,
+            base64=lambda text: base64.b64encode(text.encode()).decode(),
+        )
     )
 
 
-def _shown(table: Table, compared: Comparison, runs: Path) -> Shown:
-    cells = {(cell.row, cell.dim): cell for cell in compared.cells}
-
-    def how(line: Line) -> How | None:
-        if line.row is None:
-            return None
-        shown = [cell for (row, dim), cell in cells.items() if row == line.row and line.dim in (dim, None)]
-        return How("\n".join(command for cell in shown for command in commands(cell.records, runs)))
-
-    dim = next((dim for dim in compared.dims if table.key == f"d-{dim}"), None)
-    return Shown(table, tuple(map(how, table.lines)), dim)
+def facts(record: Record) -> str:
+    """All that a record says of how it came about, as JSON."""
+    spec = record.spec
+    said = {
+        "spec": {name: plain(value) for name, value in spec.model_dump(mode="json").items() if name != "teacher"},
+        "teacher": spec.teacher.id if spec.teacher else None,
+        "weights": record.weights,
+        "teacher's weights": record.teacher,
+        "seconds": record.seconds,
+        "environment": record.environment,
+    }
+    return json.dumps(said, indent=1, ensure_ascii=False)
 
 
 def commands(records: Sequence[Record], runs: Path) -> list[str]:
@@ -143,42 +95,19 @@ def commands(records: Sequence[Record], runs: Path) -> list[str]:
     return lines
 
 
-def _slug(name: str) -> str:
-    """For ids: letters and digits of any script, and no two hyphens in a row."""
-    return re.sub(r"[\W_]+", "-", name.lower())
-
-
-def _runs(compared: Comparison, runs: Path) -> Shown:
-    """A line a run, with all that its record says of how it came about."""
+def _runs_table(compared: Comparison) -> Table:
+    """A line a run."""
 
     def order(record: Record) -> tuple[object, ...]:
         spec = record.spec
         return list(ROLES).index(compared.roles[record.id]), spec.name, spec.dim, spec.steps, spec.seed, record.id
 
-    def how(record: Record) -> How:
-        spec = record.spec
-        facts = {
-            "spec": {name: plain(value) for name, value in spec.model_dump(mode="json").items() if name != "teacher"},
-            "teacher": spec.teacher.id if spec.teacher else None,
-            "weights": record.weights,
-            "teacher's weights": record.teacher,
-            "seconds": record.seconds,
-            "environment": record.environment,
-        }
-        (command,) = commands([record], runs)
-        return How(command, json.dumps(facts, indent=1, ensure_ascii=False))
-
-    declared, records = readable(columns.of_runs(compared)), sorted(compared.records, key=order)
-    lines = [line(declared, record, compared.roles[record.id], record.spec.dim) for record in records]
-    table = Table(
+    declared = [column for column in columns.of_runs(compared) if column.label]
+    records = sorted(compared.records, key=order)
+    return Table(
         "runs",
         "Every run",
         "Metrics in percent, by the main distance. The spec, versions and device of a run, and the command that repeats it, are under how.",
         headings(declared),
-        tuple(lines),
+        tuple(line(declared, run, compared.roles[run.id], run.spec.dim, (run,)) for run in records),
     )
-    return Shown(table, tuple(map(how, records)))
-
-
-def _figure(key: str, svg: str, name: str) -> FigureShown:
-    return FigureShown(base64.b64encode(svg.encode()).decode(), f"{name}: {CAPTIONS[key]}", CAPTIONS[key])

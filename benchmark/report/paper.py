@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..spec import Spec
 from .cells import Cell
-from .columns import Column, difference, headings, line, mean
+from .columns import Column, difference, headings, line
 from .comparison import Comparison
 from .render import Table
 from .stats import Summary
@@ -36,42 +36,27 @@ def data() -> Mapping[str, Any]:
 
 def published(dataset: str) -> Iterator[Published]:
     """List a data set's numbers of Tables 1 and 2, and the authors' own of Table 3."""
-    tables, protocol = data(), data()["protocol"]
-    student, teacher = protocol["student"]["backbone"], protocol["teacher"]
-    first = tables["table1"].get(dataset)
-    if first is not None:
-        yield Published("1", teacher["method"], teacher["backbone"], teacher["dim"], True, 0, first["teacher"])
-        for l2, key in ((True, "l2"), (False, "raw")):
-            for method, recalls in first[key].items():
-                for dim, recall in zip(first["dims"], recalls, strict=True):
-                    yield Published("1", method, student, dim, l2, 0, recall)
-    for generation, recall in enumerate(tables["table2"].get(dataset, [])):
-        if generation:
-            yield Published("2", "rkd-da", teacher["backbone"], tables["table2"]["dim"], False, generation, recall)
-        elif first is None:
-            yield Published("2", teacher["method"], teacher["backbone"], teacher["dim"], True, 0, recall)
-    for network, recalls in tables["table3"].items():
-        if dataset in recalls:
-            backbone, _, dim = network.rpartition("-")
-            yield Published("3", "rkd-da", backbone, int(dim), False, 0, recalls[dataset])
+    for row in data()["rows"]:
+        for dim, recall in zip(row["dims"], row[dataset], strict=True) if dataset in row else ():
+            number = (row["method"], row["backbone"], dim, row["l2"], row["generation"], recall)
+            yield Published(row["table"], *number)
 
 
 def of_protocol(spec: Spec) -> bool:
     """Whether a run was made as the paper's were: images, batch, networks, steps, and a teacher made likewise."""
     protocol = data()["protocol"]
     shared = {key: value for key, value in protocol.items() if not isinstance(value, dict)}
-    if any(getattr(spec, key) != value for key, value in shared.items()) or spec.views or spec.trunk:
+    if not _has(spec, shared) or spec.views or spec.trunk or spec.hidden:
         return False
-    if spec.hidden:
-        return False
-    teachers = protocol["teacher"]
-    if spec.teacher is None and spec.backbone == teachers["backbone"]:
-        return all(getattr(spec, key) == value for key, value in teachers.items())
-    if spec.steps != protocol["steps"].get(spec.dataset):
-        return False
-    if spec.generation:
-        return spec.backbone == teachers["backbone"] and spec.teacher is not None and of_protocol(spec.teacher)
-    return spec.backbone == protocol["student"]["backbone"] and (spec.teacher is None or of_protocol(spec.teacher))
+    if spec.teacher is None and spec.backbone == protocol["teacher"]["backbone"]:
+        return _has(spec, protocol["teacher"])
+    network = protocol["teacher" if spec.generation else "student"]["backbone"]
+    taught = spec.teacher is None or of_protocol(spec.teacher)
+    return spec.steps == protocol["steps"].get(spec.dataset) and spec.backbone == network and taught
+
+
+def _has(spec: Spec, fields: Mapping[str, Any]) -> bool:
+    return all(getattr(spec, key) == value for key, value in fields.items())
 
 
 def paper_table(compared: Comparison) -> Table | None:
@@ -81,26 +66,20 @@ def paper_table(compared: Comparison) -> Table | None:
     if not numbers:
         return None
     alike = [cell for cell in compared.cells if all(of_protocol(record.spec) for record in cell.records)]
-    source = f"Recall@1 in percent, {data()['source']}, Tables 1 to 3"
-    title, caption = (
-        "The paper against ours",
-        (
-            f"{source}, beside runs of the same protocol. The paper has one run of each; the interval is of our seeds alone."
-        ),
+    title = "The paper against ours" if alike else "Published, under another protocol"
+    caption = f"Recall@1 in percent, {data()['source']}, Tables 1 to 3" + (
+        ", beside runs of the same protocol. The paper has one run of each; the interval is of our seeds alone."
+        if alike
+        else ": ResNet50-512 to ResNet18 at 224 px, thousands of steps of 128 images. "
+        "No run here was made like that, so no difference is given."
     )
-    if not alike:
-        title, caption = (
-            "Published, under another protocol",
-            (
-                f"{source}: ResNet50-512 to ResNet18 at 224 px, thousands of steps of 128 images. "
-                "No run here was made like that, so no difference is given."
-            ),
-        )
     columns = COLUMNS if alike else COLUMNS[:-2]
-    same = [(number, [cell for cell in alike if _is(cell.records[0].spec, number)]) for number in numbers]
-    lines = [Beside(number, cell) for number, cells in same for cell in cells or (None,)]
-    shown = tuple(line(columns, beside, "", beside.number.dim) for beside in lines)
-    return Table("paper", title, caption, headings(columns), shown)
+    lines = [
+        line(columns, Beside(number, cell), "", number.dim)
+        for number in numbers
+        for cell in tuple(cell for cell in alike if _is(cell.records[0].spec, number)) or (None,)
+    ]
+    return Table("paper", title, caption, headings(columns), tuple(lines))
 
 
 class Beside(NamedTuple):
@@ -116,13 +95,10 @@ class Beside(NamedTuple):
         return f"{self.number.method}{generation}{settings}"
 
     @property
-    def recall(self) -> Summary | None:
-        return None if self.cell is None else self.cell.summary("recall@1")
-
-    @property
     def difference(self) -> Summary | None:
-        recall = self.recall
-        return None if recall is None else recall._replace(mean=recall.mean - self.number.recall)
+        if self.cell is None:
+            return None
+        return self.cell.recalled._replace(mean=self.cell.mean - self.number.recall)
 
 
 COLUMNS: tuple[Column[Beside], ...] = (
@@ -131,12 +107,10 @@ COLUMNS: tuple[Column[Beside], ...] = (
     Column("", "network", of=lambda beside: f"{beside.number.backbone}-{beside.number.dim}"),
     Column("", "l2", of=lambda beside: beside.number.l2),
     Column("", "published", "%", 2, of=lambda beside: beside.number.recall),
-    mean("ours", lambda beside: beside.recall, "not run"),
+    Column("", "ours", "%", 2, of=lambda beside: beside.cell and beside.cell.recalled, note="not run"),
     difference("ours − published, ± 95 %", lambda beside: beside.difference, "not run"),
 )
 
 
 def _is(spec: Spec, number: Published) -> bool:
-    return (spec.method, spec.backbone, spec.dim, spec.normalize, spec.generation) == (
-        number.method, number.backbone, number.dim, number.l2, number.generation,
-    )  # fmt: skip
+    return (spec.method, spec.backbone, spec.dim, spec.normalize, spec.generation) == number[1:6]

@@ -24,14 +24,13 @@ def update(path: Path, folders: Sequence[Folder]) -> None:
     Raises:
         UsageError: the file has no such part, or names a folder that has no runs.
     """
-    found = {(folder.document.dataset, folder.document.preset): folder for folder in folders if folder.runs}
+    documents = {(made.dataset, made.preset): made for made in (folder.document for folder in folders if folder.runs)}
     before = path.read_text(encoding="utf-8")
 
     def make(match: re.Match[str]) -> str:
-        key = match[2], match[3]
-        if key not in found:
-            raise UsageError(f"{path} wants {'/'.join(key)}, which has no runs")
-        made = found[key].document
+        made = documents.get((match[2], match[3]))
+        if made is None:
+            raise UsageError(f"{path} wants {match[2]}/{match[3]}, which has no runs")
         return f"{match[1]}\n**{made.answer}**\n\n{markdown(made.tables[0])}\n{match[4]}"
 
     after, parts = _PART.subn(make, before)

@@ -1,18 +1,21 @@
-"""A table as such, and what it looks like in Markdown, in LaTeX and in a terminal. The page has a template of its own."""
+"""A table as such, and what it looks like in Markdown, in LaTeX and in a terminal; and the templates of all other text."""
 
 from __future__ import annotations
 
-import itertools
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .cells import DASH, Row, one_line
+from ..store import Record
+from .cells import AGREEMENT, DASH, fixed, one_line, several, signed
+from .stats import FEW_SEEDS
 
 if TYPE_CHECKING:
+    import jinja2
     from rich.console import Group
-
 
 # Why a number is not quite like its neighbours; the marks can be told apart without colour.
 FLAGS = {
@@ -56,7 +59,7 @@ class Line(NamedTuple):
     values: tuple[Value, ...]
     role: str = ""  # of cells.ROLES, to filter by
     dim: int | None = None  # the one that the line is about; None where it spans several
-    row: Row | None = None  # what it can be reproduced by
+    records: tuple[Record, ...] = ()  # what it can be reproduced by
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Table:
     columns: tuple[Heading, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()  # what a terminal shows below it
+    dim: int | None = None  # the one that all of it is about
 
 
 def text(value: object) -> Value:
@@ -87,22 +91,13 @@ def markdown(table: Table) -> str:
         content = value.text.replace("|", "\\|")
         return (f"**{content}**" if value.best else content) + value.marks
 
-    head = [column.name for column in table.columns]
     body = [[shown(value) for value in line.values] for line in table.lines]
-    widths = [max(3, *map(len, column)) for column in zip(head, *body, strict=True)]
-
-    def line(texts: Sequence[str]) -> str:
-        aligned = [
-            text.rjust(width) if column.numeric else text.ljust(width)
-            for text, width, column in zip(texts, widths, table.columns, strict=True)
-        ]
-        return f"| {' | '.join(aligned)} |"
-
-    rule = [
-        f"{'-' * (width - 1)}{':' if column.numeric else '-'}"
-        for width, column in zip(widths, table.columns, strict=True)
-    ]
-    return "\n".join([line(head), line(rule), *map(line, body)]) + "\n"
+    columns = []
+    for (name, numeric), *texts in zip(table.columns, *body, strict=True):
+        width = max(3, *map(len, (name, *texts)))
+        rule = "-" * (width - 1) + (":" if numeric else "-")
+        columns.append([text.rjust(width) if numeric else text.ljust(width) for text in (name, rule, *texts)])
+    return "".join(f"| {' | '.join(texts)} |\n" for texts in zip(*columns, strict=True))
 
 
 _LATEX = {
@@ -117,39 +112,49 @@ def escaped(plain: str) -> str:
     """Text for LaTeX, which prints every character of it; of what its usual fonts lack, the number."""
 
     def printed(letter: str) -> str:
-        if letter in _LATEX:
-            return _LATEX[letter]
         accented = "À" <= letter <= "ÿ" and letter not in "ÐðÞþ÷"
-        return letter if letter.isascii() or accented else f"[U+{ord(letter):04X}]"
+        return _LATEX.get(letter, letter if letter.isascii() or accented else f"[U+{ord(letter):04X}]")
 
-    apart = re.sub("-(?=-)", "-\u200b", plain)  # two hyphens would join to a dash
-    return "".join(map(printed, apart))
+    # Two hyphens would join to a dash.
+    return "".join(map(printed, re.sub("-(?=-)", "-\u200b", plain)))
 
 
-def latex(table: Table) -> str:
-    r"""A `table` with booktabs rules: \usepackage{booktabs}. Bold: best; ≈: not separated from it."""
+@functools.cache
+def templates(html: bool = False) -> jinja2.Environment:
+    """The files `*.jinja` of this folder; what is filled into a text is one line."""
+    import jinja2
+    from markupsafe import Markup, escape
 
-    def shown(value: Value) -> str:
-        content = rf"\textbf{{{escaped(value.text)}}}" if value.best else escaped(value.text)
-        return content + (r"\,$\approx$" if value.near else "") + (rf"\,{escaped(value.flags)}" if value.flags else "")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: resources.files(__package__).joinpath(name).read_text("utf-8")),
+        autoescape=html,
+        finalize=None if html else one_line,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals |= {"legend": LEGEND, "flags": FLAGS, "busy": BUSY, "dash": DASH}
+    environment.globals |= {"agreement": AGREEMENT, "few_seeds": FEW_SEEDS}
+    environment.filters |= {
+        "tex": escaped,
+        "fixed": fixed,
+        "several": several,
+        "signed": lambda summary: signed(summary.mean, summary.half),
+        "code": lambda markdown: Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(markdown)))),
+    }
+    return environment
 
-    def line(texts: Sequence[str]) -> str:
-        return " & ".join(texts) + r" \\"
 
-    layout = "".join("r" if column.numeric else "l" for column in table.columns)
-    body: list[str] = []
-    for _, group in itertools.groupby(table.lines, key=lambda entries: entries.role):
-        body += [r"\addlinespace"] * bool(body)
-        body += [line([shown(value) for value in entries.values]) for entries in group]
-    head = rf"""\begin{{table}}
-\centering
-\caption{{{escaped(table.caption)}}}
-\label{{tab:{table.key}}}
-\begin{{tabular}}{{{layout}}}
-\toprule
-{line([escaped(column.name) for column in table.columns])}
-\midrule"""
-    return "\n".join([head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+def latex(tables: Sequence[Table]) -> str:
+    r"""Each a `table` with booktabs rules: \usepackage{booktabs}. Bold: best; ≈: not separated from it."""
+    return templates().get_template("comparison.tex.jinja").render(tables=tables)
+
+
+def phrases(name: str, **values: Any) -> tuple[str, ...]:
+    """The paragraphs of a macro of `words.jinja`, each in one line."""
+    written = str(getattr(templates().get_template("words.jinja").module, name)(**values))
+    return tuple(" ".join(paragraph.split()) for paragraph in written.split("\n\n") if paragraph.strip())
 
 
 def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: True) -> Group:
@@ -158,18 +163,15 @@ def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: 
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    values = [value for line in table.lines for number, value in enumerate(line.values) if keep(number)]
-    marks = "".join(value.marks for value in values)
-    legend = ["bold: the best student of its column"] * any(value.best for value in values)
-    legend += [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in marks]
-    below = [one_line(note) for note in ("; ".join(legend), *table.notes) if note]
-    result = RichTable(title=Text(one_line(title)))
     columns = [number for number in range(len(table.columns)) if keep(number)]
-    for number in columns:
+    shown = [[line.values[number] for number in columns] for line in table.lines]
+    result = RichTable(title=Text(one_line(title)))
+    for name, numeric in (table.columns[number] for number in columns):
         # Folded where the terminal is narrow: cut, lines that differ in the end of a name would look alike.
-        column = table.columns[number]
-        result.add_column(Text(one_line(column.name)), justify="right" if column.numeric else "left", overflow="fold")
-    for line in table.lines:
-        values = [line.values[number] for number in columns]
+        result.add_column(Text(one_line(name)), justify="right" if numeric else "left", overflow="fold")
+    for values in shown:
         result.add_row(*(Text(value.text + value.marks, style="bold" if value.best else "") for value in values))
-    return Group(result, *map(Text, below))
+    marks = "".join(value.marks for values in shown for value in values)
+    legend = ["bold: the best student of its column"] * any(value.best for values in shown for value in values)
+    legend += [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in marks]
+    return Group(result, *(Text(one_line(note)) for note in ("; ".join(legend), *table.notes) if note))

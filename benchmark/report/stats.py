@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 LEVEL = 0.95  # of all intervals
@@ -30,13 +30,22 @@ class Summary(NamedTuple):
         return True if abs(self.mean) <= self.half else None if self.sd < NOISE else False
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarise(values: Iterable[float]) -> Summary:
     """Summarise at least one value."""
+    values = list(values)
     n, mean = len(values), statistics.fmean(values)
     if n < 2:
         return Summary(n, mean, None, None)
+    # Here: scipy takes longer to import than a table to make, and scipy.stats four times that.
+    from scipy.special import stdtrit
+
     sd = statistics.stdev(values)
-    return Summary(n, mean, sd, _quantile(n - 1) * sd / n**0.5)
+    return Summary(n, mean, sd, float(stdtrit(n - 1, (1 + LEVEL) / 2)) * sd / n**0.5)
+
+
+def by_pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
+    """The differences `first` - `second` of the seeds that both have."""
+    return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Summary | None:
@@ -44,8 +53,8 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Summary |
 
     Pairs of one seed saw the same batches, so their difference varies less than either.
     """
-    common = sorted(first.keys() & second.keys())
-    return summarise([first[seed] - second[seed] for seed in common]) if common else None
+    points = by_pairs(first, second)
+    return summarise(points) if points else None
 
 
 def p_value(difference: Summary) -> float | None:
@@ -57,7 +66,7 @@ def p_value(difference: Summary) -> float | None:
         return None
     from scipy.special import stdtr
 
-    t = difference.mean / (difference.sd / math.sqrt(difference.n))
+    t = difference.mean / (difference.sd / difference.n**0.5)
     return float(2 * stdtr(difference.n - 1, -abs(t)))
 
 
@@ -66,16 +75,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
     Holm: A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.
     """
-    result = [0.0] * len(values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
-        result[index] = largest
-    return result
-
-
-def _quantile(degrees: int) -> float:
-    # Here: scipy takes longer to import than a table to make, and scipy.stats four times that.
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, (1 + LEVEL) / 2))
+    order = sorted(range(len(values)), key=values.__getitem__)
+    scaled = (min(1.0, (len(values) - rank) * values[index]) for rank, index in enumerate(order))
+    corrected = dict(zip(order, itertools.accumulate(scaled, max), strict=True))
+    return [corrected[index] for index in range(len(values))]

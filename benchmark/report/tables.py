@@ -8,45 +8,44 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 
 from ..store import Record
 from . import columns
-from .cells import AGREEMENT, DASH, OF_ANY_DIM, ROLES, Cell, Row, fixed, settings, varied
-from .columns import TEXT, Column, Tried, difference, headings, mean_sd, readable, recall_at_1
-from .comparison import NO_STUDENTS, Comparison
-from .families import FAMILIES, Families, Member, Pool, gap, of_families
+from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Row, fixed, settings, varied
+from .columns import TEXT, Column, Tried, difference, headings, recall
+from .comparison import Comparison
+from .families import Families, Pool, gap
 from .render import Heading, Line, Table, Value, dash, text
 
-T = TypeVar("T")
+NO_STUDENTS = (
+    "There are no students: no run here has a teacher, and what stands as baseline may be one whose students failed."
+)
 
 
-def _csv(*groups: tuple[Sequence[Column[Any]], Iterable[Any]]) -> str:
-    """A line of each subject; the columns of further groups are named as those of the first."""
+def _csv(declared: Sequence[Column[Any]], subjects: Iterable[Any]) -> str:
+    """A line of each subject."""
+    written = [column for column in declared if column.key]
+    units = ["" if column.unit in (TEXT, "") else f" [{column.unit}]" for column in written]
+    # So that a reader that only splits lines at commas finds the columns; of a stranger's record, any may be in a parameter's name.
+    names = [re.sub(r'[",\s]+', " ", column.key + unit) for column, unit in zip(written, units, strict=True)]
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
-    # So that a reader that only splits lines at commas finds the columns; of a stranger's record, any may be in a parameter's name.
-    writer.writerow([re.sub(r'[",\s]+', " ", _header(column)) for column in groups[0][0] if column.key])
-    for declared, subjects in groups:
-        writer.writerows([column.exact(subject) for column in declared if column.key] for subject in subjects)
+    writer.writerows([names, *([column.exact(subject) for column in written] for subject in subjects)])
     return content.getvalue()
-
-
-def _header(column: Column[Any]) -> str:
-    return column.key if column.unit in (TEXT, "") else f"{column.key} [{column.unit}]"
 
 
 def runs_csv(compared: Comparison) -> str:
     """A line a run, in the order of the tables."""
     rows = {record.id: cell.row._replace(settings="").order for cell in compared.cells for record in cell.records}
     records = sorted(compared.records, key=lambda run: (*rows[run.id], run.spec.dim, run.spec.seed, run.id))
-    return _csv((columns.of_runs(compared), records))
+    return _csv(columns.of_runs(compared), records)
 
 
 def comparison_csv(compared: Comparison) -> str:
     """A line a method and dimension; then the families as one."""
-    members = [Member(pool, dim) for pool in Families(compared).pools for dim in sorted(pool.recall)]
-    return _csv((columns.of_cells(compared), compared.cells), (of_families(compared), members))
+    members = [member for pool in Families(compared).pools for member in pool.members]
+    return _csv(columns.of_cells(compared), [*compared.cells, *members])
 
 
 def tuning_csv(records: Iterable[Record]) -> str:
@@ -58,68 +57,77 @@ def tuning_csv(records: Iterable[Record]) -> str:
 
     runs = sorted(records, key=order)
     by_method = (map(settings, group) for _, group in groupby(runs, key=lambda record: record.spec.method))
-    names = set().union(*map(varied, map(list, by_method))) - {"method", "backbone", "dim", "normalize", "lr"}
+    names = set().union(*map(varied, by_method)) - {"method", "backbone", "dim", "normalize", "lr"}
     tried = []
     for record in runs:
         points = {point.step: point.evaluation for point in record.curve} | {record.spec.steps: record.evaluation}
         for step, scored in sorted(points.items()):
             tried.append(Tried(record, step, scored.cosine if record.spec.normalize else scored.l2))
-    return _csv((columns.of_tuning(sorted(names)), tried))
+    return _csv(columns.of_tuning(sorted(names)), tried)
 
 
 def recall_table(compared: Comparison, families: Families) -> Table:
     """A line a method, a column a dimension: Recall@1 as mean ± sd; then each family as one, and the difference of the two."""
-    names = readable(columns.of_names(lambda cell: cell.row.network))
-    first = {cell.row: cell for cell in reversed(compared.cells)}
+    names = [column for column in columns.of_names("row.network") if column.label]
+    rows: dict[Row, list[Cell]] = {}
+    for cell in sorted(compared.cells, key=lambda cell: cell.row.order):
+        rows.setdefault(cell.row, []).append(cell)
+    rows |= {pool.members[0].row: list(pool.members) for pool in families.pools}
+    chosen = {(row, cell.dim): cell for row, cells in rows.items() for cell in cells if not cell.fixed_dim}
+
+    def why_missing(row: Row, dim: int) -> str:
+        own = all(cell.fixed_dim for cell in rows[row])
+        return f"it has a dimension of its own, {rows[row][0].dim}" if own else f"not run at d = {dim}"
+
     by_dim = [
-        _marked(
-            mean_sd(f"d = {dim}", recall_at_1),
-            [compared.at(row, dim) or compared.why_missing(row, dim) for row in compared.rows],
-            compared,
-        )
+        _marked(recall(f"d = {dim}"), [chosen.get((row, dim)) or why_missing(row, dim) for row in rows], compared)
         for dim in compared.dims
     ]
     lines = [
-        Line((*(name.entry(first[row]) for name in names), *values, _own(row, compared)), role=row.role, row=row)
-        for row, *values in zip(compared.rows, *by_dim, strict=True)
+        Line(
+            (*(name.entry(cells[0]) for name in names), *values, _own(cells, compared)),
+            role=row.role if cells[0].records else "families",
+            records=tuple(record for cell in cells for record in cell.records),
+        )
+        for (row, cells), *values in zip(rows.items(), *by_dim, strict=True)
     ]
-    dashes = [dash("needs feature maps, which features of frozen trunks are not")] * (
-        len(names) - 1 + len(compared.dims)
-    )
-    lines += [
-        Line((text(ROLES[role]), text(method), *dashes), role=role) for role, method in compared.left_out
-    ]  # after the rest of their group
-    lines.sort(key=lambda line: list(ROLES).index(line.role))
-
-    def add(what: Iterable[object], column: Column[int], *pools: Pool) -> None:
-        means = (_flagged(column.entry(dim), dim, compared, *pools) for dim in compared.dims)
-        lines.append(Line((*map(text, what), *means, dash()), role="families"))
-
-    for pool in families.pools:
-        add((FAMILIES[pool.role], pool.label, pool.backbone, "", pool.steps), mean_sd("", pool.at), pool)
-    for pair in families.pairs:
-        what = ("RKD − IKD", "of the two means, ± 95 %", pair[0].backbone, "", pair[0].steps)
-        add(what, difference("", partial(gap, pair)), *pair)
+    maps = dash("needs feature maps, which features of frozen trunks are not")
+    dashes = [maps] * (len(names) - 1 + len(compared.dims))
+    lines += [Line((text(ROLES[role]), text(method), *dashes), role=role) for role, method in compared.left_out]
+    # After the rest of their group.
+    lines.sort(key=lambda line: [*ROLES, "families"].index(line.role))
+    lines += [_gap_line(pair, compared) for pair in families.pairs]
     of = f" of {AGREEMENT}" if compared.agreement else ""
-    nobody = "" if compared.taught else f" {NO_STUDENTS}"
-    return Table(
-        "recall",
-        "Recall@1",
+    nobody = () if compared.taught else (NO_STUDENTS,)
+    caption = (
         f"Percent{of}, mean ± standard deviation over seeds, by the main distance: cosine where embeddings are "
         f"l2-normalised, else raw L2. Bold: the best student of a column; ≈: its paired 95 % interval does not separate it from "
-        f"that. {_references(compared)} are no candidates.{nobody}",
-        (*headings(names), *(Heading(f"d = {dim}") for dim in compared.dims), Heading("own d")),
-        tuple(lines),
-        () if compared.taught else (NO_STUDENTS,),
+        f"that. {_references(compared)} are no candidates."
     )
+    heads = (*headings(names), *(Heading(f"d = {dim}") for dim in compared.dims), Heading("own d"))
+    return Table("recall", "Recall@1", " ".join([caption, *nobody]), heads, tuple(lines), nobody)
+
+
+def _gap_line(pair: tuple[Pool, Pool], compared: Comparison) -> Line:
+    """Relational minus individual, with the marks of all that it is the difference of."""
+    first = pair[0].cells[0].row
+    texts = ("RKD − IKD", "of the two means, ± 95 %", first.backbone, "", first.steps)
+    shown = difference("", partial(gap, pair))
+    values = []
+    for dim in compared.dims:
+        flags = {flag for pool in pair for cell in pool.cells if cell.dim == dim for flag in compared.flags(cell)}
+        value = shown.entry(dim)
+        values.append(value if value.number is None else value._replace(flags="".join(sorted(flags))))
+    return Line((*map(text, texts), *values, dash()), role="families")
 
 
 def detail_table(compared: Comparison, families: Families, dim: int) -> Table:
     """All metrics at one dimension, with teachers and frozen features of whatever dimension on top."""
     cells = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or (cell.dim == dim and not cell.fixed_dim)]
-    members = [Member(pool, dim) for pool in families.pools if dim in pool.recall]
+    members = [member for pool in families.pools for member in pool.members if member.dim == dim]
     caption = f"Percent; {compared.baseline} is the baseline, and differences to it are in points, paired by seed."
-    return _of_cells(f"d-{dim}", f"d = {dim}", caption, columns.of_cells(compared), cells, compared, members)
+    declared = columns.of_cells(compared)
+    return _of_cells(f"d-{dim}", f"d = {dim}", caption, declared, [*cells, *members], compared, dim)
 
 
 def generations_table(compared: Comparison) -> Table | None:
@@ -162,45 +170,28 @@ def _of_cells(
     declared: Sequence[Column[Cell]],
     cells: Sequence[Cell],
     compared: Comparison,
-    members: Sequence[Member] = (),
+    dim: int | None = None,
 ) -> Table:
-    """A line a cell, then one a family; p-values where there are any."""
+    """A line a cell; p-values where there are any."""
     tested = any(column.digits == "p" and column.of(cell) is not None for column in declared for cell in cells)
-
-    def shown(group: Sequence[Column[T]]) -> list[Column[T]]:
-        return [column for column in readable(group) if tested or column.digits != "p"]
-
-    by_column = [_marked(column, cells, compared) for column in shown(declared)]
+    shown = [column for column in declared if column.label and (tested or column.digits != "p")]
+    by_column = [_marked(column, cells, compared) for column in shown]
     lines = [
-        Line(tuple(values), cell.row.role, cell.dim, cell.row) for cell, *values in zip(cells, *by_column, strict=True)
+        Line(tuple(values), cell.row.role if cell.records else "families", cell.dim, cell.records)
+        for cell, *values in zip(cells, *by_column, strict=True)
     ]
-    of_members = shown(of_families(compared)) if members else []
-    for member in members:
-        values = [
-            _flagged(column.entry(member), member.dim, compared, *[member.pool] * (column.marks == "recall"))
-            for column in of_members
-        ]
-        lines.append(Line(tuple(values), "families", member.dim))
-    return Table(key, title, caption, headings(shown(declared)), tuple(lines))
+    return Table(key, title, caption, headings(shown), tuple(lines), dim=dim)
 
 
-def _own(row: Row, compared: Comparison) -> Value:
+def _own(row: Sequence[Cell], compared: Comparison) -> Value:
     """Recall@1 of what has a dimension of its own, with that dimension."""
-    cells = [cell for cell in compared.cells if cell.row == row and cell.fixed_dim]
+    cells = [cell for cell in row if cell.fixed_dim]
     if not cells:
         return dash("it has the dimension of its column")
-    recalls = [mean_sd("", recall_at_1).entry(cell) for cell in cells]
+    recalls = [recall("").entry(cell) for cell in cells]
     flags = "".join(sorted({flag for cell in cells for flag in compared.flags(cell)}))
-    shown = ", ".join(f"{recall.text} ({cell.dim})" for recall, cell in zip(recalls, cells, strict=True))
+    shown = ", ".join(f"{value.text} ({cell.dim})" for value, cell in zip(recalls, cells, strict=True))
     return Value(shown, number=recalls[0].number, flags=flags)
-
-
-def _flagged(value: Value, dim: int, compared: Comparison, *pools: Pool) -> Value:
-    """With the marks of all that it is the mean of."""
-    if value.text == DASH:
-        return value
-    marks = (compared.flags(cell) for pool in pools for cell in pool.cells if cell.dim == dim)
-    return value._replace(flags="".join(sorted(set("".join(marks)))))
 
 
 def _marked(column: Column[Cell], cells: Sequence[Cell | str], compared: Comparison) -> list[Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ..costs import read_costs
 from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
+from ..methods import catalogue, entry
 from ..store import Record, Store
-from .cells import AGREEMENT, SELF_TAUGHT, printable
+from .cells import AGREEMENT, REFERENCE_ROLES, SELF_TAUGHT, printable
 from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
-from .figures import figures
+from .figures import CAPTIONS, figures
 from .overview import Entry, overview_figure, overview_markdown
-from .page import CAPTIONS, Part, page, part
+from .page import Part, page, part
 from .render import latex, rich
 from .tables import comparison_csv, runs_csv, tuning_csv
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 TABLES = ("runs.csv", "comparison.csv", "comparison.md", "comparison.tex", "tuning.csv")
 
 
-def find(results: Path) -> list[Path]:
+def result_folders(results: Path) -> list[Path]:
     """All folders at or below `results` that hold records, sorted.
 
     Raises:
@@ -78,28 +80,23 @@ class Folder:
 
     @cached_property
     def compared(self) -> Comparison:
-        from ..methods import catalogue, entry
-
         if self.kinds is not None:
             return Comparison(self.runs, self.kinds, baseline=self.baseline)
         known = catalogue()
-        need_maps = [found.name for found in known.values() if "maps" in found.needs]
-        named = {record.spec.method for record in self.runs} | {*known}
+        need_maps = [method.name for method in known.values() if "maps" in method.needs]
+        names = {record.spec.method for record in self.runs} | {*known}
         # A method may have left the catalogue since it was run.
-        entries = [entry(name) for name in sorted(named) if all(one in known for one in name.split("+"))]
-        kinds = {one.name: SELF_TAUGHT if one.self_taught else one.kind for one in entries}
+        methods = [entry(name) for name in sorted(names) if all(part in known for part in name.split("+"))]
+        kinds = {method.name: SELF_TAUGHT if method.self_taught else method.kind for method in methods}
         return Comparison(self.runs, kinds, need_maps, self.baseline)
 
     @cached_property
     def document(self) -> Document:
-        tuned = {} if self.kinds is not None else _tuned(self.path, self.runs[0].spec.dataset)
-        return document(self.compared, self.path.resolve().name, read_costs(self.path), self.name, tuned)
-
-    @property
-    def name(self) -> str:
-        """The data set's among results: with the fingerprint of own data and the subset, as `run` names its folder."""
-        name, parent = self.runs[0].spec.dataset, self.path.resolve().parent.name
-        return parent if parent.startswith(f"{name}-") else name
+        dataset, path = self.runs[0].spec.dataset, self.path.resolve()
+        # With the fingerprint of own data and the subset, as `run` names its folder.
+        name = path.parent.name if path.parent.name.startswith(f"{dataset}-") else dataset
+        tuned = {} if self.kinds is not None else _tuned(path, dataset)
+        return document(self.compared, path.name, read_costs(self.path), name, tuned)
 
     @cached_property
     def figures(self) -> dict[str, str]:
@@ -111,17 +108,21 @@ class Folder:
 
     def files(self) -> dict[str, str]:
         """All that is generated, by the name in the folder."""
-        found: dict[str, str] = {}
+        files: dict[str, str] = {}
         if self.runs:
-            found["runs.csv"] = runs_csv(self.compared)
-            found["comparison.csv"] = comparison_csv(self.compared)
-            found["comparison.md"] = as_markdown(self.document)
-            found["comparison.tex"] = "\n".join(map(latex, self.document.tables))
-            found |= {f"figures/{name}.svg": figure for name, figure in self.figures.items()}
-            found["report.html"] = page(f"{self.document.dataset}, preset {self.document.preset}", [self.part])
+            files["runs.csv"] = runs_csv(self.compared)
+            files["comparison.csv"] = comparison_csv(self.compared)
+            files["comparison.md"] = as_markdown(self.document)
+            files["comparison.tex"] = latex(self.document.tables)
+            files |= {f"figures/{name}.svg": figure for name, figure in self.figures.items()}
+            files["report.html"] = page(f"{self.document.dataset}, preset {self.document.preset}", [self.part])
         if self.tuned:
-            found["tuning.csv"] = tuning_csv(self.tuned)
-        return {name: printable(content) for name, content in found.items()}
+            files["tuning.csv"] = tuning_csv(self.tuned)
+        return {name: printable(content) for name, content in files.items()}
+
+    def write(self) -> list[Path]:
+        """Write all that is generated; what was written."""
+        return write_files(self.path, self.files())
 
 
 def alike(records: Sequence[Record]) -> Sequence[Record]:
@@ -131,7 +132,7 @@ def alike(records: Sequence[Record]) -> Sequence[Record]:
     for record in records:
         if record.listing:
             contents[record.listing].add(record.data)
-    if all(record.listing for record in records) or any(len(several) > 1 for several in contents.values()):
+    if all(record.listing for record in records) or any(len(known) > 1 for known in contents.values()):
         return records
     return [record.model_copy(update={"data": record.listed}) for record in records]
 
@@ -141,56 +142,44 @@ def _tuned(path: Path, dataset: str) -> Mapping[str, Mapping[str, Any]]:
     from ..data import cards
     from ..protocol import presets
 
-    path = path.resolve()
     if path.name not in presets.names():
         return {}
     card = cards.load(dataset, Path()) if dataset in cards.names() else None
     return presets.TunedFiles.of(presets.load(path.name), card, path.parent).read()
 
 
-def write_report(folder: Path, kinds: Mapping[str, str] | None = None, baseline: str = BASELINE) -> list[Path]:
-    """Write all that is generated from the records of one folder; what was written. Raises as `Folder`."""
-    return write(Folder.read(folder, kinds, baseline))
-
-
-def write(folder: Folder) -> list[Path]:
-    """Write all that is generated; a table or figure for which there is nothing left goes."""
-    return write_files(folder.path, folder.files())
-
-
 def write_files(path: Path, files: Mapping[str, str]) -> list[Path]:
+    """Write what is generated, by name; a table or figure for which there is nothing left goes."""
     for name, content in files.items():
         write_atomically(path / name, content)
-    for one in stale(path, files):
-        one.unlink()
+    for left in _stale(path, files):
+        left.unlink()
     return [path / name for name in files]
 
 
-def stale(path: Path, files: Mapping[str, str]) -> list[Path]:
+def _stale(path: Path, files: Mapping[str, str]) -> list[Path]:
     """Tables and figures of ours that are there and are generated no more."""
     names = (*TABLES, *(f"figures/{name}.svg" for name in CAPTIONS))
     return [path / name for name in names if name not in files and (path / name).exists()]
 
 
 def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
-    """What is generated across folders, by the name in the folder of all results."""
-    entries = [
-        Entry(folder.document, folder.compared, folder.path.relative_to(results).as_posix())
-        for folder in folders
-        if folder.runs
-    ]
-    if len(entries) < 2:
+    """Make what is generated across folders, by the name in the folder of all results."""
+    folders = [folder for folder in folders if folder.runs]
+    if len(folders) < 2:
         return {}
+    links = [folder.path.relative_to(results).as_posix() for folder in folders]
+    entries = [Entry(folder.document, folder.compared, link) for folder, link in zip(folders, links, strict=True)]
     figure = overview_figure(entries)
     files = {"overview.md": overview_markdown(entries, figure)}
     if figure is not None:
         files["figures/families.svg"] = figure
-    files["report.html"] = page("Embedding distillation", [folder.part for folder in folders if folder.runs])
+    files["report.html"] = page("Embedding distillation", [folder.part for folder in folders])
     return {name: printable(content) for name, content in files.items()}
 
 
-def verify(path: Path, files: Mapping[str, str]) -> list[str]:
-    """What differs between files that are generated and those that are there, a line each.
+def differences(path: Path, files: Mapping[str, str]) -> list[str]:
+    """List what differs between files that are generated and those that are there, a line each.
 
     A page that is missing is no difference: it is not committed.
     """
@@ -200,31 +189,22 @@ def verify(path: Path, files: Mapping[str, str]) -> list[str]:
         if not there.exists():
             if name != "report.html":
                 lines.append(f"{there} is missing")
-        elif (found := there.read_text(encoding="utf-8")) != content:
-            lines.append(
-                f"{there} differs from what its records give, first in line {_first_difference(found, content)}"
-            )
-    return lines + [f"{one} is not generated from these records" for one in stale(path, files)]
-
-
-def _first_difference(ours: str, theirs: str) -> int:
-    lines = zip(ours.split("\n"), theirs.split("\n"), strict=False)
-    return next(
-        (number for number, (a, b) in enumerate(lines, 1) if a != b), min(ours.count("\n"), theirs.count("\n")) + 1
-    )
+        elif (written := there.read_text(encoding="utf-8")) != content:
+            pairs = itertools.zip_longest(written.split("\n"), content.split("\n"))
+            number = next(number for number, (before, now) in enumerate(pairs, 1) if before != now)
+            lines.append(f"{there} differs from what its records give, first in line {number}")
+    return lines + [f"{left} is not generated from these records" for left in _stale(path, files)]
 
 
 def terminal_table(folder: Folder) -> Group:
     """Recall@1 of a folder's runs, for the end of a run: without the columns in which all trained students agree."""
-    compared = folder.compared
     table = folder.document.tables[0]
-    of = f" ({AGREEMENT})" if compared.agreement else ""
+    of = f" ({AGREEMENT})" if folder.compared.agreement else ""
     title = f"Recall@1{of} in percent, mean ± sd over seeds: {folder.document.dataset}, {folder.document.preset}"
-    trained = [line for line in table.lines if line.row is not None and line.row.trained]
+    trained = [line for line in table.lines if line.records and line.role not in REFERENCE_ROLES]
 
     def keep(number: int) -> bool:
-        name = table.columns[number].name
         several = len({line.values[number].text for line in trained}) > 1
-        return several or name not in ("network", "l2", "steps")
+        return several or table.columns[number].name not in ("network", "l2", "steps")
 
     return rich(table, title, keep)

@@ -18,7 +18,7 @@ from benchmark.costs import FILE, Costs, measure, read_costs, write_costs
 from benchmark.costs.measure import Fastest, fastest, measure_costs
 from benchmark.errors import BenchmarkError
 from benchmark.files import unsealed
-from benchmark.report import Folder, find
+from benchmark.report.write import Folder, result_folders
 
 CPU = torch.device("cpu")
 GB = 10**9
@@ -96,7 +96,7 @@ def test_what_was_measured_on_a_busy_machine_is_marked(tmp_path: Path) -> None:
     for name, costs in (("quiet", golden_costs()), ("busy", busied(golden_costs()))):
         save(tmp_path / name / "glyphs" / "quick", golden_records())
         write_costs(tmp_path / name / "glyphs" / "quick", costs)
-        folder = Folder.read(*find(tmp_path / name), KINDS)
+        folder = Folder.read(*result_folders(tmp_path / name), KINDS)
         (table,) = (table for table in folder.document.tables if table.key == "cost")
         marked = [(line.values[1].text, [value.flags for value in line.values]) for line in table.lines]
         documents[name] = marked, folder.document.notes, folder.files()

@@ -28,7 +28,7 @@ from benchmark.gallery import write_gallery
 from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, look_of, sample
 from benchmark.gallery.networks import choose_runs
 from benchmark.gallery.page import pick
-from benchmark.report import Folder
+from benchmark.report.write import Folder
 from benchmark.retrieval.search import neighbours
 from benchmark.store import Store, read_record
 from benchmark.training.context import Workspace
