@@ -150,10 +150,9 @@ def test_methods_import_torch_and_their_own_package_only() -> None:
     allowed = {"torch", "pytorch_metric_learning", "numpy", "faiss"}  # the last two for the controls without a student
     faults = []
     for module in room("methods"):
-        if module in ("methods", "methods.declarations"):  # the catalogue, which is read without torch
-            assert not outside(module), outside(module)
-            continue
         faults += [f"{module} imports {name}" for name in outside(module) - allowed]
+        if module in ("methods", "methods.declarations"):  # the catalogue, which has errors for users
+            continue
         faults += [
             f"{module} reaches out of methods, to {target}"
             for target, _ in imports(module)
