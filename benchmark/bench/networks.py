@@ -26,7 +26,7 @@ from ..networks.names import check_name
 from ..spec import TEACHER_VECTORS, VECTORS, Spec
 from ..store import Record
 from ..training.context import environment
-from ..training.loop import autocast, seeded
+from ..training.student import autocast, seeded
 from .memory import available, needed
 
 BATCH = 64

@@ -22,8 +22,9 @@ from ..methods import entry, load
 from ..methods.base import Batch
 from ..networks.encoder import Encoder, encoder, trunk
 from ..spec import Spec
-from ..training.loop import Drawn, Student, autocast, fit, optimizer, seeded
+from ..training.loop import Drawn, fit
 from ..training.progress import Reporter
+from ..training.student import Student, autocast, optimizer, seeded
 from .loss import plain as plain_angle_loss
 from .measure import Times, apart, peak_memory, repeated, watch_memory
 

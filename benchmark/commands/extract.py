@@ -11,9 +11,9 @@ from ..errors import UsageError
 from ..networks import names as zoo
 from ..shipping import extract
 from ..store import Store
-from ..training import estimate
-from ..training.context import Workspace
+from ..training.context import RunContext
 from ..training.progress import Reporter
+from ..training.trial import check_size
 from .console import RESULTS, Out, device_of, out
 
 
@@ -64,9 +64,9 @@ def extract_command(
     images = load(cards.load(dataset, folder), folder)
     chosen, where = extract.named(images, split), device_of(device)
     spec = extract.request(images, backbone, views=views, image=image, resize=resize)
-    estimate.check_size(spec, where)
+    check_size(spec.backbone, spec.image, where)
     with Reporter(out) as reporter:
-        workspace = Workspace(images, folder, Store(RESULTS), where, reporter.preparing)
-        shape = extract.extract(spec, chosen, workspace, to, labels_out)
+        context = RunContext(images, folder, Store(RESULTS), where, reporter.preparing)
+        shape = extract.extract(spec, chosen, context, to, labels_out)
     out.print(f"wrote {to}, {' x '.join(map(str, shape))}, float16", markup=False, soft_wrap=True)
     return 0

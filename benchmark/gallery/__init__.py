@@ -12,8 +12,8 @@ from ..files import write_atomically
 from ..report import BASELINE, Folder
 from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Store
-from ..training.context import Workspace, silent
-from ..training.remeasure import weights_of
+from ..training.context import RunContext, silent
+from ..training.measure import weights_of
 from .cases import sections
 from .map import draw
 from .networks import choose, dataset_of, retrieved, spaces
@@ -62,8 +62,8 @@ def write_gallery(
     for record in records:
         weights_of(record, store)
     dataset = dataset_of(records, data_dir or cards.default_data_dir())
-    workspace = Workspace(dataset, data_dir or cards.default_data_dir(), store, device, progress)
-    found = spaces([record.spec for record in records], workspace)
+    context = RunContext(dataset, data_dir or cards.default_data_dir(), store, device, progress)
+    found = spaces([record.spec for record in records], context)
     shown = [
         retrieved(role, record, found[record.id], dataset, best=role == chosen.best)
         for role, record in {"teacher": chosen.teacher, **chosen.students}.items()

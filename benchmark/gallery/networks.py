@@ -21,9 +21,9 @@ from ..retrieval.geometry import Space
 from ..retrieval.search import Ints
 from ..spec import Spec, waves
 from ..store import Record
-from ..training.context import Workspace
-from ..training.group import Search
-from ..training.remeasure import TOLERANCE
+from ..training.context import RunContext
+from ..training.evaluator import Evaluator
+from ..training.measure import TOLERANCE
 
 SHOWN = 5  # neighbours of a query
 KINDS = ("baseline", "individual", "relational")  # of the students that are shown, in the order of the page
@@ -149,13 +149,13 @@ def _card(name: str, data_dir: Path) -> cards.Card:
     )
 
 
-def spaces(specs: Sequence[Spec], workspace: Workspace) -> dict[str, Space]:
-    """Of finished runs, by id: the embeddings that each was evaluated with, in its own stream. Raises as `Search.open`."""
+def spaces(specs: Sequence[Spec], context: RunContext) -> dict[str, Space]:
+    """Of finished runs, by id: the embeddings that each was evaluated with, in its own stream. Raises as `Evaluator.open`."""
     found = {}
     for group in (group for wave in waves(list(specs)) for group in wave):
-        search = Search.open(group, workspace)
+        evaluator = Evaluator.open(group, context)
         for spec in group:
-            found[spec.id] = search.space(spec, search.inputs.frozen(spec))
+            found[spec.id] = evaluator.space(spec, evaluator.inputs.frozen(spec))
     return found
 
 

@@ -13,7 +13,7 @@ from ..data.vectors import new_array
 from ..errors import UsageError, unknown, wrong_field
 from ..files import write_atomically
 from ..spec import Spec
-from ..training.context import Workspace
+from ..training.context import RunContext
 from ..training.streams import trunk_features
 
 BLOCK = 1024  # images that are copied at once
@@ -52,7 +52,7 @@ def named(dataset: DataSet, name: str) -> Split:
     return splits[name]
 
 
-def extract(spec: Spec, split: Split, workspace: Workspace, out: Path, labels_out: Path | None) -> tuple[int, ...]:
+def extract(spec: Spec, split: Split, context: RunContext, out: Path, labels_out: Path | None) -> tuple[int, ...]:
     """Write pooled features as float16, as they are cached: [n, width], or [n, views, width] of more views than one.
 
     View 0 is the centre crop, as in evaluation; the others are seeded crops, half of them mirrored.
@@ -66,7 +66,7 @@ def extract(spec: Spec, split: Split, workspace: Workspace, out: Path, labels_ou
     Raises:
         BenchmarkError: there are no weights, an image cannot be read, or there is no room.
     """
-    source = trunk_features(spec, spec.stream, workspace)
+    source = trunk_features(spec, spec.stream, context)
     parts = [source.cached(split, 1)]
     if spec.views > 1:
         parts.append(
