@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import os
 import platform
 import re
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,7 +96,6 @@ class Threads:
     SLOWER = 3.0  # times that steps must have become slower for another look
     LOOK_EVERY = 30.0  # seconds between two looks, at least
     LOOKS = 0.1  # of the time, at most
-    STEPS = 5  # whose median says how long a step takes
     ROUNDS = 3  # in which a pass is timed by each number, after one that does not count
     ENOUGH = 20.0  # seconds after which one round will do
 
@@ -104,7 +103,6 @@ class Threads:
         self.say = say
         self.clock = clock
         self.all = torch.get_num_threads()
-        self.fixed = True  # until a group begins whose number may change
 
     def begin(
         self, prepare: Callable[[], Callable[[], object]], kept: int | None = None, *, stays: bool = False
@@ -116,56 +114,40 @@ class Threads:
             kept: the number of a checkpoint, or of a record that is run again: it is taken, be there so many cores or not.
             stays: whether it is not changed on the way.
         """
-        self.fixed = stays or "OMP_NUM_THREADS" in os.environ or self.all == 1
         self._prepare = prepare
-        self._usual: float | None = None  # seconds of a step since the last choice
-        self._recent: deque[float] = deque(maxlen=self.STEPS)
+        self._fixed = stays or "OMP_NUM_THREADS" in os.environ or self.all == 1
         if kept is not None:
             if kept != self.all:
                 self.say(f"{_threads(kept)} for this group, as it had before; this machine has {_threads(self.all)}")
             set_threads(kept)
-        elif not self.fixed and share() < SHARE:
-            count, faster = self._fastest()
-            if count != self.all:
-                set_threads(count)
-                self.say(
-                    f"{_threads(count)} for this group: a pass by {_threads(self.all)} takes {faster:.1f} times as long"
-                )
-        self._before = self.clock()
-        self._next = self._before + self.LOOK_EVERY
+        elif not self._fixed and share() < SHARE:
+            self._choose("other work holds the cores")
+        self._usual = math.inf  # seconds of a step, at best
+        self._look_after(self.LOOK_EVERY)
 
     def stepped(self) -> None:
         """Note that a step was done, and choose again where steps have become much slower, and other work holds the cores."""
-        if self.fixed:
+        self._steps += 1
+        if self._fixed or (now := self.clock()) < self._next:
             return
-        now = self.clock()
-        self._recent.append(now - self._before)
-        self._before = now
-        if len(self._recent) < self.STEPS:
-            return
-        typical = statistics.median(self._recent)
-        if self._usual is None:
-            self._usual = typical
-        if typical > self.SLOWER * self._usual and now >= self._next:
-            used = torch.get_num_threads()
-            count = self._fastest()[0] if share() < SHARE else used
-            if count != used:
-                set_threads(count)
-                self.say(f"steps have become {typical / self._usual:.0f} times slower: {_threads(count)} from here on")
-                self._usual = None
-            self._recent.clear()
-            self._before = self.clock()
-            self._next = self._before + max(self.LOOK_EVERY, (self._before - now) / self.LOOKS)
+        pace = (now - self._since) / self._steps
+        self._usual = min(self._usual, pace)
+        if pace > self.SLOWER * self._usual and share() < SHARE:
+            before = torch.get_num_threads()
+            self._choose(f"steps have become {pace / self._usual:.0f} times slower")
+            self._usual = self._usual if torch.get_num_threads() == before else math.inf
+        self._look_after(max(self.LOOK_EVERY, (self.clock() - now) / self.LOOKS))
 
     def end(self) -> None:
         """All threads again, for what is no training."""
         set_threads(self.all)
 
-    def _fastest(self) -> tuple[int, float]:
-        """Of all, half and one: the number by which a pass is fastest, and how many times faster than by the present one.
+    def _look_after(self, seconds: float) -> None:
+        self._since, self._steps = self.clock(), 0
+        self._next = self._since + seconds
 
-        The present one, where it is not clearly slower.
-        """
+    def _choose(self, why: str) -> None:
+        """Time a pass by all threads, half of them and one, and take what is clearly faster than the present number."""
         used = torch.get_num_threads()
         times: dict[int, list[float]] = {count: [] for count in (used, self.all, max(1, self.all // 2), 1)}
         step, begun = self._prepare(), self.clock()
@@ -173,15 +155,16 @@ class Threads:
             if done > 1 and self.clock() - begun > self.ENOUGH:
                 break
             for count, seconds in times.items():
-                torch.set_num_threads(count)
+                set_threads(count)
                 started = self.clock()
                 step()
                 seconds.append(self.clock() - started)
-        torch.set_num_threads(used)
         typical = {count: statistics.median(seconds[1:]) for count, seconds in times.items()}
         best = min(typical, key=lambda count: typical[count])
         faster = typical[used] / typical[best]
-        return (best, faster) if faster >= self.FASTER else (used, 1.0)
+        set_threads(best if faster >= self.FASTER else used)
+        if faster >= self.FASTER:
+            self.say(f"{why}: {_threads(best)}, as a pass by {_threads(used)} takes {faster:.1f} times as long")
 
 
 def _threads(count: int) -> str:

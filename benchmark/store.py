@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import re
@@ -15,7 +16,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import BenchmarkError, wrong_field
 from .files import clear_partial, digest, read_regular, sealed, unsealed, write_atomically
-from .methods import edition
 from .spec import Frozen, Spec
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -166,43 +166,37 @@ class Store:
         """The map into the teacher's space, of a method that has one."""
         return self.checkpoints / f"{spec.id}.projector.safetensors"
 
-    def checkpoint(self, spec: Spec) -> Path:
-        """Where a run in training is kept; another file once its method is edited, so that no run is of two methods."""
-        return self.checkpoints / f"{spec.id}.{edition(spec.method)}.pt"
-
-    def drop_checkpoints(self, spec: Spec) -> None:
-        """Those of a run that is finished, of all editions."""
-        for path in self.checkpoints.glob(f"{spec.id}.*.pt"):
-            path.unlink(missing_ok=True)
+    def checkpoint(self, spec: Spec, edition: str) -> Path:
+        """Where a run in training is kept; another file for each edition of its method, so that no run is of two."""
+        return self.checkpoints / f"{spec.id}.{edition}.pt"
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other commands from writing to the folder.
-
-        Raises:
-            BenchmarkError: one is doing so.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
-        except Timeout:
-            why = f"another command is writing to {self.folder}; wait for it, or choose other --results"
-            raise BenchmarkError(why) from None
+    def claimed(self, specs: Iterable[Spec]) -> Iterator[list[Spec]]:
+        """Keep runs from other commands, which get them when this is over or the process dead; those that none of them has in hand."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            held: list[Spec] = []
+            for spec in specs:
+                lock = FileLock(self.checkpoints / f"{spec.id}.lock", timeout=0)
+                with contextlib.suppress(Timeout):
+                    stack.enter_context(lock)
+                    held.append(spec)
+            yield held
+            for spec in filter(self.finished, held):  # whoever gets a lock that is deleted now sees that too
+                (self.checkpoints / f"{spec.id}.lock").unlink(missing_ok=True)
 
     def clear_litter(self) -> None:
-        """Delete what belongs to nothing: checkpoints of finished runs, of a process that was killed before it did this, and what lay
-        beside weights that are gone."""
+        """Delete what belongs to nothing: checkpoints and locks of finished runs, of a process that was killed before it did this, and what
+        lay beside weights that are gone."""
         for folder in (self.records, self.checkpoints, self.failures):
             clear_partial(folder)
-        for path in self.checkpoints.glob("*.pt"):
+        for path in [*self.checkpoints.glob("*.pt"), *self.checkpoints.glob("*.lock")]:
             id = path.name.partition(".")[0]
             if any(self.has_weights(read_record(record).spec) for record in self.records.glob(f"*-{id}.json")):
                 path.unlink(missing_ok=True)
         for path in [*self.checkpoints.glob("*.projector.safetensors"), *self.checkpoints.glob("*.sha256")]:
-            owner = path.with_suffix("") if path.suffix == ".sha256" else path
             weights = self.checkpoints / f"{path.name.partition('.')[0]}.safetensors"
-            if not (weights.exists() and owner.exists()):
+            if not weights.exists():
                 path.unlink(missing_ok=True)
 
     def save_weights(self, spec: Spec, weights: bytes, projector: bytes | None = None) -> None:
@@ -223,8 +217,11 @@ class Store:
             content = read_regular(path)
         except FileNotFoundError:
             raise BenchmarkError(f"{spec.label} has no weights at {path}: its own run failed or was left out") from None
+        said = read_regular(_sum_file(path), MOST) if _sum_file(path).exists() else b""
         # Older versions wrote no sum; the record knows them, unless they were trained again on another machine.
-        if _as_written(path, content) or (self.done(spec) and digest(content) == read_record(self.path(spec)).weights):
+        if said.startswith(hashlib.sha256(content).hexdigest().encode()) or (
+            self.done(spec) and digest(content) == read_record(self.path(spec)).weights
+        ):
             return content
         raise BenchmarkError(f"the weights {path} are damaged; {self.again(spec)}")
 
@@ -241,41 +238,35 @@ class Store:
             return False
         return True
 
-    def adopt(self, specs: Iterable[Spec]) -> list[Record]:
-        """Take over the records and weights of parents of `specs` that another preset's folder of the same data set has.
+    def bring(self, specs: Iterable[Spec], folders: Iterable[Path]) -> list[Record]:
+        """Take over records and weights of what some runs build on from other folders, the first one that has both: a teacher is one
+        run, whichever preset asked for it first.
 
-        Only those whose weights are the record's: a teacher is one run, whichever preset asked for it first.
+        Only weights that are the record's, and of a run that has no other record here, which students may have.
 
         Returns:
             What was taken over.
         """
-        parents = {parent.id: parent for spec in specs for parent in _ancestors(spec)}
-        return [
-            record
-            for parent in parents.values()
-            if not self.has_weights(parent)
-            for folder in sorted(self.folder.parent.glob("*/checkpoints"))
-            if (record := self.take(parent, Store(folder.parent, self.kind))) is not None
-        ]
-
-    def bring(self, spec: Spec, other: Store) -> list[Spec]:
-        """Take over those parents of a run whose record and weights another store has; they are returned."""
-        parents = dict.fromkeys(_ancestors(spec))
-        return [parent for parent in parents if self.take(parent, other) is not None]
-
-    def take(self, spec: Spec, other: Store) -> Record | None:
-        """Take over a run's record and weights from another store, where it has both and they belong together; the record."""
-        if self.has_weights(spec) or not other.done(spec) or not other.has_weights(spec):
-            return None
-        record, content = read_record(other.path(spec)), other.read_weights(spec)
-        if digest(content) != record.weights or (self.done(spec) and read_record(self.path(spec)) != record):
-            return None
-        self.save_weights(spec, content)
-        write_atomically(self.path(spec), other.path(spec).read_bytes())
-        return record
+        brought = []
+        parents = {parent.id: parent for spec in specs for parent in _ancestors(spec)}.values()
+        for spec, other in itertools.product(parents, [Store(folder, self.kind) for folder in folders]):
+            if self.has_weights(spec) or not other.finished(spec):
+                continue
+            record, content = read_record(other.path(spec)), other.read_weights(spec)
+            if digest(content) == record.weights and (not self.done(spec) or read_record(self.path(spec)) == record):
+                with self.claimed([spec]) as held:
+                    if held:
+                        self.save_weights(spec, content)
+                        write_atomically(self.path(spec), other.path(spec).read_bytes())
+                        brought.append(record)
+        return brought
 
     def done(self, spec: Spec) -> bool:
         return self.path(spec).exists()
+
+    def finished(self, spec: Spec) -> bool:
+        """Whether nothing is left to do: there are a record and sound weights."""
+        return self.done(spec) and self.has_weights(spec)
 
     def missing(self, specs: Iterable[Spec], *, weights: bool = False) -> list[Spec]:
         """What is still to run: specs without a record, and parents of those whose weights are not on this machine, or damaged.
@@ -284,18 +275,16 @@ class Store:
             weights: specs whose own weights are not here, or damaged, too.
         """
         result: dict[str, Spec] = {}
-        sound: dict[str, bool] = {}
+        sound = functools.cache(self.has_weights)
 
         def visit(spec: Spec) -> None:
             for parent in spec.parents:
-                if parent.id not in sound:
-                    sound[parent.id] = self.has_weights(parent)
-                if not sound[parent.id]:
+                if not sound(parent):
                     visit(parent)
             result[spec.id] = spec
 
         for spec in specs:
-            if not self.done(spec) or (weights and not self.has_weights(spec)):
+            if not self.done(spec) or (weights and not sound(spec)):
                 visit(spec)
         return list(result.values())
 
@@ -331,13 +320,6 @@ def _ancestors(spec: Spec) -> Iterator[Spec]:
 def _sum_file(path: Path) -> Path:
     """As `sha256sum` writes and checks it."""
     return path.with_name(f"{path.name}.sha256")
-
-
-def _as_written(path: Path, content: bytes) -> bool:
-    """Whether a file is what the sum beside it says."""
-    beside = _sum_file(path)
-    said = read_regular(beside, MOST) if beside.exists() else b""
-    return said.startswith(hashlib.sha256(content).hexdigest().encode())
 
 
 def read_record(path: Path) -> Record:

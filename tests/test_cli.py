@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Result, assert_one_line
 from PIL import Image
 
@@ -63,7 +64,7 @@ def test_from_nothing_to_the_tables_and_again_in_no_time(cli: Cli, smoke: list[s
         assert (record.loss is None) == (record.spec.method == "untrained")
         assert {"code", "torch", "device"} <= record.environment.keys()
         assert str(tmp_path) not in record.model_dump_json()
-    assert "0 done, 10 to run" in result.out and "about" in result.out and "comparison.md" in result.out
+    assert "0 done, 10 to run" in result.out and "192 training images" in result.out and "comparison.md" in result.out
     for name in ("runs.csv", "comparison.csv", "comparison.md"):
         assert "rkd-da" in (folder / name).read_text()
 
@@ -153,14 +154,14 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmark.protocol import presets
-    from benchmark.training.context import Workspace
+    from benchmark.training.context import RunContext
 
     monkeypatch.setattr(presets, "TUNED", tmp_path / "published")
     path = tmp_path / "tiny" / "smoke" / "tuned.toml"
     seen = []
-    images = Workspace.images
+    images = RunContext.images
     monkeypatch.setattr(
-        Workspace, "images", lambda self, split, *rest: (seen.append(split), images(self, split, *rest))[1]
+        RunContext, "images", lambda self, split, *rest: (seen.append(split), images(self, split, *rest))[1]
     )
     words = [word for word in smoke if word not in ("--seeds", "0")]
     words[0] = "tune"
@@ -421,18 +422,18 @@ def test_a_gpu_that_is_not_there(cli: Cli, smoke: list[str], tmp_path: Path) -> 
 def test_a_batch_that_cannot_be_filled(
     cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Known before the first step is measured."""
-    monkeypatch.setattr("benchmark.training.estimate.seconds", lambda *_: pytest.fail("measured"))
+    """Known before a network is built."""
+    monkeypatch.setattr("benchmark.training.trial.check_size", lambda *_: pytest.fail("built"))
     result = cli(*smoke, "--set", "batch=64", "--set", "per_class=3", "--methods", "triplet")
     assert_one_line(result, 2, "a batch of 64 with 3 images a class needs 22 classes; the training set has 16")
     assert not list(tmp_path.iterdir())
 
 
 def test_other_work_on_the_cores_is_told(cli: Cli, smoke: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.machine.share", lambda: 0.3)
+    monkeypatch.setattr("benchmark.training.driver.share", lambda: 0.3)
     result = cli(*smoke, "--methods", "triplet", "--steps", "2")
     assert "other work holds 70% of the cores, which can make this many times slower: wait for it\n" in result.out
-    monkeypatch.setattr("benchmark.machine.share", lambda: 0.9)
+    monkeypatch.setattr("benchmark.training.driver.share", lambda: 0.9)
     assert "other work" not in cli(*smoke, "--methods", "triplet", "--steps", "3").out
 
 
@@ -509,29 +510,20 @@ def test_report_without_results(cli: Cli, tmp_path: Path) -> None:
     assert_one_line(result, 2, str(tmp_path / "nothing"))
 
 
-def test_two_runs_do_not_write_to_one_folder(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
-    from filelock import FileLock
-
-    folder = tmp_path / "tiny" / "smoke"
-    folder.mkdir(parents=True)
-    with FileLock(folder / ".lock"):
-        assert_one_line(cli(*smoke, "--methods", "triplet"), 1, "another command is writing")
-
-
 def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.data.contents import Contents
     from benchmark.data.splits import DataSet, Split
     from benchmark.protocol import request as plan
-    from benchmark.training import estimate
+    from benchmark.training import trial
 
     labels = np.repeat(np.arange(150), 5)
     split = Split(np.zeros((750, 8, 8), np.uint8), labels, tuple(map(str, range(150))))
     contents = Contents(tmp_path, {"train": split}, "", tmp_path)
     monkeypatch.setattr(plan.Plan, "images", lambda self: DataSet(self.card, split, split, None, contents))
-    monkeypatch.setattr(estimate, "_pass", lambda spec, device: (1.0, 0.1) if spec.batch == 128 else (0.001, 0.0001))
+    monkeypatch.setattr(trial, "trunk", lambda name, pretrained: torch.nn.Identity())
     words = ["run", "--dataset", "cars", "--preset", "paper", "--device", "cpu", "--results", tmp_path / "out"]
     result = cli(*words)
-    assert result.code == 2 and "--yes" in result.err and "--preset cpu would take about" in result.out
+    assert result.code == 2 and "--yes" in result.err and "--preset cpu is made for this machine" in result.out
     assert not (tmp_path / "out").exists()
 
 

@@ -27,9 +27,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.protocol import presets, tuning
 from benchmark.spec import Stream
 from benchmark.store import Store, read_record
-from benchmark.training.context import Workspace
-from benchmark.training.group import Search, make_student
-from benchmark.training.remeasure import _load_projector
+from benchmark.training.context import RunContext
+from benchmark.training.evaluator import Evaluator
+from benchmark.training.group import make_student
+from benchmark.training.measure import load_projector
 
 TIMES = 18  # damages of each kind of file
 CPU = torch.device("cpu")
@@ -81,14 +82,14 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
     record = next(record for record in store if record.projector)
     spec = record.spec
     dataset = load(cards.load("tiny", data_dir), data_dir)
-    search = Search.open([spec], Workspace(dataset, data_dir, store, CPU))
+    evaluator = Evaluator.open([spec], RunContext(dataset, data_dir, store, CPU))
 
     def student() -> Any:
-        return make_student(spec, search.teachers, search.inputs, dataset, CPU)
+        return make_student(spec, evaluator.teachers, evaluator.inputs, dataset, CPU)
 
     def projector() -> Any:
         given = student()
-        return _load_projector(given, record, store) and given.method.state_dict()
+        return load_projector(given, record, store) and given.method.state_dict()
 
     checkpoint = tmp_path / "run.pt"
     student().save(checkpoint)

@@ -14,7 +14,7 @@ from test_tables import student
 
 from benchmark.commands.verify import threads_of, verdict
 from benchmark.store import Record
-from benchmark.training.loop import Student
+from benchmark.training.student import Student
 
 HERE = {"code": "1a2b3c4", "method": "abcd", "device": "cpu AVX512", "threads": "2", "torch": "2.14.1"}
 

@@ -123,15 +123,15 @@ def test_a_teacher_is_taken_over_from_another_preset(tmp_path: Path) -> None:
     assert spec.teacher is not None
     other.save_weights(spec.teacher, b"weights")
     other.save(record(spec.teacher))
-    assert store.adopt([spec]) == []  # the weights are not those of the record
+    assert store.bring([spec], [tmp_path / "cpu"]) == []  # the weights are not those of the record
     known = record(spec.teacher).model_copy(update={"weights": digest(b"weights")})
     other.save(known)
     store.save(record(spec.teacher, 0.7))
-    assert store.adopt([spec]) == []  # there is another record already, which students may have
+    assert store.bring([spec], [tmp_path / "cpu"]) == []  # there is another record already, which students may have
     store.path(spec.teacher).unlink()
-    assert store.adopt([spec]) == [known]
+    assert store.bring([spec], [tmp_path / "cpu"]) == [known]
     assert store.missing([spec]) == [spec] and store.weights(spec.teacher).read_bytes() == b"weights"
-    assert store.adopt([spec]) == []
+    assert store.bring([spec], [tmp_path / "cpu"]) == []
 
 
 def test_a_record_that_is_not_json_is_named(tmp_path: Path) -> None:

@@ -100,13 +100,15 @@ def test_a_validation_run_among_the_results_is_one_clear_line(
         assert_one_line(cli(*words), 1, stray.name, "scored on validation classes", "tuning")
 
 
-@pytest.mark.parametrize("command", ["run", "measure"])
-def test_another_command_beside(cli: Cli, smoke: list[str], ran: Store, command: str) -> None:
-    words = smoke if command == "run" else ["measure", *given(smoke, "--dataset", "--preset", "--data", "--results")]
-    with ran.lock():
-        before = {path: path.stat().st_mtime_ns for path in ran.folder.rglob("*")}
-        assert_one_line(cli(*words), 1, "another command is writing")
-        assert {path: path.stat().st_mtime_ns for path in ran.folder.rglob("*")} == before
+def test_a_run_in_another_commands_hands_is_not_measured(cli: Cli, smoke: list[str], ran: Store) -> None:
+    record = leaf(ran)
+    with ran.claimed([record.spec]) as held:
+        assert held == [record.spec]
+        words = ["measure", *given(smoke, "--dataset", "--preset", "--data", "--results", "--device")]
+        measured = cli(*words)
+    assert measured.code == 1 and f"failed: {record.spec.label}: another command has it in hand" in measured.out
+    assert "2 of 3 runs measured again" in measured.out
+    assert not list(ran.checkpoints.glob("*.lock"))
 
 
 def photos(folder: Path) -> Path:

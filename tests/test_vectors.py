@@ -21,7 +21,7 @@ from benchmark.protocol.request import Plan
 from benchmark.spec import Spec
 from benchmark.store import Evaluation, Record, Store
 from benchmark.training import executors
-from benchmark.training.context import Workspace
+from benchmark.training.context import RunContext
 from benchmark.training.executors import Task, local
 from benchmark.training.group import run
 from benchmark.training.streams import open_inputs
@@ -321,7 +321,7 @@ def test_vectors_are_not_of_images(cli: Cli, data_dir: Path, tmp_path: Path, mor
 # --- training ---
 
 
-def prepared(tmp_path: Path, methods: str, **given: Any) -> tuple[list[Spec], Workspace]:
+def prepared(tmp_path: Path, methods: str, **given: Any) -> tuple[list[Spec], RunContext]:
     plan = Plan(
         *(None, None), vectors=Vectors(**given), data=tmp_path, mirror=None, results=tmp_path / "out", device="cpu"
     )
@@ -334,10 +334,10 @@ def prepared(tmp_path: Path, methods: str, **given: Any) -> tuple[list[Spec], Wo
         teacher=None,
         assignments=["batch=24", "hidden=7"],
     )
-    return specs, Workspace(plan.images(), tmp_path, plan.store)
+    return specs, RunContext(plan.images(), tmp_path, plan.store)
 
 
-def train(group: list[Spec], space: Workspace) -> dict[str, Record]:
+def train(group: list[Spec], space: RunContext) -> dict[str, Record]:
     found = {outcome.spec.id: outcome for outcome in run(group, space)}
     assert all(isinstance(outcome, Record) for outcome in found.values()), found
     return found  # type: ignore[return-value]
@@ -353,7 +353,7 @@ def test_a_student_is_the_same_alone_and_in_a_group(tmp_path: Path) -> None:
     specs, space = prepared(tmp_path, METHODS, **given)
     assert {spec.views for spec in specs} == {3}
     (teacher,), group = specs[:1], [spec for spec in specs[1:] if spec.steps]
-    alone = Workspace(space.dataset, space.data_dir, Store(tmp_path / "alone"))
+    alone = RunContext(space.dataset, space.data_dir, Store(tmp_path / "alone"))
     for one in (space, alone):
         train([teacher], one)
     together = train(group, space)

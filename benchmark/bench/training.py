@@ -24,8 +24,9 @@ from ..networks.encoder import Encoder, encoder
 from ..networks.trunks import trunk
 from ..spec import Spec
 from ..timing import Times, repeated
-from ..training.loop import Drawn, Student, autocast, fit, optimizer, seeded
+from ..training.loop import Drawn, fit
 from ..training.progress import Reporter
+from ..training.student import Student, autocast, optimizer, seeded
 from .loss import plain_angle_loss, plain_distance_loss
 from .measure import apart, peak_memory, watch_memory
 

@@ -14,9 +14,9 @@ from ..errors import UsageError, WeightsError
 from ..networks import names as zoo
 from ..shipping import extract
 from ..store import Store
-from ..training import estimate
-from ..training.context import Workspace
+from ..training.context import RunContext
 from ..training.progress import Reporter
+from ..training.trial import check_size
 from .console import ARRAY, RESULTS, Out, device_of, out
 
 
@@ -67,11 +67,11 @@ def extract_command(
     fetch_data(card, folder)
     images = load(cards.load(dataset, folder), folder)
     chosen = extract.named(images, split)
-    estimate.check_size(spec, where)
+    check_size(spec.backbone, spec.image, where)
     with Reporter(out) as reporter:
-        workspace = Workspace(images, folder, Store(RESULTS), where, reporter.preparing)
+        context = RunContext(images, folder, Store(RESULTS), where, reporter.preparing)
         try:
-            shape = extract.extract(spec, chosen, workspace, to, labels_out)
+            shape = extract.extract(spec, chosen, context, to, labels_out)
         except WeightsError as error:  # its last advice is for runs, which can train from scratch
             raise WeightsError(str(error).partition(", or ask for training")[0]) from None
     out.print(f"wrote {to}, {' x '.join(map(str, shape))}, float16", markup=False, soft_wrap=True)

@@ -8,10 +8,10 @@ from ..errors import UsageError
 from ..protocol.request import Plan
 from ..report.write import Folder
 from ..store import Store
-from ..training.context import Workspace
+from ..training.context import RunContext
 from ..training.group import Failure
+from ..training.measure import remeasure
 from ..training.progress import Reporter
-from ..training.remeasure import remeasure
 from .console import RESULTS, device_of, out, say_written
 
 
@@ -49,14 +49,12 @@ def measure(
     if not records:
         raise UsageError(f"no results in {store.folder}: {_elsewhere(plan)}")
     failures = 0
-    with Reporter(out) as reporter, store.lock():
-        workspace = Workspace(plan.images(), plan.data_dir, store, device_of(device), reporter.preparing)
-        for outcome in remeasure(records, workspace):
+    with Reporter(out) as reporter:
+        context = RunContext(plan.images(), plan.data_dir, store, device_of(device), reporter.preparing)
+        for outcome in remeasure(records, context):
             if isinstance(outcome, Failure):
                 failures += 1
                 out.print(f"failed: {outcome.message}", markup=False, soft_wrap=True)
-            else:
-                store.save(outcome)
     out.print(f"{len(records) - failures} of {len(records)} runs measured again, with the metrics of their records")
     say_written(Folder.read(store.folder).write())
     return 1 if failures else 0

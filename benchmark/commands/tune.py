@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from filelock import FileLock
+
 from ..errors import UsageError
 from ..protocol.request import Plan
 from ..protocol.tuning import asked, choice_table, choose, tune_command, write_choice
@@ -120,7 +122,8 @@ def tune(
     ids = {spec.id for spec in students}
     words = {**plan.source, "--preset": plan.preset.name, "--methods": methods, "--dims": dims}
     command = tune_command({**words, "--seed": seed or None, "--steps": steps, **option, "--set": set})
-    with store.lock():  # what others have chosen meanwhile stays
+    # Two commands that choose at once would each write without the other's choice.
+    with FileLock(store.folder / ".lock"):
         choice = choose([record for record in store if record.id in ids], candidates, students, defaults)
         out.print(choice_table(choice, candidates))
         if not measure_only:

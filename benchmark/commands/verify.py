@@ -86,8 +86,8 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
                 f"{record.spec.label} was run on other images ({record.data}) than these ({images.fingerprint})"
             )
         store, before = Store(plan.folder), Store(folder)
-        for parent in store.bring(record.spec, before):
-            out.print(f"{parent.label}: taken from {folder}", markup=False, soft_wrap=True)
+        for parent in store.bring([record.spec], [folder]):
+            out.print(f"{parent.spec.label}: taken from {folder}", markup=False, soft_wrap=True)
         missing = store.missing([record.spec])
         counts = {spec.id: threads_of(read_record(before.path(spec))) for spec in missing if before.done(spec)}
         if Driver(plan, store, out).run(

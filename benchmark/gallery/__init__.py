@@ -12,8 +12,8 @@ from ..files import write_atomically
 from ..report.comparison import BASELINE
 from ..report.write import Folder
 from ..store import Store
-from ..training.context import Workspace, silent
-from ..training.remeasure import weights_of
+from ..training.context import RunContext, silent
+from ..training.measure import weights_of
 from .map import draw_map
 from .networks import choose_runs, dataset_of, shown_networks
 from .page import gallery_page, sections
@@ -62,7 +62,7 @@ def write_gallery(
         weights_of(record, store)
     data_dir = data_dir or cards.default_data_dir()
     dataset = dataset_of(records, data_dir)
-    shown = shown_networks(chosen, Workspace(dataset, data_dir, store, device, progress))
+    shown = shown_networks(chosen, RunContext(dataset, data_dir, store, device, progress))
     best = next(network for network in shown if network.best)
     parts = sections(shown[0], best, dataset, n)
     drawn = draw_map(shown[0], best, dataset, progress)

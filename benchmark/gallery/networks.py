@@ -21,9 +21,9 @@ from ..retrieval.geometry import Space
 from ..retrieval.search import Ints
 from ..spec import waves
 from ..store import Record
-from ..training.context import Workspace
-from ..training.group import Search
-from ..training.remeasure import TOLERANCE
+from ..training.context import RunContext
+from ..training.evaluator import Evaluator
+from ..training.measure import TOLERANCE
 
 SHOWN = 5  # neighbours of a query
 KINDS = ("baseline", "individual", "relational")  # of the students that are shown, in the order of the page
@@ -142,18 +142,18 @@ def dataset_of(records: Sequence[Record], data_dir: Path) -> DataSet:
     return dataset
 
 
-def shown_networks(chosen: Chosen, workspace: Workspace) -> list[ShownNetwork]:
+def shown_networks(chosen: Chosen, context: RunContext) -> list[ShownNetwork]:
     """The teacher and the students with what each retrieves, embedded in the stream that its own run was evaluated in.
 
     Raises:
-        BenchmarkError: a network has another Recall@1 than its record; and as `Search.open`.
+        BenchmarkError: a network has another Recall@1 than its record; and as `Evaluator.open`.
     """
-    dataset = workspace.dataset
+    dataset = context.dataset
     spaces: dict[str, Space] = {}
     runs = {"teacher": chosen.teacher, **chosen.students}
     for group in (group for wave in waves([record.spec for record in runs.values()]) for group in wave):
-        search = Search.open(group, workspace)
-        spaces |= {spec.id: search.space(spec, search.inputs.frozen(spec)) for spec in group}
+        evaluator = Evaluator.open(group, context)
+        spaces |= {spec.id: evaluator.space(spec, evaluator.inputs.frozen(spec)) for spec in group}
     shown = []
     for role, record in runs.items():
         space = spaces[record.id]

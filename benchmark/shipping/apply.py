@@ -14,7 +14,7 @@ from ..errors import BenchmarkError, DataError, UsageError
 from ..networks.weights import load_encoder
 from ..spec import Spec
 from ..store import Store, read_record
-from ..training.loop import embed
+from ..training.student import embed
 
 SHOWN = 8  # candidates in a message
 

@@ -14,7 +14,7 @@ from ..data.stored import new_array
 from ..errors import UsageError, unknown, wrong_option
 from ..files import write_atomically
 from ..spec import Spec
-from ..training.context import Workspace
+from ..training.context import RunContext
 from ..training.streams import trunk_features
 
 
@@ -53,7 +53,7 @@ def named(dataset: DataSet, name: str) -> Split:
     return splits[name]
 
 
-def extract(spec: Spec, split: Split, workspace: Workspace, out: Path, labels_out: Path | None) -> tuple[int, ...]:
+def extract(spec: Spec, split: Split, context: RunContext, out: Path, labels_out: Path | None) -> tuple[int, ...]:
     """Write pooled features as float16, as they are cached: [n, width], or [n, views, width] of more views than one.
 
     View 0 is the centre crop, as in evaluation; the others are seeded crops, half of them mirrored.
@@ -67,7 +67,7 @@ def extract(spec: Spec, split: Split, workspace: Workspace, out: Path, labels_ou
     Raises:
         BenchmarkError: there are no weights, an image cannot be read, or there is no room.
     """
-    source = trunk_features(spec, spec.stream, workspace)
+    source = trunk_features(spec, spec.stream, context)
     centre = source.cached(split, 1)
     # Of 1 view it would be the centre crop again.
     others = source.cached(split, max(2, spec.views - 1))[:, : spec.views - 1] if spec.views > 1 else centre[:, 1:]

@@ -17,9 +17,10 @@ import torch
 from ..data.cache import cache_dir, decoded
 from ..data.splits import DataSet, Split, holdout
 from ..data.vectors import VectorRows
+from ..methods import edition
 from ..retrieval.metrics import NEAREST
 from ..retrieval.search import Ints, neighbours
-from ..spec import TEACHER_VECTORS, Stream
+from ..spec import TEACHER_VECTORS, Spec, Stream
 from ..store import Store
 
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "faiss-cpu", "numpy")
@@ -30,7 +31,7 @@ def silent(what: str, done: int, of: int) -> None:
 
 
 @dataclass
-class Workspace:
+class RunContext:
     """What all groups of a command share: the data set, the store, the device."""
 
     dataset: DataSet
@@ -38,15 +39,24 @@ class Workspace:
     store: Store
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Callable[[str, int, int], None] = silent  # of decoding and the like; 0 of 0 is a remark
+    environment: Mapping[str, str] = field(default_factory=dict)
     _targets: dict[str, Ints] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.environment = environment(self.device)  # of the code as it was loaded, not as it is when a run ends
+        # Once: it is of the code as it was loaded, not as it is when a run ends or another process begins.
+        self.environment = self.environment or environment(self.device)
+
+    def say(self, text: str) -> None:
+        """Have a remark shown."""
+        self.progress(text, 0, 0)
 
     @property
     def cache(self) -> Path:
         return cache_dir(self.data_dir)
+
+    def checkpoint(self, spec: Spec) -> Path:
+        """Where a run in training is kept, by its method as it is now."""
+        return self.store.checkpoint(spec, edition(spec.method))
 
     def images(self, split: Split, size: int) -> np.ndarray:
         """Decoded images uint8 [n, size, size, 3] of a split."""
@@ -54,7 +64,7 @@ class Workspace:
         def of_whole(whole: Split) -> np.ndarray:
             name = f"{self.name(whole)} images"
             progress = functools.partial(self.progress, f"decode {name}")
-            return decoded(whole, size, self.cache, progress, lambda text: self.progress(f"{name}: {text}", 0, 0))
+            return decoded(whole, size, self.cache, progress, lambda text: self.say(f"{name}: {text}"))
 
         return split.of_whole(of_whole)
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import collections
-import contextlib
-import itertools
 import os
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+import torch
 from rich.console import Console
 
+from ..data.splits import DataSet
+from ..data.vectors import VectorRows
 from ..errors import UsageError
-from ..methods import edition, entry
-from ..protocol import presets
+from ..machine import SHARE, Threads, share
+from ..methods import edition
 from ..protocol.request import Plan
 from ..spec import Spec, waves
 from ..store import Record, Store, read_record
+from .context import RunContext
+from .executors import Task, local, processes
+from .group import Failure, Outcome
+from .progress import Reporter
+from .trial import check, check_networks, decode
 
-if TYPE_CHECKING:
-    import torch
-
-    from ..data.splits import DataSet
-    from .executors import Task
-    from .group import Failure, Outcome
+POLL = 1.0  # seconds between two looks at what another command has in hand
 
 
 class Driver:
@@ -46,12 +47,13 @@ class Driver:
         Args:
             dry: leave everything as it is; else what another preset's folder has is taken over first, and litter goes.
             weights: train again those that are done and whose weights are gone or damaged, too.
-
-        Raises:
-            BenchmarkError: another command is writing to the folder.
         """
         if not dry:
-            self._tidy(specs)
+            elsewhere = sorted(path.parent for path in self.store.folder.parent.glob("*/checkpoints"))
+            for record in self.store.bring((spec for spec in specs if not self.store.done(spec)), elsewhere):
+                recall = f"Recall@1 {100 * record.metrics['recall@1']:.2f} %"
+                self.say(f"{record.spec.label}: taken over from another preset, {recall}")
+            self.store.clear_litter()
         missing = self.store.missing(specs, weights=weights)
         again = sum(self.store.done(spec) for spec in missing)
         left = sum(not self.store.done(spec) for spec in specs)
@@ -70,14 +72,6 @@ class Driver:
         if again:
             self.say(f"{again} done before, trained again: weights that are not on this machine, or damaged")
         return missing
-
-    def _tidy(self, specs: Sequence[Spec]) -> None:
-        """Take over what another preset's folder has, and clear what killed processes left."""
-        with self.store.lock() if self.store.folder.exists() else contextlib.nullcontext():
-            for record in self.store.adopt(spec for spec in specs if not self.store.done(spec)):
-                recall = f"Recall@1 {100 * record.metrics['recall@1']:.2f} %"
-                self.say(f"{record.spec.label}: taken over from another preset, {recall}")
-            self.store.clear_litter()
 
     def _say_tuned(self, specs: Sequence[Spec]) -> None:
         """Which methods run at tuned settings, and which do not: a table of both is not a fair one."""
@@ -123,7 +117,7 @@ class Driver:
         yes: bool,
         counts: Mapping[str, int] | None = None,
     ) -> int:
-        """Check, estimate, confirm where it matters, and run; the number of failures.
+        """Check, confirm where it matters, and run; the number of failures.
 
         Args:
             counts: of threads, by id of runs that are to have as many as before.
@@ -131,29 +125,81 @@ class Driver:
         Raises:
             BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
         """
-        from ..data.vectors import VectorRows
-        from ..machine import Threads
-        from .context import Workspace
-        from .executors import Task
-        from .group import check, decode
-        from .progress import Reporter
-
         images = self.plan.images()
         self._say_other_images(images)
         searched = images.query.images  # absurd rows of what is trained on are an error
         if isinstance(searched, VectorRows):
             for line in filter(None, dict.fromkeys((searched.student.told, searched.teacher.told))):
                 self.say(line)
-        reporter = Reporter(self.console)
-        workspace = Workspace(images, self.plan.data_dir, self.store, device, reporter.preparing)
-        check(specs, workspace)
-        self._estimate(specs, device, yes=yes)
-        _check_weights(specs)
+        reporter = Reporter(self.console, sum(map(len, images.splits[1:])))
+        context = RunContext(images, self.plan.data_dir, self.store, device, reporter.preparing)
+        check(specs, context)
+        self._say_size(specs, context)
+        if self.plan.preset.name == "paper" and device.type != "cuda" and not yes:
+            self._confirm()
         with reporter:
-            decode(specs, workspace)
-            with self.store.lock():
-                task = Task(workspace, checkpoint_every, reporter.group, Threads(self.say), counts or {})
-                return self._execute(specs, task)
+            decode(specs, context)
+            self.store.checkpoints.mkdir(parents=True, exist_ok=True)
+            return self._execute(
+                specs, Task(context, checkpoint_every, reporter.group, Threads(self.say), counts or {})
+            )
+
+    def _say_size(self, specs: Sequence[Spec], context: RunContext) -> None:
+        split, searched = context.of(specs[-1]), "validation" if specs[-1].evaluation == "validation" else "query"
+        self.say(f"{split.train.described('training')}, {split.query.described(searched)}; on {context.device.type}")
+        if context.device.type == "cpu" and (free := share()) < SHARE:
+            held = f"other work holds {1 - free:.0%} of the cores, which can make this many times slower"
+            fixed = "OMP_NUM_THREADS" in os.environ
+            self.say(f"{held}: wait for it" if fixed else f"{held}; threads are chosen by timing")
+
+    def _confirm(self) -> None:
+        self.say("the preset paper is made for a GPU, and may take weeks here; --preset cpu is made for this machine")
+        if not sys.stdin.isatty():
+            raise UsageError("--preset paper on a CPU wants to be confirmed: add --yes, or take --preset cpu")
+        if self.console.input("go on with paper? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise UsageError("not confirmed; nothing was run")
+
+    def _execute(self, specs: Sequence[Spec], task: Task) -> int:
+        """Run wave by wave; what another command has in hand is waited for, and taken over when that one ends without it."""
+        failures: dict[str, Failure] = {}
+        for wave in waves(list(specs)):
+            left, told = [spec for group in wave for spec in group], False
+            while left:
+                with self.store.claimed(left) as free:
+                    pass  # held by whoever runs them, which may be a child
+                settled = set()
+                for outcome in self._outcomes(task, free, failures):
+                    settled.add(outcome.spec.id)
+                    self._tell(outcome, failures)
+                left = [spec for spec in left if spec.id not in settled and not self.store.finished(spec)]
+                if left and not free:
+                    if not told:
+                        told = True
+                        self.say(
+                            f"{len(left)} runs are in another command's hands: waiting, to go on with what it leaves"
+                        )
+                    time.sleep(POLL)
+        if failures:
+            self.say(f"{len(failures)} of {len(specs)} runs failed; details in {self.store.failures}")
+        return len(failures)
+
+    def _outcomes(self, task: Task, specs: Sequence[Spec], failed: Collection[str]) -> Iterator[Outcome]:
+        """Run specs of one wave, but those that build on a run which did not finish.
+
+        Groups that train whole networks use all cores, one after the other; those that train heads on features share them out.
+        """
+        ready: list[Spec] = []
+        for spec in specs:
+            lost = (parent for parent in spec.parents if parent.id in failed or not self.store.weights(parent).exists())
+            if (parent := next(lost, None)) is None:
+                ready.append(spec)
+            else:
+                yield Failure(spec, f"{spec.label} was not run: {parent.label}, which it builds on, did not finish")
+        groups = [group for wave in waves(ready) for group in wave]
+        heads = [group for group in groups if group[0].on_features]
+        yield from local(task, [group for group in groups if group not in heads])
+        if heads:
+            yield from (processes if task.context.device.type == "cpu" else local)(task, heads)
 
     def rehearse(self, specs: Sequence[Spec], device: torch.device) -> None:
         """Meet what `run` would refuse before its first step, as far as that takes neither a download nor training.
@@ -161,143 +207,19 @@ class Driver:
         Raises:
             BenchmarkError: as `run`.
         """
-        from . import estimate
-        from .context import Workspace
-        from .group import check
-
         images = self.plan.images_here()
-        if images is None:
-            self.say("the images are not here yet: what depends on them is checked once they are")
-        else:
-            check(specs, Workspace(images, self.plan.data_dir, self.store, device))
-        _check_weights(specs, download=False)
-        read = [spec for spec in specs if self.plan.card.vectors is None and entry(spec.method).kind != "posthoc"]
-        for spec in {((spec.trunk or spec).backbone, spec.image): spec for spec in read}.values():
-            changes = {"image": spec.image, "resize": spec.resize, "batch": 2, "per_class": 2}
-            estimate.check_size((spec.trunk or spec).replace(**changes), device)
-
-    def _execute(self, specs: Sequence[Spec], task: Task) -> int:
-        from .group import Failure
-
-        messages: list[str] = []
-        failed: set[str] = set()
-        for wave in waves(list(specs)):
-            ready, orphans = self._parted(wave, failed)
-            for outcome in itertools.chain(orphans, _outcomes(task, ready)):
-                if isinstance(outcome, Failure):
-                    failed.add(outcome.spec.id)
-                    self.store.fail(outcome.spec, outcome.message, outcome.details)
-                    if outcome.message not in messages:
-                        messages.append(outcome.message)
-                        self.say(f"failed: {outcome.message}")
-                else:
-                    self._save(outcome)
-        if failed:
-            self.say(f"{len(failed)} of {len(specs)} runs failed; details in {self.store.failures}")
-        return len(failed)
-
-    def _parted(
-        self, wave: Sequence[Sequence[Spec]], failed: Collection[str]
-    ) -> tuple[list[list[Spec]], list[Failure]]:
-        """The groups without those runs that build on one which did not finish, and what is said of these."""
-        from .group import Failure
-
-        ready: list[list[Spec]] = []
-        orphans: list[Failure] = []
-        for group in wave:
-            ready.append([])
-            for spec in group:
-                missing = (one for one in spec.parents if one.id in failed or not self.store.weights(one).exists())
-                if (parent := next(missing, None)) is None:
-                    ready[-1].append(spec)
-                else:
-                    why = f"{spec.label} was not run: {parent.label}, which it builds on, did not finish"
-                    orphans.append(Failure(spec, why))
-        return [group for group in ready if group], orphans
-
-    def _save(self, record: Record) -> None:
-        recall = 100 * record.metrics["recall@1"]
-        self.say(f"{record.spec.label}: Recall@1 {recall:.2f} %")
-        if self.store.done(record.spec):  # trained again for its weights
-            before = read_record(self.store.path(record.spec))
-            if before.weights == record.weights:
-                return
-            self.say(
-                f"its weights differ from those of its record, Recall@1 {100 * before.metrics['recall@1']:.2f} %: "
-                "another machine rounds differently"
-            )
-            if any(other.teacher == before.weights for other in self.store):
-                self.say(
-                    "that record stays, for the students that it has; the tables mark students of different teachers"
-                )
-                return
-        self.store.save(record)
-
-    def _estimate(self, specs: Sequence[Spec], device: torch.device, *, yes: bool) -> None:
-        """Print how long it will take; have `paper` confirmed where there is no GPU."""
-        from ..data.cache import cache_dir
-        from ..data.splits import holdout
-        from ..machine import SHARE, share
-        from . import estimate
-
-        images = self.plan.images()
-        validation = specs[-1].evaluation == "validation"
-        split = holdout(images) if validation else images
-        sizes = f"{split.train.described('training')}, {split.query.described('validation' if validation else 'query')}"
-        took = estimate.readable(estimate.seconds(specs, split, device))
-        self.say(f"{sizes}; about {took} of computing on {device.type}, by a few measured steps")
-        if device.type == "cpu" and (free := share()) < SHARE:
-            held = f"other work holds {1 - free:.0%} of the cores, which can make this many times slower"
-            fixed = "OMP_NUM_THREADS" in os.environ
-            self.say(f"{held}: wait for it" if fixed else f"{held}; threads are chosen by timing")
-        if any(spec.on_features for spec in specs) and self.plan.card.vectors is None:
-            took = estimate.readable(estimate.feature_seconds(specs, split, device))
-            self.say(
-                f"and up to {took} for features of frozen trunks that are not cached yet, in {cache_dir(self.plan.data_dir)}"
-            )
-        if self.plan.preset.name != "paper" or device.type == "cuda":
+        if images is not None:
+            check(specs, RunContext(images, self.plan.data_dir, self.store, device), download=False)
             return
-        smaller = presets.load("cpu")
-        grid = presets.grid(
-            smaller,
-            self.plan.card,
-            chosen=smaller.methods,
-            dims=smaller.dims,
-            seeds=smaller.seeds,
-            assignments={},
-            stream={"dataset": self.plan.card.name},
-            tuned={},
-        )
-        took = estimate.readable(estimate.seconds(grid, images, device))
-        self.say(f"the preset paper is made for a GPU; --preset cpu would take about {took} here")
-        if yes:
+        self.say("the images are not here yet: what depends on them is checked once they are")
+        if self.plan.card.vectors is None:
+            check_networks(specs, device, download=False)
+
+    def _tell(self, outcome: Outcome, failures: dict[str, Failure]) -> None:
+        if isinstance(outcome, Record):
+            self.say(f"{outcome.spec.label}: Recall@1 {100 * outcome.metrics['recall@1']:.2f} %")
             return
-        if not sys.stdin.isatty():
-            raise UsageError("--preset paper on a CPU wants to be confirmed: add --yes, or take --preset cpu")
-        if self.console.input("go on with paper? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise UsageError("not confirmed; nothing was run")
-
-
-def _outcomes(task: Task, wave: Sequence[Sequence[Spec]]) -> Iterator[Outcome]:
-    """Groups that train whole networks use all cores, one after the other; those that train heads on features share them out."""
-    from .executors import local, processes
-
-    on_features = [group for group in wave if group[0].on_features]
-    yield from local(task, [group for group in wave if not group[0].on_features])
-    if on_features:
-        execute = processes if task.workspace.device.type == "cpu" else local
-        yield from execute(task, on_features)
-
-
-def _check_weights(specs: Sequence[Spec], *, download: bool = True) -> None:
-    """Build each pretrained trunk once, so that weights that cannot be had stop the command before it has written anything.
-
-    Without `download` only those whose weights are in a package, or nowhere.
-    """
-    from ..networks.names import RESNETS
-    from ..networks.trunks import trunk
-
-    read = (spec for spec in specs if spec.pretrained and spec.trunk is None and not entry(spec.method).is_posthoc)
-    for name in sorted({spec.backbone for spec in read}):
-        if download or not (name in RESNETS or name.startswith("timm:")):
-            trunk(name, pretrained=True)
+        if outcome.message not in {failure.message for failure in failures.values()}:
+            self.say(f"failed: {outcome.message}")
+        failures[outcome.spec.id] = outcome
+        self.store.fail(outcome.spec, outcome.message, outcome.details)

@@ -1,7 +1,9 @@
-"""An executor takes groups and yields outcomes; where and in which order they run is its own affair."""
+"""An executor calls `group.run` on groups and hands on what comes of it; where and in which order is its own affair."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -9,19 +11,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ..errors import BenchmarkError
-from ..machine import Threads
-from ..machine import cores as available_cores
+from ..machine import Threads, cores, keep_memory, set_threads
 from ..spec import Spec
-from .context import Workspace, silent
-from .estimate import scratch_pass
-from .group import Begin, Failure, Outcome, run
-from .loop import Interrupted, Watch
+from .context import RunContext, silent
+from .group import Failure, Outcome, run
+from .loop import Interrupted, Watch, stoppable
 from .streams import compute_features
 
 Group = Sequence[Spec]
@@ -32,7 +32,7 @@ WATCH_EVERY = 1.0  # seconds between two messages of a child about its losses
 class Task:
     """What holds for all groups of a command."""
 
-    workspace: Workspace
+    context: RunContext
     checkpoint_every: float = 120.0  # seconds
     watch: Callable[[Group], Watch] = lambda group: lambda step, losses: None
     threads: Threads | None = None  # chosen for each group; None: what torch has
@@ -42,47 +42,58 @@ class Task:
 def local(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
     """One group after the other, in this process. A group that fails as a whole does not stop the next one."""
     for group in groups:
-        finished = set()
-        watch, begin = _chosen(task, group)
+        settled: set[str] = set()
+        count = next((task.counts[spec.id] for spec in group if spec.id in task.counts), None)
         try:
-            for outcome in run(group, task.workspace, watch, task.checkpoint_every, begin):
-                finished.add(outcome.spec.id)
+            for outcome in run(group, task.context, task.watch(group), task.checkpoint_every, task.threads, count):
+                settled.add(outcome.spec.id)
                 yield outcome
         except Interrupted:
             raise
         except BenchmarkError as error:
-            yield from _failed(group, finished, str(error))
+            yield from _failed(group, settled, str(error))
         except Exception as error:
-            yield from _failed(group, finished, f"{type(error).__name__}: {error}", traceback.format_exc())
-        finally:
-            if task.threads is not None:
-                task.threads.end()
+            yield from _failed(group, settled, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def _chosen(task: Task, group: Group) -> tuple[Watch, Begin]:
-    """A group's `watch` and `begin`, by which the number of its threads is chosen."""
-    watch, threads = task.watch(group), task.threads
-    asked = next((task.counts[spec.id] for spec in group if spec.id in task.counts), None)
-    if threads is None or group[0].on_features or task.workspace.device.type != "cpu":
-        return watch, lambda kept: None
-
-    def begin(kept: int | None) -> None:
-        count = kept if asked is None else asked
-        threads.begin(lambda: scratch_pass(group[0], task.workspace.device), count, stays=asked is not None)
-
-    def stepped(step: int, losses: Mapping[str, float]) -> None:
-        threads.stepped()
-        watch(step, losses)
-
-    return stepped, begin
+def _failed(group: Group, settled: set[str], message: str, details: str = "") -> Iterator[Failure]:
+    return (Failure(spec, message.splitlines()[0], details) for spec in group if spec.id not in settled)
 
 
-def _failed(group: Group, finished: set[str], message: str, details: str = "") -> Iterator[Failure]:
-    return (Failure(spec, message.splitlines()[0], details) for spec in group if spec.id not in finished)
+class _Child(ProcessPoolExecutor):
+    """A process with one thread, that runs one group at a time; one that is killed takes no other along."""
+
+    def __init__(self, task: Task) -> None:
+        spawn = multiprocessing.get_context("spawn")  # a forked child would inherit threads' locks
+        self._task = task
+        self._said: Any = spawn.SimpleQueue()
+        # What the parent shows is the parent's affair, and its callbacks cannot be sent. The context is not sent with each group: it may
+        # be larger than what a pipe holds, and a child that is killed reads no further.
+        begins = self._said, replace(task.context, progress=silent), task.checkpoint_every
+        super().__init__(1, spawn, _begin, begins)
+
+    def begin(self, group: Group) -> Future[None]:
+        self.group = group
+        self._settled: set[str] = set()
+        progress = self._task.context.progress
+        self._hear: dict[str, Callable[..., None]] = {"watch": self._task.watch(group), "progress": progress}
+        return self.submit(_work, group)
+
+    def heard(self) -> Iterator[Outcome]:
+        while not self._said.empty():
+            kind, content = self._said.get()
+            if kind == "outcome":
+                self._settled.add(content[0].spec.id)
+                yield content[0]
+            else:
+                self._hear[kind](*content)
+
+    def failed(self, why: str) -> Iterator[Failure]:
+        return _failed(self.group, self._settled, why)
 
 
 def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
-    """A child process a group, as many at a time as there are cores, each with one thread: for steps too small to be shared out.
+    """As many groups at a time as there are cores, each in a child process: for steps too small to be shared out among threads.
 
     Students of a group do not depend on each other, so that groups are parted where there are fewer of them than cores. Features
     are computed before, with all threads.
@@ -90,97 +101,66 @@ def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
     Raises:
         Interrupted: stopped by the user; the children have written checkpoints.
     """
-    compute_features(groups, task.workspace)
-    cores = available_cores()
-    waiting = [part for group in groups for part in _parts(group, -(-cores // len(groups)))]
-    children: dict[Connection, _Child] = {}
-    try:
-        while waiting or children:
-            while waiting and len(children) < cores:
-                child = _start(task, waiting.pop(0))
-                children[child.connection] = child
-            for ready in wait(list(children)):
-                child = children[ready]  # type: ignore[index]
-                try:
-                    kind, content = child.connection.recv()
-                except EOFError:
-                    del children[child.connection]
-                    child.process.join()
-                    why = f"its process ended with code {child.process.exitcode}"
-                    yield from _failed(child.group, child.finished, why)
-                    continue
-                if kind == "watch":
-                    child.watch(*content)
-                elif kind == "progress":
-                    task.workspace.progress(*content)
-                elif kind == "interrupted":
-                    raise Interrupted(content)
-                else:
-                    child.finished.add(content.spec.id)
-                    yield content
-                    child.connection.send("saved")
-    finally:  # after an interruption: each writes its checkpoints
-        for child in children.values():
-            child.process.terminate()
-        for child in children.values():
-            child.process.join()
-            child.connection.close()  # only now: until then it may still have something to say
+    compute_features(groups, task.context)
+    most = -(-cores() // len(groups))
+    waiting = [group[start::most] for group in groups for start in range(min(most, len(group)))]
+    idle: list[_Child] = []
+    running: dict[Future[None], _Child] = {}
+    with stoppable() as stop, contextlib.ExitStack() as stack:
+        try:
+            while waiting or running:
+                while waiting and len(running) < cores():
+                    child = idle.pop() if idle else stack.enter_context(_Child(task))
+                    running[child.begin(waiting.pop(0))] = child
+                done, _ = wait(running, 0.1, FIRST_COMPLETED)
+                for child in running.values():
+                    yield from child.heard()
+                if stop.is_set():
+                    raise Interrupted("stopped; run the same command again to go on from there")
+                for future in done:
+                    child = running.pop(future)
+                    try:
+                        future.result()
+                        idle.append(child)
+                    except (BrokenProcessPool, Interrupted):
+                        yield from child.failed("its process was killed, as where memory runs out, or crashed")
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()  # each writes its checkpoints
+            raise
 
 
-def _parts(group: Group, most: int) -> list[Group]:
-    return [group[start::most] for start in range(min(most, len(group)))]
-
-
-@dataclass
-class _Child:
-    group: Group
-    process: BaseProcess
-    connection: Connection
-    watch: Watch
-    finished: set[str]
-
-
-def _start(task: Task, group: Group) -> _Child:
-    context = multiprocessing.get_context("spawn")  # a forked child would inherit threads' locks
-    ours, theirs = context.Pipe()
-    # What the parent shows is the parent's affair, and its callbacks cannot be sent.
-    workspace = replace(task.workspace, progress=silent)
-    process = context.Process(target=_work, args=(theirs, group, workspace, task.checkpoint_every), daemon=True)
-    process.start()
-    theirs.close()
-    return _Child(group, process, ours, task.watch(group), set())
-
-
-def _work(connection: Connection, group: Group, workspace: Workspace, checkpoint_every: float) -> None:
-    """A child's life: run a group, and send what comes of it."""
-    import torch
-
-    from ..machine import keep_memory
-
+def _begin(said: Any, context: RunContext, checkpoint_every: float) -> None:
+    """Begin a child's life."""
+    global _say, _task
+    _say = said.put
+    _task = Task(replace(context, progress=functools.partial(_tell, "progress")), checkpoint_every, _watch)
     os.setpgrp()  # Ctrl-C is for the parent, which then ends its children once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_memory()
-    torch.set_num_threads(1)
+    set_threads(1)
+
+
+def _work(group: Group) -> None:
+    """Run a group in a child, and say what comes of it."""
+    for outcome in local(_task, [group]):
+        _tell("outcome", outcome)
+
+
+def _watch(group: Group) -> Watch:
     last = -WATCH_EVERY
 
     def watch(step: int, losses: Mapping[str, float]) -> None:
         nonlocal last
         if time.monotonic() - last >= WATCH_EVERY or step == group[0].steps:
             last = time.monotonic()
-            connection.send(("watch", (step, dict(losses))))
+            _tell("watch", step, dict(losses))
 
-    def progress(*content: Any) -> None:
-        connection.send(("progress", content))
+    return watch
 
-    mine = Task(replace(workspace, progress=progress), checkpoint_every, lambda group: watch)
-    try:
-        for outcome in local(mine, [group]):
-            connection.send(("outcome", outcome))
-            connection.recv()  # the parent has saved it
-    except Interrupted as stopped:
-        connection.send(("interrupted", str(stopped)))
-    except (EOFError, BrokenPipeError):
-        pass  # the parent is gone, or has been interrupted and listens no more
+
+def _tell(kind: str, *content: Any) -> None:
+    _say((kind, content))
 
 
 def _end_with_parent() -> None:
@@ -188,3 +168,8 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+# Of a child.
+_say: Callable[[tuple[str, tuple[Any, ...]]], None]
+_task: Task

@@ -6,20 +6,26 @@ import time
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from ..spec import Spec
 from .loop import Watch
 
 PLAIN_EVERY = 30.0  # seconds between plain lines
+FORWARD = 1 / 3  # of a step's time an image, that evaluation takes: a forward pass without the backward one
 
 
 class Reporter:
-    """Progress of decoding, of features, and of groups in training; a context manager, so that a terminal is left clean."""
+    """Progress of decoding, of features, and of groups in training; a context manager, so that a terminal is left clean.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        searched: images that are embedded after training.
+    """
+
+    def __init__(self, console: Console, searched: int = 0) -> None:
         self.console = console
+        self.searched = searched
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -30,7 +36,7 @@ class Reporter:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
 
     def __enter__(self) -> Reporter:
@@ -48,9 +54,8 @@ class Reporter:
             self.console.print(what, highlight=False, soft_wrap=True, markup=False)
 
     def group(self, specs: Sequence[Spec]) -> Watch:
-        """The `watch` of one group: loss per student, images (each seen by all students) a second."""
+        """The `watch` of one group: loss per student, images (each seen by all students) a second, the time left."""
         first = specs[0]
-        names = {spec.id: spec.label for spec in specs}
         title = first.label if len(specs) == 1 else f"{len(specs)} students, seed {first.seed}"
         started: list[tuple[int, float]] = []
 
@@ -58,8 +63,14 @@ class Reporter:
             started.append((step, time.monotonic())) if not started else None
             step0, time0 = started[0]
             passed = time.monotonic() - time0
-            speed = f"{(step - step0) * first.batch / passed:.0f} images/s" if step > step0 and passed > 0 else ""
-            shown = "  ".join(f"{_short(names[id])} {loss:.3g}" for id, loss in losses.items())
+            speed = ""
+            if step > step0 and passed > 0:
+                images = (step - step0) * first.batch / passed
+                speed = f"{images:.0f} images/s"
+                if not self.console.is_terminal and step < first.steps:
+                    left = ((first.steps - step) * first.batch + FORWARD * self.searched) / images
+                    speed += f", about {readable(left)} left"
+            shown = "  ".join(f"{spec.name}-{spec.dim} {losses[spec.id]:.3g}" for spec in specs if spec.id in losses)
             self._show(title, step, first.steps, f"{speed}  {shown}")
 
         return watch
@@ -68,15 +79,17 @@ class Reporter:
         if self.console.is_terminal:
             if title not in self._tasks:
                 self._tasks[title] = self.progress.add_task(title, total=of, note="")
-            self.progress.update(self._tasks[title], completed=done, note=note)  # type: ignore[arg-type]
+            self.progress.update(self._tasks[title], completed=done, note=note)
             if done >= of:
-                self.progress.remove_task(self._tasks.pop(title))  # type: ignore[arg-type]
+                self.progress.remove_task(self._tasks.pop(title))
         elif done >= of or time.monotonic() - self._said.get(title, -PLAIN_EVERY) >= PLAIN_EVERY:
             self._said[title] = time.monotonic()
             self.console.print(f"{title}: {done}/{of}  {note}", highlight=False, soft_wrap=True)
 
 
-def _short(label: str) -> str:
-    """Method and dimension of a label: `rkd-da conv4-32-16 raw seed 0` -> `rkd-da-16`."""
-    method, network, *_ = label.split()
-    return f"{method}-{network.rpartition('-')[2]}"
+def readable(duration: float) -> str:
+    """Seconds for people: `45 s`, `12 min`, `3 h 20 min`."""
+    if duration < 90:
+        return f"{max(1, round(duration))} s"
+    minutes = round(duration / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

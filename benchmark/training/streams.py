@@ -6,7 +6,6 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,41 +20,23 @@ from ..networks.encoder import Encoder, Identity, Network, encoder
 from ..networks.trunks import trunk
 from ..networks.weights import load_encoder, serialized
 from ..spec import Spec, Stream, derive
-from .context import Workspace
-from .loop import Drawn, Rows, autocast, seeded
-
-
-class Inputs(Protocol):
-    """A stream's data as its networks read them."""
-
-    stream: Stream
-
-    def encoder(self, spec: Spec) -> Network:
-        """A student's network, its head not yet calibrated."""
-
-    def frozen(self, spec: Spec) -> Network:
-        """A finished run's network, to teach in this stream."""
-
-    def sources(self, spec: Spec) -> dict[str, str]:
-        """Fingerprints of what a student and its teacher read, where the data set's does not tell it, by what they are of."""
-
-    def draw(self, step: int) -> Drawn:
-        """The training batch of a step."""
-
-    def plain(self, spec: Spec, split: Split) -> Rows:
-        """What the network of a spec reads in evaluation: a row an image of the split."""
+from .context import RunContext
+from .loop import Drawn
+from .student import Rows, autocast, seeded
 
 
 class ImageInputs:
     """Crops, drawn anew at every step; the same pixels for all networks."""
 
-    def __init__(self, dataset: DataSet, group: Sequence[Spec], workspace: Workspace) -> None:
+    def __init__(self, dataset: DataSet, group: Sequence[Spec], context: RunContext) -> None:
         self.stream: Stream = group[0]
-        self.workspace = workspace
+        self.context = context
         self.train = dataset.train
+        # Made by the first step: an evaluation needs no decoded training images.
         self._batches: Batches | None = None
 
     def encoder(self, spec: Spec) -> Network:
+        """A student's network, its head not yet calibrated."""
         return encoder(
             spec.backbone,
             spec.dim,
@@ -66,48 +47,55 @@ class ImageInputs:
         )
 
     def frozen(self, spec: Spec) -> Network:
-        return load_encoder(spec, self.workspace.store, self.workspace.device)
+        """A finished run's network, to teach in this stream."""
+        return load_encoder(spec, self.context.store, self.context.device)
 
     def sources(self, spec: Spec) -> dict[str, str]:
+        """Fingerprints of what a student and its teacher read, where the data set's does not tell it, by what they are of."""
         return {}
 
     def draw(self, step: int) -> Drawn:
+        """The training batch of a step."""
         if self._batches is None:
             self._batches = Batches(self._decoded(self.train), self.train.labels, self.stream)
         images, labels, index = self._batches(step)
         return Drawn(lambda spec: images, labels, index)
 
     def plain(self, spec: Spec, split: Split) -> Rows:
+        """What the network of a spec reads in evaluation: a row an image of the split."""
         return centre_crop(self._decoded(split), self.stream.image)
 
     def _decoded(self, split: Split) -> np.ndarray:
-        return self.workspace.images(split, self.stream.resize)
+        return self.context.images(split, self.stream.resize)
 
 
 class FeatureInputs:
-    """Features that frozen trunks give, or own vectors: at each step a view of each row is drawn, the same one for all networks."""
+    """Features that frozen trunks give, or own vectors: at each step a view of each row is drawn, the same one for all networks.
 
-    def __init__(self, dataset: DataSet, group: Sequence[Spec], workspace: Workspace) -> None:
+    The methods are those of `ImageInputs`.
+    """
+
+    def __init__(self, dataset: DataSet, group: Sequence[Spec], context: RunContext) -> None:
         self.stream: Stream = group[0]
-        self.workspace = workspace
+        self.context = context
         self.train = dataset.train
-        found: dict[object, Source] = {}
+        sources: dict[object, Source] = {}
         self._sources: dict[str, Source] = {}
-        for spec in _readers(group):
+        for spec in readers(group):
             origin = _origin(spec)
-            if origin not in found:
-                found[origin] = _source(spec, self.stream, dataset, workspace)
-            self._sources[spec.id] = found[origin]
+            if origin not in sources:
+                sources[origin] = _source(spec, self.stream, dataset, context)
+            self._sources[spec.id] = sources[origin]
         for spec in group:
             if _posthoc(spec):
                 self._sources[spec.id] = self._sources[spec.members[0].id]
         if self.stream.steps:
             self.sampler = Sampler(dataset.train.labels, self.stream)
-            self._views = {source.key: source.views(dataset.train) for source in found.values()}
-        for source, split in itertools.product(found.values(), dataset.splits):
+            self._views = {source.key: source.views(dataset.train) for source in sources.values()}
+        for source, split in itertools.product(sources.values(), dataset.splits):
             source.plain(split)
         if not dataset.labelled:
-            workspace.targets(self.stream.evaluation)
+            context.targets(self.stream.evaluation)
 
     def encoder(self, spec: Spec) -> Network:
         if not methods.entry(spec.method).has_head:
@@ -115,11 +103,11 @@ class FeatureInputs:
         return Encoder(None, self._sources[spec.id].width, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
 
     def frozen(self, spec: Spec) -> Network:
-        return load_encoder(spec, self.workspace.store, self.workspace.device, trunk=False)
+        return load_encoder(spec, self.context.store, self.context.device, trunk=False)
 
     def sources(self, spec: Spec) -> dict[str, str]:
-        readers = {"features": spec} if spec.teacher is None else {"features": spec, "teacher's features": spec.teacher}
-        sources = {name: self._sources[reader.id] for name, reader in readers.items()}
+        both = {"features": spec, "teacher's features": spec.teacher}
+        sources = {name: self._sources[reader.id] for name, reader in both.items() if reader is not None}
         return {name: source.key for name, source in sources.items() if isinstance(source, TrunkFeatures)}
 
     def draw(self, step: int) -> Drawn:
@@ -132,22 +120,7 @@ class FeatureInputs:
         return self._sources[spec.id].plain(split)
 
 
-class Source(Protocol):
-    """Where the features of a network come from."""
-
-    @property
-    def key(self) -> str:
-        """Equal keys, equal features."""
-
-    @property
-    def width(self) -> int:
-        """Of the features."""
-
-    def views(self, split: Split) -> np.ndarray | Views:
-        """Of [n, views, width], to be indexed by row and view: what the stream's training batches are drawn from."""
-
-    def plain(self, split: Split) -> Rows:
-        """[n, width], as in evaluation."""
+Inputs = ImageInputs | FeatureInputs
 
 
 @dataclass(frozen=True)
@@ -159,29 +132,31 @@ class TrunkFeatures:
     width: int
     extract: Callable[[np.ndarray], np.ndarray]  # uint8 [n, h, w, 3] -> float32 [n, width]
     stream: Stream
-    workspace: Workspace
+    context: RunContext
 
     def views(self, split: Split) -> np.ndarray:
+        """Features [n, views, width]: what the stream's training batches are drawn from, by row and view."""
         return self.cached(split, self.stream.views)
 
     def plain(self, split: Split) -> np.ndarray:
+        """Features [n, width], as in evaluation."""
         return self.cached(split, 1)[:, 0]
 
     def cached(self, split: Split, views: int) -> np.ndarray:
-        """float16 [n, views, width] of a split."""
+        """Features float16 [n, views, width] of a split."""
 
         def compute(whole: Split) -> np.ndarray:
-            name = self.workspace.name(whole)
+            name = self.context.name(whole)
             what = f"{self.name} features of {name} images, {f'{views} views' if views > 1 else 'centre crops'}"
             return features(
-                self.workspace.images(whole, self.stream.resize),
+                self.context.images(whole, self.stream.resize),
                 views,
                 self.width,
                 self.stream,
                 self.extract,
-                f"{self.key} {self.workspace.dataset.fingerprint} {name}",
-                self.workspace.cache / "features",
-                functools.partial(self.workspace.progress, what),
+                f"{self.key} {self.context.dataset.fingerprint} {name}",
+                self.context.cache / "features",
+                functools.partial(self.context.progress, what),
             )
 
         return split.of_whole(compute)
@@ -203,10 +178,12 @@ class OwnVectors:
         return self.views(split)
 
 
-def _readers(group: Sequence[Spec]) -> list[Spec]:
+Source = TrunkFeatures | OwnVectors
+
+
+def readers(group: Sequence[Spec]) -> list[Spec]:
     """A group's students and their teachers; what is made of a teacher's embeddings reads what that teacher reads."""
-    read = (one for spec in group for one in (spec.members if _posthoc(spec) else (spec, *spec.members)))
-    return list(dict.fromkeys(read))
+    return list(dict.fromkeys(reader for spec in group for reader in (*([spec] * (not _posthoc(spec))), *spec.members)))
 
 
 def _posthoc(spec: Spec) -> bool:
@@ -219,29 +196,27 @@ def _origin(spec: Spec) -> object:
     return (run or (spec.backbone, spec.pretrained)), (run or spec).precision
 
 
-def _source(spec: Spec, stream: Stream, dataset: DataSet, workspace: Workspace) -> Source:
+def _source(spec: Spec, stream: Stream, dataset: DataSet, context: RunContext) -> Source:
     if isinstance(dataset.train.images, VectorRows):
         file = dataset.train.images.of(spec.backbone).file
         return OwnVectors(spec.backbone, f"{file.path} {file.name}", file.width)
-    return trunk_features(spec, stream, workspace)
+    return trunk_features(spec, stream, context)
 
 
-def trunk_features(spec: Spec, stream: Stream, workspace: Workspace) -> TrunkFeatures:
-    """Of the trunk that a spec reads features of: of a run with its own (a teacher), of the run it names, or a pretrained one.
+def trunk_features(spec: Spec, stream: Stream, context: RunContext) -> TrunkFeatures:
+    """Features of the trunk that a spec reads: of a run with its own (a teacher), of the run it names, or a pretrained one.
 
     Raises:
         BenchmarkError: there are no weights.
     """
     run = spec.trunk if spec.on_features else spec
     if run is not None:
-        found = load_encoder(run, workspace.store, workspace.device).trunk
-        assert found is not None
-        network = found
+        network = load_encoder(run, context.store, context.device).trunk
+        assert network is not None
     else:
         with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
-            network = trunk(spec.backbone, spec.pretrained).to(workspace.device).eval()
-    owner = run or spec
-    device = workspace.device
+            network = trunk(spec.backbone, spec.pretrained).to(context.device).eval()
+    owner, device = run or spec, context.device
 
     @torch.no_grad()
     def extract(images: np.ndarray) -> np.ndarray:
@@ -250,26 +225,26 @@ def trunk_features(spec: Spec, stream: Stream, workspace: Workspace) -> TrunkFea
         return pooled.float().cpu().numpy()
 
     key = f"{digest(serialized(network))} {owner.precision} {device.type}"
-    return TrunkFeatures(owner.backbone, key, network.pooled, extract, stream, workspace)
+    return TrunkFeatures(owner.backbone, key, network.pooled, extract, stream, context)
 
 
-def open_inputs(dataset: DataSet, group: Sequence[Spec], workspace: Workspace) -> Inputs:
+def open_inputs(dataset: DataSet, group: Sequence[Spec], context: RunContext) -> Inputs:
     """The inputs of a group's stream; features that are not there yet are computed.
 
     Raises:
         BenchmarkError: a run that the group builds on has no weights.
         DataError: images cannot be read, or features not be written.
     """
-    return (FeatureInputs if group[0].on_features else ImageInputs)(dataset, group, workspace)
+    return (FeatureInputs if group[0].on_features else ImageInputs)(dataset, group, context)
 
 
-def compute_features(groups: Sequence[Sequence[Spec]], workspace: Workspace) -> None:
+def compute_features(groups: Sequence[Sequence[Spec]], context: RunContext) -> None:
     """Compute the features that groups will read, so that their processes find them. Raises as `open_inputs`."""
     distinct = {}
     for group in groups:
         stream = group[0]
         read = stream.evaluation, stream.resize, stream.image, stream.flip, stream.views
         # Without steps no training views are read: such a group does not stand for one that trains.
-        distinct[read, bool(stream.steps), frozenset(map(_origin, _readers(group)))] = group
+        distinct[read, bool(stream.steps), frozenset(map(_origin, readers(group)))] = group
     for group in distinct.values():
-        open_inputs(workspace.of(group[0].stream), group, workspace)
+        open_inputs(context.of(group[0].stream), group, context)

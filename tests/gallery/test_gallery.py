@@ -31,8 +31,9 @@ from benchmark.gallery.page import pick
 from benchmark.report.write import Folder
 from benchmark.retrieval.search import neighbours
 from benchmark.store import Store, read_record
-from benchmark.training.context import Workspace
-from benchmark.training.group import Search, make_student
+from benchmark.training.context import RunContext
+from benchmark.training.evaluator import Evaluator
+from benchmark.training.group import make_student
 
 CPU = torch.device("cpu")
 METHODS = "untrained,triplet,contrastive,hinton,regression,rkd-d,pca"
@@ -118,8 +119,8 @@ def retrieved(ran: Ran, id: str) -> np.ndarray:
     """[n, 5] of a run, its network built and searched as the evaluation does it."""
     (path,) = ran.folder.glob(f"runs/*-{id}.json")
     spec = read_record(path).spec
-    workspace = Workspace(ran.dataset, ran.data_dir, Store(ran.folder), CPU)
-    search = Search.open([spec], workspace)
+    workspace = RunContext(ran.dataset, ran.data_dir, Store(ran.folder), CPU)
+    search = Evaluator.open([spec], workspace)
     student = make_student(spec, search.teachers, search.inputs, search.dataset, CPU)
     student.encoder.load_state_dict(load_file(workspace.store.weights(spec)))
     space = search.space(spec, student.encoder)

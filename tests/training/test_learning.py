@@ -13,7 +13,7 @@ from benchmark.data.fetch import fetch
 from benchmark.data.layouts import load
 from benchmark.spec import Spec
 from benchmark.store import Record, Store
-from benchmark.training.context import Workspace
+from benchmark.training.context import RunContext
 
 MARGIN = 0.05  # of Recall@1: about three standard errors of the 720 queries
 
@@ -28,7 +28,7 @@ def spec(method: str, **changes: object) -> Spec:
 def test_every_method_learns(tmp_path: Path) -> None:
     card = cards.load("glyphs", tmp_path)
     fetch(card, tmp_path, None)
-    space = Workspace(load(card, tmp_path, "60x12"), tmp_path, Store(tmp_path / "results"))
+    space = RunContext(load(card, tmp_path, "60x12"), tmp_path, Store(tmp_path / "results"))
     teacher = spec("multi-similarity", backbone="conv4-32", dim=32, steps=200, seed=1)
     taught = [one if one.teacher is None else one.replace(teacher=teacher) for one in map(spec, METHODS)]
     train([teacher], space)

@@ -15,12 +15,12 @@ from test_lockstep import assert_equal, train, weights, workspace
 
 from benchmark.data.contents import Contents
 from benchmark.spec import Spec
-from benchmark.training.context import Workspace
+from benchmark.training.context import RunContext
 
 TRUNK = tiny_spec("contrastive", backbone="conv4-5", dim=10, steps=3, seed=7)
 
 
-def stopped(specs: list[Spec], space: Workspace) -> None:
+def stopped(specs: list[Spec], space: RunContext) -> None:
     def stop_at_five(step: int, losses: object) -> None:
         if step == 5:
             raise KeyboardInterrupt
@@ -29,7 +29,7 @@ def stopped(specs: list[Spec], space: Workspace) -> None:
         train(specs, space, stop_at_five, every=0)
 
 
-def steps_of(specs: list[Spec], space: Workspace) -> tuple[list[int], list[str]]:
+def steps_of(specs: list[Spec], space: RunContext) -> tuple[list[int], list[str]]:
     """The steps that are done, and what is said."""
     steps: list[int] = []
     said: list[str] = []
@@ -38,22 +38,22 @@ def steps_of(specs: list[Spec], space: Workspace) -> tuple[list[int], list[str]]
     return steps, said
 
 
-def another_network(space: Workspace, spec: Spec) -> None:
+def another_network(space: RunContext, spec: Spec) -> None:
     """Weights as another machine gives them."""
     state = {name: tensor * 1.01 for name, tensor in load_file(space.store.weights(spec)).items()}
     space.store.save_weights(spec, save(state))
 
 
-def other_teacher(space: Workspace, spec: Spec) -> None:
+def other_teacher(space: RunContext, spec: Spec) -> None:
     assert spec.teacher is not None
     another_network(space, spec.teacher)
 
 
-def other_trunk(space: Workspace, spec: Spec) -> None:
+def other_trunk(space: RunContext, spec: Spec) -> None:
     another_network(space, TRUNK)
 
 
-def other_images(space: Workspace, spec: Spec) -> None:
+def other_images(space: RunContext, spec: Spec) -> None:
     """Of the same names and sizes."""
     dataset = space.dataset
     assert isinstance(dataset.train.images, np.ndarray) and dataset.gallery is None
@@ -62,20 +62,20 @@ def other_images(space: Workspace, spec: Spec) -> None:
     space.dataset = replace(dataset, train=train, contents=contents)
 
 
-def an_older_version(space: Workspace, spec: Spec) -> None:
-    path = space.store.checkpoint(spec)
+def an_older_version(space: RunContext, spec: Spec) -> None:
+    path = space.checkpoint(spec)
     state = torch.load(path, weights_only=True)
     del state["basis"], state["threads"]
     torch.save(state, path)
 
 
-def nothing(space: Workspace, spec: Spec) -> None:
+def nothing(space: RunContext, spec: Spec) -> None:
     pass
 
 
 IMAGES = tiny_spec("rkd-d", steps=8)
 HEADS = tiny_spec("rkd-d", steps=8, views=2, trunk=TRUNK)
-CHANGES: list[tuple[Spec, Callable[[Workspace, Spec], None], str]] = [
+CHANGES: list[tuple[Spec, Callable[[RunContext, Spec], None], str]] = [
     (IMAGES, other_teacher, "of other weights of triplet"),
     (HEADS, other_teacher, "of other teacher's features and weights of triplet"),
     (HEADS, other_trunk, "of other features and weights of contrastive"),
@@ -89,7 +89,7 @@ CHANGES: list[tuple[Spec, Callable[[Workspace, Spec], None], str]] = [
 
 @pytest.mark.parametrize(("spec", "change", "says"), CHANGES)
 def test_a_run_goes_on_from_what_it_knew_alone(
-    data_dir: Path, tmp_path: Path, spec: Spec, change: Callable[[Workspace, Spec], None], says: str
+    data_dir: Path, tmp_path: Path, spec: Spec, change: Callable[[RunContext, Spec], None], says: str
 ) -> None:
     space, whole = workspace(data_dir, tmp_path / "stopped"), workspace(data_dir, tmp_path / "whole")
     for each in (space, whole):
@@ -115,8 +115,8 @@ def test_a_checkpoint_of_a_method_that_was_edited_is_told_and_goes(
 ) -> None:
     space, spec = workspace(data_dir, tmp_path), tiny_spec("triplet", steps=8)
     stopped([spec], space)
-    before = space.store.checkpoint(spec)
-    monkeypatch.setattr("benchmark.store.edition", lambda name: "edited")
+    before = space.checkpoint(spec)
+    monkeypatch.setattr("benchmark.training.context.edition", lambda name: "edited")
     stopped([spec], space)
     assert not before.exists()
     steps, said = steps_of([spec], space)

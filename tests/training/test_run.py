@@ -12,7 +12,7 @@ from benchmark import methods
 from benchmark.errors import DataError
 from benchmark.methods.hinton import Hinton
 from benchmark.methods.rkd import RKDDistance
-from benchmark.training.group import Search
+from benchmark.training.evaluator import Evaluator
 
 
 @pytest.fixture
@@ -85,14 +85,14 @@ def test_one_that_cannot_be_scored_on_the_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As of weights that overflowed in the very update before."""
-    score = Search.__call__
+    score = Evaluator.__call__
 
-    def overflowed(self: Search, student: Any) -> Any:
+    def overflowed(self: Evaluator, student: Any) -> Any:
         if student.spec.method == "rkd-d":
             raise DataError("not finite")
         return score(self, student)
 
-    monkeypatch.setattr(Search, "__call__", overflowed)
+    monkeypatch.setattr(Evaluator, "__call__", overflowed)
     words = [word for word in smoke if word not in ("run", "--seeds", "0")]
     found = cli("tune", *words, "--methods", "rkd-d,rkd-a", "--grid", "lr=1e-3", "--measure-only")
     assert found.code == 1 and "failed: not finite" in found.out

@@ -25,28 +25,25 @@ from benchmark.methods.base import Features
 from benchmark.networks.encoder import Encoder
 from benchmark.spec import Spec
 from benchmark.store import Record, Store
-from benchmark.training.context import Workspace
+from benchmark.training.context import RunContext
 from benchmark.training.group import Failure, Outcome, run
-from benchmark.training.loop import Watch, rate
+from benchmark.training.loop import Watch
+from benchmark.training.student import rate
 
 METHODS = [name for name, entry in methods.catalogue().items() if entry.trains]
 
 
-def workspace(data_dir: Path, folder: Path) -> Workspace:
-    return Workspace(load(cards.load("tiny", data_dir), data_dir), data_dir, Store(folder))
+def workspace(data_dir: Path, folder: Path) -> RunContext:
+    return RunContext(load(cards.load("tiny", data_dir), data_dir), data_dir, Store(folder))
 
 
 def train(
-    specs: Sequence[Spec], space: Workspace, watch: Watch = lambda step, losses: None, every: float = 1e9
+    specs: Sequence[Spec], space: RunContext, watch: Watch = lambda step, losses: None, every: float = 1e9
 ) -> list[Outcome]:
-    outcomes = list(run(specs, space, watch, every))
-    for outcome in outcomes:
-        if isinstance(outcome, Record):
-            space.store.save(outcome)
-    return outcomes
+    return list(run(specs, space, watch, every))
 
 
-def weights(space: Workspace, spec: Spec) -> dict[str, torch.Tensor]:
+def weights(space: RunContext, spec: Spec) -> dict[str, torch.Tensor]:
     return load_file(space.store.weights(spec))
 
 
@@ -160,7 +157,7 @@ def test_students_at_different_steps_wait_for_each_other(data_dir: Path, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         train(specs, space, stop_at_five, every=0)
-    space.store.checkpoint(specs[1]).unlink()
+    space.checkpoint(specs[1]).unlink()
     train(specs, space)
     for spec in specs:
         assert_equal(weights(space, spec), weights(whole, spec))
@@ -177,7 +174,7 @@ def test_a_run_whose_method_was_edited_begins_anew(
 
     with pytest.raises(KeyboardInterrupt):
         train([spec], space, stop_at_five, every=0)
-    monkeypatch.setattr("benchmark.store.edition", lambda name: "edited")
+    monkeypatch.setattr("benchmark.training.context.edition", lambda name: "edited")
     train([spec], space, lambda step, losses: seen.append(step))
     assert seen == list(range(1, 9)) and not list(space.store.checkpoints.glob("*.pt"))
 
@@ -193,11 +190,11 @@ def test_an_interrupted_evaluation_loses_no_training(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("benchmark.training.group.Search.measure", stop)
+        patch.setattr("benchmark.training.evaluator.Evaluator.measure", stop)
         with pytest.raises(KeyboardInterrupt):
             train([spec], space)
     steps: list[int] = []
-    monkeypatch.setattr("benchmark.training.loop.Student.train_step", lambda self, *_: steps.append(self.step))
+    monkeypatch.setattr("benchmark.training.student.Student.train_step", lambda self, *_: steps.append(self.step))
     train([spec], space)
     assert not steps  # all of them are in the checkpoint
     assert_equal(weights(space, spec), weights(whole, spec))
@@ -235,9 +232,9 @@ def test_a_damaged_checkpoint_is_named(data_dir: Path, tmp_path: Path) -> None:
     space = workspace(data_dir, tmp_path)
     spec, other = tiny_spec(), tiny_spec("contrastive")
     space.store.checkpoints.mkdir(parents=True)
-    space.store.checkpoint(spec).write_bytes(b"not a checkpoint")
+    space.checkpoint(spec).write_bytes(b"not a checkpoint")
     failure, record = train([spec, other], space)
-    assert isinstance(failure, Failure) and f"{space.store.checkpoint(spec)} cannot be read" in failure.message
+    assert isinstance(failure, Failure) and f"{space.checkpoint(spec)} cannot be read" in failure.message
     assert isinstance(record, Record)
 
 

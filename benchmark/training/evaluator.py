@@ -1,0 +1,94 @@
+"""Retrieval by the networks of a group: what a record says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+
+from ..data.splits import DataSet, Split
+from ..networks.encoder import Network
+from ..retrieval.geometry import Space, geometry
+from ..retrieval.metrics import agreement, evaluate
+from ..retrieval.search import Floats
+from ..spec import Spec
+from ..store import Evaluation, Geometry
+from .context import RunContext
+from .streams import Inputs, open_inputs
+from .student import Student, embed
+
+
+class Measured(NamedTuple):
+    """What a record says of retrieval, by its fields' names."""
+
+    evaluation: Evaluation
+    asymmetric: Evaluation | None
+    geometry: Geometry | None
+
+
+@dataclass
+class Evaluator:
+    """Retrieval among the data set's query (and gallery) images, by the networks of a group."""
+
+    inputs: Inputs
+    dataset: DataSet
+    context: RunContext
+    teachers: Mapping[str, Network]  # by id: frozen
+    _spaces: dict[str, Space] = field(default_factory=dict)  # of teachers
+
+    @classmethod
+    def open(cls, group: Sequence[Spec], context: RunContext) -> Evaluator:
+        """Of a group of one stream. Raises a BenchmarkError where its data or a teacher are not usable."""
+        dataset = context.of(group[0].stream)
+        inputs = open_inputs(dataset, group, context)
+        members = dict.fromkeys(member for spec in group for member in spec.members)
+        return cls(inputs, dataset, context, {member.id: inputs.frozen(member) for member in members})
+
+    def __call__(self, student: Student) -> Evaluation:
+        """Student against student."""
+        return self._evaluate(self.space(student.spec, student.encoder))
+
+    def measure(self, student: Student, *, mapped: bool = True) -> Measured:
+        """All that a record says of retrieval; `mapped`: the student's queries in the teacher's gallery too, where it maps into it."""
+        spec, space = student.spec, self.space(student.spec, student.encoder)
+        evaluation = self._evaluate(space)
+        if spec.evaluation == "validation":
+            return Measured(evaluation, None, None)
+        teacher = None
+        if spec.teacher is not None:
+            if spec.teacher.id not in self._spaces:
+                self._spaces[spec.teacher.id] = self.space(spec.teacher, self.teachers[spec.teacher.id])
+            teacher = self._spaces[spec.teacher.id]
+        asymmetric = None
+        if mapped and teacher is not None and student.method.aligns:
+            student.method.eval()
+            with torch.no_grad():
+                query = student.method.to_teacher_space(torch.from_numpy(space.query).to(self.context.device))
+            assert query is not None
+            asymmetric = self._evaluate(Space(query.cpu().numpy(), teacher.gallery, teacher.metric, teacher.same))
+        return Measured(evaluation, asymmetric, geometry(space, teacher))
+
+    def space(self, spec: Spec, network: Network) -> Space:
+        """A network's embeddings of what is searched, and of what it is searched in."""
+        query = self._embed(spec, network, self.dataset.query)
+        same = self.dataset.gallery is None
+        stored = network.as_gallery()
+        gallery = query if same and stored is network else self._embed(spec, stored, self._searched)
+        return Space(query, gallery, "cosine" if spec.normalize else "l2", same)
+
+    @property
+    def _searched(self) -> Split:
+        return self.dataset.query if self.dataset.gallery is None else self.dataset.gallery
+
+    def _embed(self, spec: Spec, network: Network, split: Split) -> Floats:
+        return embed(spec, network, self.inputs.plain(spec, split), self.context.device)
+
+    def _evaluate(self, space: Space) -> Evaluation:
+        data, at = self.dataset, self.dataset.card.recall_at
+        gallery = None if space.gallery is space.query else space.gallery
+        if not data.labelled:
+            return agreement(space.query, self.context.targets(self.inputs.stream.evaluation), at, gallery)
+        labels = None if gallery is None else self._searched.labels
+        return evaluate(space.query, data.query.labels, gallery, labels, at, same=space.same)

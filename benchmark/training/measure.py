@@ -1,0 +1,125 @@
+"""Finished runs measured again from their weights: for what records of an earlier version lack, and for who doubts a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from safetensors.torch import load
+
+from ..errors import BenchmarkError
+from ..files import digest, read_regular
+from ..spec import waves
+from ..store import Evaluation, Record, Store
+from .context import RunContext
+from .evaluator import Evaluator
+from .group import Failure, Outcome, make_student
+from .student import Student
+
+# Of a metric: other machines round embeddings differently, and neighbours at equal distance change places.
+TOLERANCE = 1e-3
+
+
+def remeasure(records: Iterable[Record], context: RunContext) -> Iterator[Outcome]:
+    """Measure of each record's network all that needs no training, and save what its record lacks.
+
+    What was measured first stays. Queries in the teacher's space need the method's own map, which older versions did not keep: there
+    they are not measured again.
+
+    Yields:
+        Each record as it is now; a Failure where its metrics are not found again, or something is missing.
+    """
+    by_id = {record.id: record for record in records}
+    for wave in waves([record.spec for record in by_id.values()]):
+        for group in wave:
+            with context.store.claimed(group) as held:
+                yield from (
+                    Failure(spec, f"{spec.label}: another command has it in hand") for spec in group if spec not in held
+                )
+                yield from _group([by_id[spec.id] for spec in held], context)
+
+
+def _group(records: Sequence[Record], context: RunContext) -> Iterator[Outcome]:
+    contents: dict[str, bytes] = {}
+    for record in records:
+        try:
+            _check(record, context)
+            contents[record.id] = weights_of(record, context.store)
+        except BenchmarkError as error:
+            yield Failure(record.spec, str(error))
+    records = [record for record in records if record.id in contents]
+    if not records:
+        return
+    evaluator = Evaluator.open([record.spec for record in records], context)
+    for record in records:
+        spec = record.spec
+        student = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, context.device)
+        student.encoder.load_state_dict(load(contents[spec.id]))
+        try:
+            mapped = load_projector(student, record, context.store)
+        except BenchmarkError as error:
+            yield Failure(spec, str(error))
+            continue
+        measured = evaluator.measure(student, mapped=mapped)
+        off = difference(measured.evaluation, record.evaluation)
+        if measured.asymmetric is not None and record.asymmetric is not None:
+            off = max(off, difference(measured.asymmetric, record.asymmetric))
+        if off > TOLERANCE:
+            yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
+        else:
+            measured_now = record.model_copy(update={"geometry": record.geometry or measured.geometry})
+            context.store.save(measured_now)
+            yield measured_now
+
+
+def load_projector(student: Student, record: Record, store: Store) -> bool:
+    """Give a student its map into the teacher's space, where that was kept; whether it was.
+
+    Raises:
+        BenchmarkError: the file is not the one of the record.
+    """
+    path = store.projector(record.spec)
+    if record.projector is None or not path.exists():
+        return False
+    content = read_regular(path)
+    if digest(content) != record.projector:
+        raise BenchmarkError(f"{record.spec.label}: {path} is not the map of its record; delete it")
+    student.method.load_state_dict(load(content))
+    return True
+
+
+def _check(record: Record, context: RunContext) -> None:
+    """Raise a BenchmarkError where a record is of other images, or the networks that its run builds on are gone, or, if likeness to its
+    teacher is to be measured, that is another one."""
+    spec, store, images = record.spec, context.store, context.dataset
+    if not record.was_of(images.fingerprint, images.listing):
+        raise BenchmarkError(f"{spec.label}: it was run on other images ({record.data}) than these")
+    for parent in spec.parents:
+        if not store.weights(parent).exists():
+            raise BenchmarkError(f"{spec.label}: the weights of {parent.label} are not on this machine")
+    if spec.teacher is None or record.teacher is None or (record.geometry is not None and record.projector is None):
+        return
+    if digest(store.read_weights(spec.teacher)) != record.teacher:
+        path = store.weights(spec.teacher)
+        raise BenchmarkError(f"{spec.label}: {path} is not the teacher that it had; another was trained since")
+
+
+def weights_of(record: Record, store: Store) -> bytes:
+    """The file of a run's weights, which are those that its record was made with.
+
+    Raises:
+        BenchmarkError: they are not there, or others.
+    """
+    path, label = store.weights(record.spec), record.spec.label
+    if not path.exists():
+        raise BenchmarkError(f"{label}: its weights are not on this machine ({path}); {store.again(record.spec)}")
+    content = read_regular(path)
+    if digest(content) != record.weights:
+        again = store.again(record.spec)
+        raise BenchmarkError(f"{label}: {path} is not the network of its record; delete it: {again}")
+    return content
+
+
+def difference(measured: Evaluation, recorded: Evaluation) -> float:
+    """The largest of any metric, as a fraction of 1."""
+    pairs = ((measured.l2, recorded.l2), (measured.cosine, recorded.cosine))
+    return max(abs(a[name] - b[name]) for a, b in pairs for name in a.keys() & b.keys())

@@ -1,0 +1,113 @@
+"""What can be known of runs before their first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from .. import methods
+from ..data.batches import check as check_batches
+from ..data.vectors import VectorRows
+from ..errors import DataError, UsageError
+from ..networks.encoder import encoder
+from ..networks.names import RESNETS
+from ..networks.trunks import trunk
+from ..retrieval.metrics import NEAREST
+from ..spec import Spec
+from .context import RunContext
+from .streams import readers
+from .student import autocast, seeded
+
+PROBE = 32  # images of a pass, at most
+
+
+def scratch_pass(spec: Spec, device: torch.device) -> Callable[[], None]:
+    """A forward and backward pass that costs as one of `spec` does on so many images, by a network that is thrown away."""
+    with seeded(0):
+        network = encoder(spec.backbone, spec.dim, pretrained=False, frozen_batchnorm=spec.batchnorm == "frozen")
+    network.to(device).train()
+    images = torch.zeros(min(spec.batch, PROBE), spec.image, spec.image, 3, dtype=torch.uint8, device=device)
+
+    def step() -> None:
+        network.zero_grad(set_to_none=True)
+        with seeded(0), autocast(spec, device):
+            embedding = network(images).embedding
+        embedding.sum().backward()
+
+    return step
+
+
+def check_size(backbone: str, pixels: int, device: torch.device) -> None:
+    """Raise a UsageError where a network cannot read images of that many pixels a side."""
+    images = torch.zeros(2, pixels, pixels, 3, dtype=torch.uint8, device=device)
+    try:
+        # Scratch weights need no download.
+        with seeded(0), torch.no_grad():
+            trunk(backbone, pretrained=False).to(device)(images)
+    # Whatever a network says to images that it is not made for.
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise UsageError(f"{backbone} cannot be trained on images of {pixels} px: {reason}") from error
+
+
+def check(specs: Sequence[Spec], context: RunContext, *, download: bool = True) -> None:
+    """Meet before the first step what would otherwise end a run after its last, as far as it takes no time.
+
+    Raises:
+        UsageError: a batch cannot be filled, or a network cannot read images of the size.
+        DataError: no query has a partner.
+        BenchmarkError: a method's file cannot be imported, or pretrained weights cannot be had.
+    """
+    for name in dict.fromkeys(spec.method for spec in specs):
+        methods.load(name)
+    for spec in specs:
+        if spec.method == "pca" and len(context.of(spec).train) < spec.dim:
+            raise UsageError(
+                f"pca: {len(context.of(spec).train)} training images span fewer than {spec.dim} dimensions"
+            )
+    for stream in dict.fromkeys(spec.stream for spec in specs):
+        if stream.steps:
+            check_batches(context.of(stream).train.labels, stream)
+    for stream in {(spec.evaluation, spec.resize): spec.stream for spec in specs}.values():
+        dataset = context.of(stream)
+        if not dataset.labelled:
+            if len(dataset.query) < NEAREST + 2:
+                raise DataError(
+                    f"{dataset.card.name}: {len(dataset.query)} rows are searched; to be told apart by the teacher's "
+                    f"{NEAREST} nearest neighbours they must be at least {NEAREST + 2}"
+                )
+            continue
+        counts = np.bincount(dataset.query.labels) if dataset.gallery is None else np.bincount(dataset.gallery.labels)
+        least = 2 if dataset.gallery is None else 1
+        if not (np.append(counts, 0)[np.minimum(dataset.query.labels, len(counts))] >= least).any():
+            raise DataError(f"{dataset.card.name}: no query has another image of its class to be found")
+    if not isinstance(context.dataset.train.images, VectorRows):
+        check_networks(specs, context.device, download=download)
+
+
+def check_networks(specs: Sequence[Spec], device: torch.device, *, download: bool = True) -> None:
+    """Build each trunk once, so that what cannot be built stops the command before it has written anything.
+
+    Without `download`, weights that would have to be downloaded are not asked for.
+    """
+    read = {((reader.trunk or reader).backbone, spec.image) for spec in specs for reader in readers([spec])}
+    for backbone, pixels in sorted(read):
+        check_size(backbone, pixels, device)
+    own = (spec for spec in specs if spec.pretrained and spec.trunk is None and spec in readers([spec]))
+    for backbone in sorted({spec.backbone for spec in own}):
+        if download or not (backbone in RESNETS or backbone.startswith("timm:")):
+            trunk(backbone, pretrained=True)
+
+
+def decode(specs: Sequence[Spec], context: RunContext) -> None:
+    """Decode all images that `specs` read: the last one must not end a run after its last step.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    for stream in {(spec.evaluation, spec.resize): spec.stream for spec in specs}.values():
+        for split in context.of(stream).splits:
+            if not isinstance(split.images, VectorRows):
+                context.images(split, stream.resize)
