@@ -19,7 +19,7 @@ LAYERS = [
     {"report"},
     {"training"},
     {"protocol"},
-    {"networks", "retrieval", "costs"},
+    {"networks", "retrieval", "costs", "tuned"},
     {"store"},
     {"data", "methods", "machine"},
     {"spec"},

@@ -25,12 +25,13 @@ from benchmark.data.features import features
 from benchmark.data.layouts import load
 from benchmark.data.splits import Split
 from benchmark.errors import BenchmarkError
-from benchmark.protocol import presets, tuning
+from benchmark.protocol import tuning
 from benchmark.spec import Stream
 from benchmark.store import Store, read_record
 from benchmark.training.context import Workspace
 from benchmark.training.group import Search, make_student
 from benchmark.training.remeasure import _load_projector
+from benchmark.tuned import read_tuned
 
 TIMES = 18  # damages of each kind of file
 CPU = torch.device("cpu")
@@ -126,7 +127,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
         "decoded images": (next(cache.glob("*.npy")), lambda: np.array(decoded(split, 8, cache))),
         "features": (next((tmp_path / "features").glob("*.npy")), read_features),
         "contents": (cache / MEMORY, lambda: digests(split.images, cache)),  # type: ignore[arg-type]
-        "tuned settings": (tuned, lambda: presets.read_tuned(tuned)),
+        "tuned settings": (tuned, lambda: read_tuned(tuned)),
         "costs": (ran / "costs.json", lambda: read_costs(ran)),
         "performance": (
             tmp_path / "bench/performance.json",

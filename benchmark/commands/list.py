@@ -72,7 +72,7 @@ def backbones() -> list[Row]:
 
 
 def protocols() -> list[Row]:
-    found = map(presets.load, presets.names())
+    found = map(presets.read_preset, presets.preset_names())
     return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in found]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
 from ..errors import UsageError
-from ..protocol.request import Plan
+from ..protocol.experiment import gather
+from ..protocol.request import Request
 from ..shipping.apply import find
 from ..store import Record, Store, read_record
 from ..training.driver import Driver
@@ -68,15 +70,8 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
             f"{record.spec.label} is of own data; run it again with --results elsewhere, and use benchmark compare"
         )
     with TemporaryDirectory() as scratch:
-        plan = Plan(
-            record.spec.dataset,
-            folder.name,
-            data=data,
-            mirror=None,
-            results=Path(scratch),
-            device=device,
-            subset=record.spec.subset,
-        )
+        request = Request(record.spec.dataset, preset=folder.name, subset=record.spec.subset, device=device)
+        plan = gather(replace(request, data=data, results=Path(scratch)))
         images = plan.images()
         if not record.was_of(images.fingerprint, images.listing):
             raise UsageError(

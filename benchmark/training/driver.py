@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 import os
 import sys
@@ -13,8 +14,9 @@ from rich.console import Console
 
 from ..errors import UsageError
 from ..methods import edition, entry
-from ..protocol import presets
-from ..protocol.request import Plan
+from ..protocol.experiment import Experiment, resolve
+from ..protocol.presets import choose_preset
+from ..protocol.request import Request
 from ..spec import Spec, waves
 from ..store import Record, Store, read_record
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 class Driver:
     """Runs the specs of one plan into one store, and tells a console about it."""
 
-    def __init__(self, plan: Plan, store: Store, console: Console) -> None:
+    def __init__(self, plan: Experiment, store: Store, console: Console) -> None:
         self.plan = plan
         self.store = store
         self.console = console
@@ -139,11 +141,10 @@ class Driver:
         from .context import Workspace
         from .group import check
 
-        images = self.plan.images_here()
-        if images is None:
-            self.say("the images are not here yet: what depends on them is checked once they are")
+        if self.plan.source.here:
+            check(specs, Workspace(self.plan.images(), self.plan.data_dir, self.store, device))
         else:
-            check(specs, Workspace(images, self.plan.data_dir, self.store, device))
+            self.say("the images are not here yet: what depends on them is checked once they are")
         _check_weights(specs, download=False)
         read = [spec for spec in specs if self.plan.card.vectors is None and entry(spec.method).kind != "posthoc"]
         for spec in {((spec.trunk or spec).backbone, spec.image): spec for spec in read}.values():
@@ -208,7 +209,7 @@ class Driver:
         self.store.save(record)
 
     def _estimate(self, specs: Sequence[Spec], device: torch.device, *, yes: bool) -> None:
-        """Print how long it will take; have `paper` confirmed where there is no GPU."""
+        """Print how long it will take; have a preset confirmed that wants a GPU where there is none."""
         from ..data.cache import cache_dir
         from ..data.splits import holdout
         from ..machine import SHARE, share
@@ -228,26 +229,20 @@ class Driver:
             self.say(
                 f"and up to {took} for features of frozen trunks that are not cached yet, in {cache_dir(self.plan.data_dir)}"
             )
-        if self.plan.preset.name != "paper" or device.type == "cuda":
+        preset = self.plan.preset
+        if not preset.wants_gpu or device.type == "cuda":
             return
-        smaller = presets.load("cpu")
-        grid = presets.grid(
-            smaller,
-            self.plan.card,
-            chosen=smaller.methods,
-            dims=smaller.dims,
-            seeds=smaller.seeds,
-            assignments={},
-            stream={"dataset": self.plan.card.name},
-            tuned={},
-        )
-        took = estimate.readable(estimate.seconds(grid, images, device))
-        self.say(f"the preset paper is made for a GPU; --preset cpu would take about {took} here")
+        smaller, _ = choose_preset(None, self.plan.card, "cpu")
+        plan = resolve(dataclasses.replace(self.plan, request=Request(), preset=smaller))
+        took = estimate.readable(estimate.seconds(plan.specs, images, device))
+        self.say(f"the preset {preset.name} is made for a GPU; --preset {smaller.name} would take about {took} here")
         if yes:
             return
         if not sys.stdin.isatty():
-            raise UsageError("--preset paper on a CPU wants to be confirmed: add --yes, or take --preset cpu")
-        if self.console.input("go on with paper? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise UsageError(
+                f"--preset {preset.name} on a CPU wants to be confirmed: add --yes, or take --preset {smaller.name}"
+            )
+        if self.console.input(f"go on with {preset.name}? [y/N] ").strip().lower() not in ("y", "yes"):
             raise UsageError("not confirmed; nothing was run")
 
 
