@@ -23,6 +23,7 @@ FLOORS = [
     {"report", "training.driver"},
     {"costs"},
     {"training"},
+    {"tuned"},
     {"protocol", "networks", "data", "retrieval"},
     {"methods"},
     {"store"},

@@ -153,10 +153,10 @@ def test_query_and_gallery_folders(cli: Cli, tmp_path: Path) -> None:
 def test_tune_uses_training_classes_only_and_its_choice_is_used(
     cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmark.protocol import presets
     from benchmark.training.context import RunContext
+    from benchmark.tuned import read_tuned
 
-    monkeypatch.setattr(presets, "TUNED", tmp_path / "published")
+    monkeypatch.setattr("benchmark.tuned.PUBLISHED", tmp_path / "published")
     path = tmp_path / "tiny" / "smoke" / "tuned.toml"
     seen = []
     images = RunContext.images
@@ -178,7 +178,7 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     dataset = load(cards.load("tiny"), Path(smoke[smoke.index("--data") + 1]))
     assert names <= set(dataset.train.names) and not names & set(dataset.query.names)
 
-    chosen = presets.read_tuned(path)
+    chosen = read_tuned(path)
     for method in ("rkd-da", "triplet"):
         tried = [r for r in records if r.spec.method == method and r.spec.dim == 8]
         assert chosen[method]["lr"] == max(tried, key=lambda r: r.metrics["map@r"]).spec.lr
@@ -190,25 +190,24 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
 
     again = [*words, "--methods", "rkd-da", "--grid", f"lr={chosen['rkd-da']['lr'] / 2}", "--steps", "8"]
     assert cli(*again, "--measure-only").code == 0
-    assert presets.read_tuned(path) == chosen
+    assert read_tuned(path) == chosen
     result = cli(*again)
-    assert "replaces lr=" in result.out and presets.read_tuned(path)["rkd-da"]["lr"] == chosen["rkd-da"]["lr"] / 2
-    assert presets.read_tuned(path)["triplet"] == chosen["triplet"]
+    assert "replaces lr=" in result.out and read_tuned(path)["rkd-da"]["lr"] == chosen["rkd-da"]["lr"] / 2
+    assert read_tuned(path)["triplet"] == chosen["triplet"]
 
     # The package's own settings change only where that is asked for, and those among the results have the last word.
     published = tmp_path / "published" / "smoke-tiny.toml"
     assert not published.exists()
     assert cli(*words, "--methods", "triplet", "--grid", "lr=1e-3", "--steps", "8", "--publish").code == 0
-    assert presets.read_tuned(published) == {"triplet": {"lr": 1e-3}} and presets.read_tuned(path)["triplet"]["lr"]
+    assert read_tuned(published) == {"triplet": {"lr": 1e-3}} and read_tuned(path)["triplet"]["lr"]
     assert "as tuned, from" in cli(*smoke, "--methods", "rkd-da,triplet", "--dry-run").out
     plain = cli(*smoke[:-1], tmp_path / "elsewhere", "--methods", "triplet", "--dry-run")
     assert str(published) in plain.out and "0.001" in plain.out
 
 
 def test_tune_by_random_search(cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.protocol import presets
 
-    monkeypatch.setattr(presets, "TUNED", tmp_path / "published")
+    monkeypatch.setattr("benchmark.tuned.PUBLISHED", tmp_path / "published")
     path = tmp_path / "tiny" / "smoke" / "tuned.toml"
     words = ["tune", *(word for word in smoke[1:] if word not in ("--seeds", "0"))]
     result = cli(*words, "--trials", "3", "--methods", "rkd-da,triplet", "--steps", "8")
@@ -263,13 +262,13 @@ def test_tune_by_random_search(cli: Cli, smoke: list[str], tmp_path: Path, monke
 def test_mistakes_in_a_search(
     cli: Cli, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, expected: list[str]
 ) -> None:
-    from benchmark.protocol import presets
+    from benchmark.tuned import PRESETS
 
-    smoke, search = (presets.FOLDER / "smoke.toml").read_text().split("[search]")
+    smoke, search = (PRESETS / "smoke.toml").read_text().split("[search]")
     (tmp_path / "smoke.toml").write_text(f"{smoke}[search]{search}")
     (tmp_path / "bare.toml").write_text(smoke)
     (tmp_path / "reserved.toml").write_text(f"{smoke}[search]\ndim = [4, 8]\n")
-    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    monkeypatch.setattr("benchmark.tuned.PRESETS", tmp_path)
     words = f"tune --dataset tiny --data {data_dir} --results {tmp_path / 'out'} {words}"
     assert_one_line(cli(*words.split()), 2, *expected)
     assert not (tmp_path / "out").exists()
@@ -512,14 +511,14 @@ def test_report_without_results(cli: Cli, tmp_path: Path) -> None:
 
 def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.data.contents import Contents
+    from benchmark.data.source import Source
     from benchmark.data.splits import DataSet, Split
-    from benchmark.protocol import request as plan
     from benchmark.training import trial
 
     labels = np.repeat(np.arange(150), 5)
     split = Split(np.zeros((750, 8, 8), np.uint8), labels, tuple(map(str, range(150))))
     contents = Contents(tmp_path, {"train": split}, "", tmp_path)
-    monkeypatch.setattr(plan.Plan, "images", lambda self: DataSet(self.card, split, split, None, contents))
+    monkeypatch.setattr(Source, "images", property(lambda self: DataSet(self.card, split, split, None, contents)))
     monkeypatch.setattr(trial, "trunk", lambda name, pretrained: torch.nn.Identity())
     words = ["run", "--dataset", "cars", "--preset", "paper", "--device", "cpu", "--results", tmp_path / "out"]
     result = cli(*words)

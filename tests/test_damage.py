@@ -24,13 +24,14 @@ from benchmark.data.contents import MEMORY, digests
 from benchmark.data.layouts import load
 from benchmark.data.splits import Split
 from benchmark.errors import BenchmarkError
-from benchmark.protocol import presets, tuning
+from benchmark.protocol import tuning
 from benchmark.spec import Stream
 from benchmark.store import Store, read_record
 from benchmark.training.context import RunContext
 from benchmark.training.evaluator import Evaluator
 from benchmark.training.group import make_student
 from benchmark.training.measure import load_projector
+from benchmark.tuned import read_tuned
 
 TIMES = 18  # damages of each kind of file
 CPU = torch.device("cpu")
@@ -127,7 +128,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
         "memory of checks": (next(cache.glob("*.checked")), lambda: np.array(decoded(split, 8, cache))),
         "features": (next((tmp_path / "features").glob("*.npy")), read_features),
         "contents": (cache / MEMORY, lambda: digests(split.images, cache)),  # type: ignore[arg-type]
-        "tuned settings": (tuned, lambda: presets.read_tuned(tuned)),
+        "tuned settings": (tuned, lambda: read_tuned(tuned)),
         "costs": (ran / "costs.json", lambda: read_costs(ran)),
         "performance": (
             tmp_path / "bench/performance.json",

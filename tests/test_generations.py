@@ -12,6 +12,7 @@ from conftest import Result, tiny_spec
 from benchmark.data import cards
 from benchmark.errors import UsageError
 from benchmark.protocol import presets
+from benchmark.protocol.grid import specs
 from benchmark.spec import Spec, waves
 from benchmark.store import Store
 
@@ -19,8 +20,8 @@ Cli = Callable[..., Result]
 
 
 def grid(*chosen: str, generations: int = 0, dims: tuple[int, ...] = (8,), **assignments: object) -> list[Spec]:
-    return presets.grid(
-        presets.load("smoke"),
+    return specs(
+        presets.read_preset("smoke"),
         cards.load("tiny", Path("nowhere")),
         chosen=chosen,
         dims=dims,

@@ -13,19 +13,23 @@ from benchmark.data import cards
 from benchmark.data.cards import Card
 from benchmark.errors import UsageError
 from benchmark.protocol import presets
+from benchmark.protocol.grid import parse_assignments, specs
 from benchmark.spec import Scalar, Spec
+from benchmark.tuned import PRESETS, read_tuned
 
 CARDS = [cards.load(name) for name in cards.names()]
 OWN = CARDS[0].model_copy(update={"name": "own", "layout": "folder"})
-PAIRS = [(name, card) for name in presets.names() for card in [*CARDS, OWN] if presets.suits(presets.load(name), card)]
+PAIRS = [
+    (name, card) for name in presets.preset_names() for card in [*CARDS, OWN] if presets.read_preset(name).suits(card)
+]
 
 
 def grid(preset: str, card: Card, assignments: dict[str, Scalar] | None = None, **changes: object) -> list[Spec]:
-    found = presets.load(preset)
+    found = presets.read_preset(preset)
     on_features = presets.layers(found, card).shared.get("views")
     apply = [name for name in found.methods if not (on_features and "maps" in methods.entry(name).needs)]
     words: dict[str, object] = {"chosen": apply, "dims": found.dims, "seeds": found.seeds, "tuned": {}}
-    return presets.grid(
+    return specs(
         found, card, assignments=assignments or {}, stream={"dataset": card.name}, **{**words, **changes}  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -33,7 +37,7 @@ def grid(preset: str, card: Card, assignments: dict[str, Scalar] | None = None, 
 @pytest.mark.parametrize(("preset", "card"), PAIRS, ids=[f"{preset}-{card.name}" for preset, card in PAIRS])
 def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
     """Same stream, network, budget and BatchNorm policy for every trained student of a dimension and seed."""
-    found = presets.load(preset)
+    found = presets.read_preset(preset)
     teacher, *students = grid(preset, card)
     assert teacher.teacher is None and {s.teacher for s in students} <= {None, teacher}
     assert {s.method for s in students} <= set(found.methods) and {s.seed for s in students} == set(found.seeds)
@@ -156,7 +160,7 @@ def test_a_number_is_one_number_however_it_is_written() -> None:
 
 def test_what_is_set_of_a_sum_is_set_in_any_order_of_its_parts() -> None:
     for target in ("fitnet+rkd-da", "rkd-da+fitnet"):
-        settings = presets.parse_assignments([f"{target}.rkd-da.angle_weight=7", f"{target}.lr=0.5"])
+        settings = parse_assignments([f"{target}.rkd-da.angle_weight=7", f"{target}.lr=0.5"])
         student = grid("smoke", cards.load("tiny"), settings, chosen=["fitnet+rkd-da"])[1]
         assert student.params["rkd-da.angle_weight"] == 7 and student.lr == 0.5
 
@@ -173,27 +177,27 @@ def test_damaged_tuned_settings(tmp_path: Path, text: str, message: str) -> None
     file = tmp_path / "tuned.toml"
     file.write_text(text)
     with pytest.raises(UsageError, match=rf"tuned\.toml.*{message}"):
-        presets.read_tuned(file)
+        read_tuned(file)
 
 
 @pytest.mark.parametrize("numbers", ["dims = [0]", f"dims = [{10**400}]", "dims = [16]\nseeds = [-1]", "dims = [1.5]"])
 def test_a_preset_takes_no_number_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: str) -> None:
-    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    monkeypatch.setattr("benchmark.tuned.PRESETS", tmp_path)
     given = numbers if "seeds" in numbers else f"{numbers}\nseeds = [0]"
     (tmp_path / "quick.toml").write_text(f'title = "x"\ndatasets = []\nmethods = []\n{given}\n[student]\n')
     with pytest.raises(UsageError, match=r"quick\.toml (is not a preset: (dims|seeds)|cannot be read)"):
-        presets.load("quick")
+        presets.read_preset("quick")
 
 
 def test_a_damaged_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    monkeypatch.setattr("benchmark.tuned.PRESETS", tmp_path)
     (tmp_path / "quick.toml").write_text("title = \n")
     with pytest.raises(UsageError, match=r"quick\.toml cannot be read as a preset: .*line 1"):
-        presets.load("quick")
+        presets.read_preset("quick")
 
 
 def test_every_field_of_the_spec_can_be_set() -> None:
-    values = presets.parse_assignments(["lr=3e-4", "flip=true", "schedule=cosine", "batchnorm=frozen", "batch=32"])
+    values = parse_assignments(["lr=3e-4", "flip=true", "schedule=cosine", "batchnorm=frozen", "batch=32"])
     assert values == {"lr": 3e-4, "flip": True, "schedule": "cosine", "batchnorm": "frozen", "batch": 32}
     student = grid("smoke", cards.load("tiny"), values)[-1]
     assert all(getattr(student, key) == value for key, value in values.items())
@@ -201,7 +205,7 @@ def test_every_field_of_the_spec_can_be_set() -> None:
 
 
 def test_groups_of_methods() -> None:
-    preset = presets.load("smoke")
+    preset = presets.read_preset("smoke")
     relational = presets.select(["relational"], preset)
     assert {"rkd-d", "rkd-a", "rkd-da", "triplet", "untrained"} <= set(relational) and "hinton" not in relational
     everything = presets.select(["all"], preset)
@@ -226,14 +230,14 @@ def test_groups_of_methods() -> None:
 )
 def test_mistakes_in_a_search_space(search: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        presets.Preset.model_validate({**presets.load("smoke").model_dump(), "search": search})
+        presets.Preset.model_validate({**presets.read_preset("smoke").model_dump(), "search": search})
 
 
 def test_a_preset_file_with_a_mistake_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (presets.FOLDER / "smoke.toml").read_text()
+    text = (PRESETS / "smoke.toml").read_text()
     (tmp_path / "smoke.toml").write_text(text.replace("lr = { low = 1e-4,", "lr = { low = 2.0,"))
-    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    monkeypatch.setattr("benchmark.tuned.PRESETS", tmp_path)
     with pytest.raises(
         UsageError, match=r"smoke\.toml is not a preset: search\.lr.*low \(2\) is not below high \(0\.1\)"
     ):
-        presets.load("smoke")
+        presets.read_preset("smoke")

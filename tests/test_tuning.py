@@ -18,11 +18,13 @@ from benchmark import methods
 from benchmark.data import cards
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.protocol import presets, tuning
+from benchmark.protocol.grid import specs
 from benchmark.protocol.presets import Range
-from benchmark.protocol.tuning import Choice, Grid, Search
+from benchmark.protocol.tuning import Choice, Grid, RandomTrials
 from benchmark.store import Evaluation, Record
+from benchmark.tuned import read_tuned
 
-SMOKE = presets.load("smoke")
+SMOKE = presets.read_preset("smoke")
 SEARCHING = [entry for entry in methods.catalogue().values() if entry.ranges]
 RKD, TRIPLET, RKD_D = map(methods.entry, ("rkd-da", "triplet", "rkd-d"))
 Numbers = st.floats(1e-8, 1e8)
@@ -61,26 +63,26 @@ def test_draws_are_log_uniform() -> None:
 def test_shared_draws_are_equal_for_all_methods_and_for_any_number_of_trials(seed: int, few: int, more: int) -> None:
     few, more = sorted((few, more))
     shared = {"lr": Range(low=1e-4, high=1e-1), "batch": (16, 32)}
-    reference = Search(shared, seed, more).variants(RKD_D)
+    reference = RandomTrials(shared, seed, more).variants(RKD_D)
     assert len(reference) == more and reference[0] == {}
     for entry in SEARCHING:
-        search = Search(shared, seed, more)
+        search = RandomTrials(shared, seed, more)
         drawn = search.variants(entry)
         assert [{key: one[key] for key in shared} for one in drawn[1:]] == reference[1:]
-        assert drawn[:few] == Search(shared, seed, few).variants(entry)
+        assert drawn[:few] == RandomTrials(shared, seed, few).variants(entry)
         assert all(one.keys() == search.axes(entry).keys() == {*shared, *entry.ranges} for one in drawn[1:])
         assert all(low <= one[key] <= high for one in drawn[1:] for key, (low, high) in entry.ranges.items())
-        alone = Search({"lr": shared["lr"]}, seed, more).variants(entry)
+        alone = RandomTrials({"lr": shared["lr"]}, seed, more).variants(entry)
         assert [one["lr"] for one in alone[1:]] == [one["lr"] for one in drawn[1:]]
 
 
 def test_draws_differ_by_trial_seed_key_and_method() -> None:
     axis = Range(low=1e-4, high=1e-1)
-    first, second = (Search({"lr": axis, "weight_decay": axis}, seed, 20).variants(RKD_D)[1:] for seed in (0, 1))
+    first, second = (RandomTrials({"lr": axis, "weight_decay": axis}, seed, 20).variants(RKD_D)[1:] for seed in (0, 1))
     drawn = [one[key] for search in (first, second) for one in search for key in one]
     assert len(set(drawn)) > 0.9 * len(drawn) == 0.9 * 76
     twin = replace(RKD, name="twin")
-    mine, theirs = (Search({}, 0, 20).variants(entry)[1:] for entry in (RKD, twin))
+    mine, theirs = (RandomTrials({}, 0, 20).variants(entry)[1:] for entry in (RKD, twin))
     assert all(one != other for one, other in zip(mine, theirs, strict=True))
 
 
@@ -94,14 +96,14 @@ def test_ranges_of_a_method_that_are_none() -> None:
     for bounds in ((0.0, 1.0), (2.0, 1.0), (1.0,), 1.0):
         broken = replace(RKD, ranges={"angle_weight": bounds})  # type: ignore[dict-item]
         with pytest.raises(BenchmarkError, match=r"methods/rkd\.py: ranges of angle_weight"):
-            Search({}, 0, 2).variants(broken)
+            RandomTrials({}, 0, 2).variants(broken)
 
 
 def test_what_the_words_ask_for() -> None:
     bare = SMOKE.model_copy(update={"search": {}})
     found, option = tuning.asked((), None, 3, SMOKE)
-    assert found == Search(SMOKE.search, 3, 20) and option == {"--trials": 20}
-    assert tuning.asked((), 7, 3, SMOKE)[0] == Search(SMOKE.search, 3, 7)
+    assert found == RandomTrials(SMOKE.search, 3, 20) and option == {"--trials": 20}
+    assert tuning.asked((), 7, 3, SMOKE)[0] == RandomTrials(SMOKE.search, 3, 7)
     found, option = tuning.asked((), None, 0, bare)
     assert found == Grid({"lr": [1e-4, 3e-4, 1e-3, 3e-3]}) and option == {"--grid": ("lr=1e-4,3e-4,1e-3,3e-3",)}
     assert tuning.asked(("lr=1",), None, 0, SMOKE)[0] == Grid({"lr": [1]})
@@ -111,14 +113,12 @@ def test_what_the_words_ask_for() -> None:
 
 
 def test_a_search_is_one_student_a_trial_and_keeps_what_it_does_not_draw() -> None:
-    search = Search(SMOKE.search, 0, 4)
+    search = RandomTrials(SMOKE.search, 0, 4)
     words: dict[str, Any] = {"dims": [8], "seeds": [0], "assignments": {}, "tuned": {}, "stream": {"dataset": "tiny"}}
-    _, *students = presets.grid(
-        SMOKE, cards.load("tiny"), chosen=["untrained", "rkd-da"], variants=search.variants, **words
-    )
+    _, *students = specs(SMOKE, cards.load("tiny"), chosen=["untrained", "rkd-da"], variants=search.variants, **words)
     untrained, *drawn = students
     assert untrained.steps == 0 and len(drawn) == 4
-    plain = presets.grid(SMOKE, cards.load("tiny"), chosen=["rkd-da"], **words)[-1]
+    plain = specs(SMOKE, cards.load("tiny"), chosen=["rkd-da"], **words)[-1]
     assert drawn[0] == plain
     for student, variant in zip(drawn[1:], search.variants(RKD)[1:], strict=True):
         fields = {key: variant[key] for key in ("lr", "weight_decay")}
@@ -137,7 +137,7 @@ def record(method: str, score: float, **changes: Any) -> Record:
     )  # fmt: skip
 
 
-SEARCH = Search({"lr": Range(low=1e-4, high=1e-1)}, 0, 4)
+SEARCH = RandomTrials({"lr": Range(low=1e-4, high=1e-1)}, 0, 4)
 TRIED = [
     record("rkd-da", 0.30),
     record("rkd-da", 0.42, lr=2e-3, params={"angle_weight": 7.0}),
@@ -193,7 +193,7 @@ def test_nothing_is_chosen_from_nothing_or_from_test_classes() -> None:
 def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
     path = tmp_path / "tuned" / "smoke-tiny.toml"
     assert tuning.write_choice(path, tuning.choose(TRIED, SEARCH, PLANNED, DEFAULTS), "the command --trials 4") == []
-    tuned = presets.read_tuned(path)
+    tuned = read_tuned(path)
     assert tuned == {"rkd-da": {"lr": 2e-3, "angle_weight": 7.0}, "triplet": {"lr": 1e-2, "margin": 0.2}}
     assert tomllib.loads(path.read_text())["chosen"]["rkd-da"] == {
         "by": "the command --trials 4",
@@ -201,21 +201,21 @@ def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
         "validation_map_at_r_default": 0.3,
         "values_finished": 3,
     }
-    student = presets.grid(
+    student = specs(
         SMOKE, cards.load("tiny"), chosen=["rkd-da"], dims=[8], seeds=[0], assignments={}, stream={"dataset": "tiny"}, tuned=tuned
     )[-1]  # fmt: skip
     assert student.lr == 2e-3 and student.params == {"distance_weight": 1.0, "angle_weight": 7.0}
 
     said = tuning.write_choice(path, {"rkd-da": Choice({"lr": 0.5}, 0.9, None, 1)}, "another")
     assert said == ["rkd-da: lr=0.5 replaces lr=0.002, angle_weight=7.0"]
-    assert presets.read_tuned(path) == {"rkd-da": {"lr": 0.5}, "triplet": tuned["triplet"]}
+    assert read_tuned(path) == {"rkd-da": {"lr": 0.5}, "triplet": tuned["triplet"]}
     assert "validation_map_at_r_default = 0.3\n" not in path.read_text()
 
 
 def test_values_of_every_type_survive_the_file(tmp_path: Path) -> None:
     values = {"normalize": True, "batch": 32, "lr": 1e-05, "schedule": 'a "b" \\ é', "milestones": [0.5, 0.75]}
     tuning.write_choice(tmp_path / "t.toml", {"triplet": Choice(values, 0.5, None, 1)}, 'echo "x"')
-    assert presets.read_tuned(tmp_path / "t.toml") == {"triplet": values}
+    assert read_tuned(tmp_path / "t.toml") == {"triplet": values}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from benchmark.data import vectors as module
 from benchmark.data.cards import Vectors
-from benchmark.protocol.request import Plan
+from benchmark.protocol.experiment import gather, resolve
+from benchmark.protocol.request import Request
 from benchmark.spec import Spec
 from benchmark.store import Evaluation, Record, Store
 from benchmark.training import executors
@@ -322,19 +323,10 @@ def test_vectors_are_not_of_images(cli: Cli, data_dir: Path, tmp_path: Path, mor
 
 
 def prepared(tmp_path: Path, methods: str, **given: Any) -> tuple[list[Spec], RunContext]:
-    plan = Plan(
-        *(None, None), vectors=Vectors(**given), data=tmp_path, mirror=None, results=tmp_path / "out", device="cpu"
-    )
-    specs = plan.specs(
-        methods=methods,
-        dims="6",
-        seeds="0",
-        steps="5",
-        backbone=None,
-        teacher=None,
-        assignments=["batch=24", "hidden=7"],
-    )
-    return specs, RunContext(plan.images(), tmp_path, plan.store)
+    words = {"methods": methods, "dims": "6", "seeds": "0", "steps": "5", "set": ("batch=24", "hidden=7")}
+    request = Request(vectors=Vectors(**given), data=tmp_path, results=tmp_path / "out", device="cpu", **words)
+    plan = resolve(gather(request))
+    return list(plan.specs), RunContext(plan.images(), tmp_path, plan.store)
 
 
 def train(group: list[Spec], space: RunContext) -> dict[str, Record]:

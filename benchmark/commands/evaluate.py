@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..absurd import absurd_rows, told
 from ..data.arrays import EMBEDDINGS, LABELS, open_array
-from ..protocol.request import integers
+from ..protocol.experiment import integers
 from ..retrieval.metrics import evaluate
 from .console import err, out, print_json
 

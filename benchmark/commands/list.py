@@ -57,5 +57,5 @@ def _rows(what: str) -> list[dict[str, Any]]:
         return [{key: getattr(entry, name) for key, name in fields.items()} for entry in known]
     if what == "backbones":
         return [family._asdict() for family in zoo.FAMILIES]
-    protocols = map(presets.load, presets.names())
+    protocols = map(presets.read_preset, presets.preset_names())
     return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in protocols]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ..errors import UsageError
-from ..protocol.request import Plan
+from ..protocol.experiment import Experiment, gather
+from ..protocol.request import Data, Device, PresetName, Request, Subset
 from ..report.write import Folder
 from ..store import Store
 from ..training.context import RunContext
@@ -13,35 +17,20 @@ from ..training.group import Failure
 from ..training.measure import remeasure
 from ..training.progress import Reporter
 from .console import RESULTS, device_of, out, say_written
+from .options import Dataset
 
 
 def measure(
     *,
-    dataset: str,
-    preset: str | None = None,
-    subset: str = "",
-    data: Path | None = None,
-    results: Path = RESULTS,
-    device: str | None = None,
+    dataset: Dataset,
+    preset: PresetName = None,
+    subset: Subset = "",
+    data: Data = None,
+    results: Annotated[Path, Parameter(help="where the records and weights are")] = RESULTS,
+    device: Device = None,
 ) -> int:
-    """Measure finished runs again from their weights, and add to their records what these lack; a metric that changed is an error.
-
-    Parameters
-    ----------
-    dataset
-        as for run
-    preset
-        as for run
-    subset
-        as for run
-    data
-        as for run
-    results
-        where the records and weights are
-    device
-        as for run
-    """
-    plan = Plan(dataset, preset, data=data, mirror=None, results=results, device=device, subset=subset)
+    """Measure finished runs again from their weights, and add to their records what these lack; a metric that changed is an error."""
+    plan = gather(Request(dataset, preset=preset, data=data, results=results, device=device, subset=subset))
     store = plan.store
     if plan.older is not None and not any(store):
         store = Store(plan.older / plan.preset.name)
@@ -60,10 +49,10 @@ def measure(
     return 1 if failures else 0
 
 
-def _elsewhere(plan: Plan) -> str:
+def _elsewhere(plan: Experiment) -> str:
     """Which --results has what was looked for, where a level too much or too little was given."""
     folder = Path(plan.name, plan.preset.name)
-    results = plan.results.absolute()
+    results = plan.request.results.absolute()
     below = {runs.parents[2] for runs in results.rglob("runs") if runs.parts[-3:-1] == folder.parts}
     for candidate in (*results.parents[:2], *sorted(below, key=lambda path: (len(path.parts), path))):
         if any((candidate / folder / "runs").glob("*.json")):

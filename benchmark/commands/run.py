@@ -2,121 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
+
+from ..costs import read_costs, write_costs
 from ..errors import UsageError
-from ..protocol.presets import names
-from ..protocol.request import Plan
+from ..protocol.experiment import gather, repeat, resolve
+from ..protocol.presets import preset_names
+from ..protocol.request import Request
 from ..spec import waves
 from ..store import Record, Store, read_record
 from ..training.driver import Driver
-from .console import RESULTS, Files, Words, device_of, out, plan_table, say_written
+from .console import device_of, out, plan_table, say_written
+from .options import Asked, CheckpointEvery, DryRun
 
 if TYPE_CHECKING:
     import torch
 
+# What says where things are, and may be said of a run that is done again.
+BESIDE_LIKE = ("dataset", "vectors", "preset", "seeds", "data", "mirror", "results", "device")
+
 
 def run(
     *,
-    dataset: str | None = None,
-    vectors: Files = None,
-    preset: str | None = None,
-    like: Path | None = None,
-    methods: Words = None,
-    dims: Words = None,
-    seeds: Words = None,
-    steps: Words = None,
-    backbone: str | None = None,
-    teacher: str | None = None,
-    generations: int = 0,
-    set: tuple[str, ...] = (),
-    subset: str = "",
-    data: Path | None = None,
-    mirror: Path | None = None,
-    results: Path = RESULTS,
-    device: str | None = None,
-    checkpoint_every: float = 120.0,
-    dry_run: bool = False,
-    yes: bool = False,
+    request: Asked = Request(),  # noqa: B008  (it is frozen)
+    like: Annotated[
+        Path | None,
+        Parameter(help="the JSON file of a run's record, to be run again as it is; only --seeds can be others"),
+    ] = None,
+    checkpoint_every: CheckpointEvery = 120.0,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, Parameter(help="do not ask before a run that is too long for this machine")] = False,
 ) -> int:
     """Train the teacher, distil it by every method, measure retrieval, write the comparison.
 
     Finished runs are not repeated; a stopped one goes on where it was.
-
-    Parameters
-    ----------
-    dataset
-        a card (benchmark list datasets), a card's .toml, or a folder of images; or else --features
-    preset
-        a protocol (benchmark list presets); the default depends on data set and machine, and is printed
-    like
-        the JSON file of a run's record, to be run again as it is; only --seeds can be others
-    methods
-        comma-separated names, or all, relational, individual, posthoc; names joined by + are one method, the sum of their losses
-    dims
-        comma-separated embedding dimensions of the students
-    seeds
-        comma-separated seeds of the students
-    steps
-        training steps of the students; of several, comma-separated, each is a run of its own (of the teacher: --set teacher.steps=...)
-    backbone
-        network of the students
-    teacher
-        network of the teacher, NAME or NAME@DIM, such as resnet50@512
-    generations
-        students of the teacher's size, each of which teaches the next one; this many, and their ensemble
-    set
-        KEY=VALUE, repeatable: a field of the spec or a hyper-parameter, for all students, or as teacher.KEY or METHOD.KEY
-    subset
-        CLASSESxIMAGES of each split, such as 8x6
-    data
-        the folder that holds CUB_200_2011/, stanford_cars/, ...
-    mirror
-        a folder to take archives from instead of the network
-    results
-        where records and tables go
-    device
-        cpu or cuda; the default is cuda where there is one
-    checkpoint_every
-        seconds between checkpoints, from which a stopped run goes on
-    dry_run
-        print the plan and stop
-    yes
-        do not ask before a run that is too long for this machine
     """
-    record = None
-    if like is not None:
-        given = (methods, dims, steps, backbone, teacher, generations or None, set or None, subset or None)
-        record, dataset, preset, subset = _of_record(like, given, dataset, preset, vectors)
-    plan = Plan(
-        dataset,
-        preset,
-        vectors=vectors,
-        data=data,
-        mirror=mirror,
-        results=results,
-        device=device,
-        subset=subset,
-        dry=dry_run,
-    )
-    if record is not None:
-        specs = plan.like(record, seeds)
+    if like is None:
+        plan = resolve(gather(request, dry=dry_run))
     else:
-        specs = plan.specs(
-            methods=methods,
-            dims=dims,
-            seeds=seeds,
-            steps=steps,
-            backbone=backbone,
-            teacher=teacher,
-            assignments=set,
-            generations=generations,
-        )
-    driver = Driver(plan, plan.store, out)
-    missing = driver.announce(specs, dry=dry_run, weights=record is not None)
-    where = device_of(device) if missing or device else None  # a device that is none is told, whatever is left to do
+        record = _record_at(like, request)
+        plan = repeat(gather(_request_like(record, like, request), dry=dry_run), record)
+    store = plan.store
+    driver = Driver(plan, store, out)
+    missing = driver.announce(plan.specs, dry=dry_run, weights=like is not None)
+    # A device that is none is told, whatever is left to do.
+    where = device_of(request.device) if missing or request.device else None
     if dry_run:
         if where is not None:
             driver.rehearse(missing, where)
@@ -125,45 +59,51 @@ def run(
     failures = 0
     if missing and where is not None:
         failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=yes)
-        _measure_costs(plan.store, where)
-    _finish(plan.folder)
+        _measure_costs(store, where)
+    if any(store.records.glob("*.json")):
+        _report(store.folder)
     return 1 if failures else 0
 
 
-def _of_record(
-    path: Path, given: Sequence[object], dataset: str | None, preset: str | None, vectors: Files
-) -> tuple[Record, str | None, str | None, str]:
-    """A record, and what it says of data set, preset and subset."""
-    if any(word is not None for word in given):
+def _record_at(path: Path, request: Request) -> Record:
+    """The record of a run that is to be done again, by a request that names nothing else of it."""
+    plain = Request()
+    if any(getattr(request, f.name) != getattr(plain, f.name) for f in fields(Request) if f.name not in BESIDE_LIKE):
         raise UsageError("--like is a whole run: only --seeds, and what says where things are, can be given beside it")
     if not path.is_file():
         raise UsageError(f"--like {path}: there is no such file")
     record = read_record(path)
     if record.spec.evaluation != "test":
         raise UsageError(f"--like {path}: it was scored on validation classes, by tune; only results can be run again")
+    return record
+
+
+def _request_like(record: Record, path: Path, request: Request) -> Request:
+    """The request with what a record says of data set, preset and subset."""
     spec, folder = record.spec, path.absolute().parents[1].name
-    if dataset is None and vectors is None:
+    dataset = request.dataset
+    if dataset is None and request.vectors is None:
         if spec.data:
             raise UsageError(f"{spec.label} is of own data: say where they are, by --dataset or --features")
         dataset = spec.dataset
-    return record, dataset, preset or (folder if folder in names() else None), spec.subset
+    preset = request.preset or (folder if folder in preset_names() else None)
+    return replace(request, dataset=dataset, preset=preset, subset=spec.subset)
 
 
 def _measure_costs(store: Store, device: torch.device) -> None:
     """Measure the networks that were not measured on this machine before."""
-    from ..costs import read_costs, write_costs
+    # Imports torch, which help does without.
     from ..costs.measure import measure_costs
 
     if records := list(store):
         write_costs(store.folder, measure_costs(records, device, read_costs(store.folder)))
 
 
-def _finish(path: Path) -> None:
+def _report(path: Path) -> None:
     """Write the report, and say what it says."""
+    # Imports matplotlib, which help does without.
     from ..report.write import Folder, terminal_table
 
-    if not any((path / "runs").glob("*.json")):
-        return
     folder = Folder.read(path)
     written = folder.write()
     out.print(terminal_table(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UsageError
-from ..protocol.request import Plan
+from ..protocol.experiment import gather
+from ..protocol.request import Request
 from ..report.cells import one_line
 from ..report.write import differences, overview_files
 from ..shipping.apply import find
@@ -71,15 +73,8 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
             f"{record.spec.label} is of own data; run it again with --results elsewhere, and use benchmark compare"
         )
     with TemporaryDirectory() as scratch:
-        plan = Plan(
-            record.spec.dataset,
-            folder.name,
-            data=data,
-            mirror=None,
-            results=Path(scratch),
-            device=device,
-            subset=record.spec.subset,
-        )
+        request = Request(record.spec.dataset, preset=folder.name, subset=record.spec.subset, device=device)
+        plan = gather(replace(request, data=data, results=Path(scratch)))
         images = plan.images()
         if not record.was_of(images.fingerprint, images.listing):
             raise UsageError(

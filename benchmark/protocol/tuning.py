@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from .. import methods
 from ..data.cards import read_toml
 from ..errors import BenchmarkError, UsageError
-from ..files import digest, write_atomically
 from ..spec import Scalar, Spec, derive
 from ..store import Record
-from .presets import SEALED, Axis, Preset, Range, Settings, parse_scalar, read_tuned
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from ..tuned import Settings, read_tuned, write_tuned
+from .grid import parse_scalar
+from .presets import Axis, Preset, Range
 
 CRITERION = "map@r"
 DEFAULT_GRID = ("lr=1e-4,3e-4,1e-3,3e-3",)
@@ -48,7 +45,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Search:
+class RandomTrials:
     """Random search with the same number of trials for every method.
 
     Trial 0 is the preset's own setting. What methods share is drawn from seed, trial and key alone, so a trial has the same learning
@@ -83,7 +80,7 @@ class Search:
 
 def asked(
     grid: Sequence[str], trials: int | None, seed: int, preset: Preset
-) -> tuple[Grid | Search, dict[str, object]]:
+) -> tuple[Grid | RandomTrials, dict[str, object]]:
     """What the words of `tune` ask for, and the option that asks for it, for the record.
 
     By default a search where the preset has a space for one, else a grid of learning rates.
@@ -101,7 +98,7 @@ def asked(
         texts = tuple(grid) or DEFAULT_GRID
         return Grid(parse_grid(texts)), {"--grid": texts}
     trials = DEFAULT_TRIALS if trials is None else trials
-    return Search(preset.search, seed, trials), {"--trials": trials}
+    return RandomTrials(preset.search, seed, trials), {"--trials": trials}
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[Scalar]]:
@@ -153,7 +150,7 @@ class Choice:
 
 
 def choose(
-    records: Sequence[Record], tried: Grid | Search, planned: Sequence[Spec], defaults: Collection[str] = ()
+    records: Sequence[Record], tried: Grid | RandomTrials, planned: Sequence[Spec], defaults: Collection[str] = ()
 ) -> dict[str, Choice]:
     """By method, the best of what was tried.
 
@@ -201,39 +198,29 @@ def _value(spec: Spec, key: str) -> Any:
 
 
 def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list[str]:
-    """Write the chosen settings as TOML, each with the command that chose it; methods chosen before and not now are kept.
+    """Write the chosen settings, each with the command that chose it; methods chosen before and not now are kept.
 
     Returns:
         A line for each method whose earlier settings were others.
     """
     settings = read_tuned(path) if path.exists() else {}
     chosen = read_toml(path, "tuned settings").get("chosen", {}) if path.exists() else {}
-    replaced = []
-    for method, found in choice.items():
-        if settings.get(method, found.values) != found.values:
-            replaced.append(f"{method}: {_listed(found.values)} replaces {_listed(settings[method])}")
-        settings[method] = found.values
-        chosen[method] = {"by": command, "validation_map_at_r": round(found.score, 4)}
-        if found.default is not None:
-            chosen[method]["validation_map_at_r_default"] = round(found.default, 4)
-        chosen[method]["values_finished"] = found.finished
-    lines = ["# What did best, by MAP@R, on held-out training classes. Settings first, then how they were chosen."]
-    for title, tables in (("method", settings), ("chosen", chosen)):
-        for method, values in sorted(tables.items()):
-            lines += [
-                "",
-                f"[{title}.{_key(method)}]",
-                *(f"{_key(key)} = {_toml(value)}" for key, value in values.items()),
-            ]
-    content = "\n".join(lines) + "\n"
-    write_atomically(path, f"# Written by `benchmark tune`; {SEALED}{digest(content.encode())}\n{content}")
+    replaced = [
+        f"{method}: {_listed(best.values)} replaces {_listed(settings[method])}"
+        for method, best in choice.items()
+        if settings.get(method, best.values) != best.values
+    ]
+    for method, best in choice.items():
+        settings[method] = best.values
+        scores = {"validation_map_at_r": best.score, "validation_map_at_r_default": best.default}
+        rounded = {name: round(score, 4) for name, score in scores.items() if score is not None}
+        chosen[method] = {"by": command, **rounded, "values_finished": best.finished}
+    write_tuned(path, settings, chosen)
     return replaced
 
 
-def choice_table(choice: Mapping[str, Choice], tried: Grid | Search) -> Table:
+def choice_table(choice: Mapping[str, Choice], tried: Grid | RandomTrials) -> Table:
     """What was chosen, for people; a value at the edge of what was tried may not be the best there is."""
-    from rich.table import Table
-
     table = Table("method", "chosen", "MAP@R %", "of the default %", "", title="chosen on held-out training classes")
     for method, found in choice.items():
         axes = tried.axes(methods.entry(method))
@@ -265,12 +252,3 @@ def tune_command(options: Mapping[str, object]) -> str:
 
 def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
-
-
-def _key(text: str) -> str:
-    """A TOML key: quoted where it is not of letters, digits, _ and - alone, as the names of combinations are."""
-    return text if re.fullmatch(r"[\w-]+", text, re.ASCII) else json.dumps(text)
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # of scalars and flat lists, JSON is TOML

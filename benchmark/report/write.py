@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..costs import read_costs
+from ..data import cards
 from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
 from ..methods import catalogue, entry
 from ..store import Record, Store
+from ..tuned import PRESETS, TunedFiles
 from .cells import AGREEMENT, REFERENCE_ROLES, SELF_TAUGHT, printable
 from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
@@ -139,13 +141,10 @@ def alike(records: Sequence[Record]) -> Sequence[Record]:
 
 def _tuned(path: Path, dataset: str) -> Mapping[str, Mapping[str, Any]]:
     """By method, what `tune` chose for a folder's preset; nothing where the preset is none of the suite's."""
-    from ..data import cards
-    from ..protocol import presets
-
-    if path.name not in presets.names():
+    path = path.resolve()
+    if not (PRESETS / f"{path.name}.toml").exists():
         return {}
-    card = cards.load(dataset, Path()) if dataset in cards.names() else None
-    return presets.TunedFiles.of(presets.load(path.name), card, path.parent).read()
+    return TunedFiles.of(path.name, dataset if dataset in cards.names() else None, path.parent).read()
 
 
 def write_files(path: Path, files: Mapping[str, str]) -> list[Path]:

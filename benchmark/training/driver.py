@@ -16,7 +16,8 @@ from ..data.vectors import VectorRows
 from ..errors import UsageError
 from ..machine import SHARE, Threads, share
 from ..methods import edition
-from ..protocol.request import Plan
+from ..protocol.experiment import Experiment
+from ..protocol.presets import choose_preset
 from ..spec import Spec, waves
 from ..store import Record, Store, read_record
 from .context import RunContext
@@ -31,7 +32,7 @@ POLL = 1.0  # seconds between two looks at what another command has in hand
 class Driver:
     """Runs the specs of one plan into one store, and tells a console about it."""
 
-    def __init__(self, plan: Plan, store: Store, console: Console) -> None:
+    def __init__(self, plan: Experiment, store: Store, console: Console) -> None:
         self.plan = plan
         self.store = store
         self.console = console
@@ -135,7 +136,7 @@ class Driver:
         context = RunContext(images, self.plan.data_dir, self.store, device, reporter.preparing)
         check(specs, context)
         self._say_size(specs, context)
-        if self.plan.preset.name == "paper" and device.type != "cuda" and not yes:
+        if self.plan.preset.wants_gpu and device.type != "cuda" and not yes:
             self._confirm()
         with reporter:
             decode(specs, context)
@@ -153,10 +154,15 @@ class Driver:
             self.say(f"{held}: wait for it" if fixed else f"{held}; threads are chosen by timing")
 
     def _confirm(self) -> None:
-        self.say("the preset paper is made for a GPU, and may take weeks here; --preset cpu is made for this machine")
+        name, (smaller, _) = self.plan.preset.name, choose_preset(None, self.plan.card, "cpu")
+        self.say(
+            f"the preset {name} is made for a GPU, and may take weeks here; --preset {smaller.name} is made for this machine"
+        )
         if not sys.stdin.isatty():
-            raise UsageError("--preset paper on a CPU wants to be confirmed: add --yes, or take --preset cpu")
-        if self.console.input("go on with paper? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise UsageError(
+                f"--preset {name} on a CPU wants to be confirmed: add --yes, or take --preset {smaller.name}"
+            )
+        if self.console.input(f"go on with {name}? [y/N] ").strip().lower() not in ("y", "yes"):
             raise UsageError("not confirmed; nothing was run")
 
     def _execute(self, specs: Sequence[Spec], task: Task) -> int:
@@ -207,9 +213,8 @@ class Driver:
         Raises:
             BenchmarkError: as `run`.
         """
-        images = self.plan.images_here()
-        if images is not None:
-            check(specs, RunContext(images, self.plan.data_dir, self.store, device), download=False)
+        if self.plan.source.here:
+            check(specs, RunContext(self.plan.images(), self.plan.data_dir, self.store, device), download=False)
             return
         self.say("the images are not here yet: what depends on them is checked once they are")
         if self.plan.card.vectors is None:

@@ -12,8 +12,7 @@ import pytest
 from conftest import Result, assert_one_line
 from filelock import FileLock
 
-from benchmark.data import cards
-from benchmark.protocol import presets
+from benchmark.tuned import TunedFiles, read_tuned
 
 Cli = Callable[..., Result]
 
@@ -186,21 +185,21 @@ def test_the_own_vectors_of_the_readme_with_few_classes(cli: Cli, folder: Path) 
 
 @pytest.fixture
 def tune(cli: Cli, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setattr(presets, "TUNED", tmp_path / "published")
+    monkeypatch.setattr("benchmark.tuned.PUBLISHED", tmp_path / "published")
     words = f"{TUNE} --device cpu --steps 2 --set teacher.steps=2".format(data=data_dir, tmp=tmp_path).split()
     return lambda method, *more: cli(*words, "--methods", method, *more)
 
 
 def test_what_is_published_is_what_later_runs_use(tune: Callable[..., Result], tmp_path: Path) -> None:
     """Settings among the results have the last word, so that older ones there are renewed; those of other methods stay."""
-    files = presets.TunedFiles.of(presets.load("smoke"), cards.load("tiny"), tmp_path / "out" / "tiny")
+    files = TunedFiles.of("smoke", "tiny", tmp_path / "out" / "tiny")
     assert tune("rkd-d", "--grid", "lr=1e-3").code == 0 and files.read()["rkd-d"] == {"lr": 1e-3}
     assert tune("rkd-a", "--grid", "lr=1e-3").code == 0
     result = tune("rkd-d", "--grid", "lr=1e-2", "--publish")
     assert result.code == 0 and str(files.own) in result.out
     assert result.out.count("rkd-d: lr=0.01 replaces lr=0.001") == 1
     assert files.read() == {"rkd-d": {"lr": 1e-2}, "rkd-a": {"lr": 1e-3}}
-    assert presets.read_tuned(files.own).keys() == {"rkd-d", "rkd-a"}
+    assert read_tuned(files.own).keys() == {"rkd-d", "rkd-a"}
     files.own.unlink()
     assert tune("rkd-d", "--grid", "lr=1e-2", "--publish").code == 0 and not files.own.exists()
 
@@ -216,5 +215,5 @@ def test_tune_and_another_command_do_not_write_at_once(tune: Callable[..., Resul
             assert sorted(folder.rglob("*")) == before
         assert tune("rkd-d", "--grid", "lr=1e-3").code == 0
         tuned = folder / "tuned.toml"
-        assert json.dumps(presets.read_tuned(tuned)) == '{"rkd-d": {"lr": 0.001}}'
+        assert json.dumps(read_tuned(tuned)) == '{"rkd-d": {"lr": 0.001}}'
         tuned.unlink()

@@ -1,0 +1,303 @@
+"""The experiment that a request stands for: data, preset, runs, and where their results go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..data import cards
+from ..data.cards import Card
+from ..data.source import Source
+from ..data.splits import DataSet
+from ..data.vectors import VectorRows
+from ..errors import UsageError, unknown
+from ..methods import entry
+from ..networks import names as networks
+from ..spec import ENSEMBLE, Spec
+from ..store import Record, Store
+from ..tuned import Settings, TunedFiles
+from . import grid
+from .grid import Variants, split_key
+from .presets import Preset, choose_preset, layers, select
+from .request import Request
+
+# What --set cannot change, and which option does.
+RESERVED = {
+    "method": "--methods",
+    "dim": "--dims",
+    "seed": "--seeds",
+    "dataset": "--dataset",
+    "subset": "--subset",
+    "teacher": "--teacher, or teacher.KEY=VALUE",
+    "evaluation": "benchmark tune",
+    "data": "--dataset",
+    "trunk": "--preset",
+    "params": "METHOD.KEY=VALUE",
+}
+TEACHER_MAY = ("method", "dim", "seed")
+# What own vectors have none of, or what their files say.
+NOT_OF_VECTORS = ("backbone", "pretrained", "trunk", "batchnorm", "resize", "image", "flip", "precision", "views")
+MOST_GENERATIONS = 50  # each is within the spec of the next: nesting costs time, and Python and JSON have limits
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The data, the preset and the runs of a request; there are none before `resolve` or `repeat` says which."""
+
+    request: Request
+    source: Source
+    preset: Preset
+    why: str  # that preset, where none was asked for
+    specs: tuple[Spec, ...] = ()
+    left_out: tuple[str, ...] = ()  # of the methods asked for, those that do not apply, and why
+
+    @property
+    def card(self) -> Card:
+        return self.source.card
+
+    @property
+    def data_dir(self) -> Path:
+        return self.source.folder
+
+    def images(self) -> DataSet:
+        """The data set, fetched when it is not there."""
+        return self.source.images
+
+    @property
+    def name(self) -> str:
+        return self.source.called(self.source.own)
+
+    @property
+    def older(self) -> Path | None:
+        """The folder of an older version's results of own images of these names and sizes, whose contents it did not know."""
+        listing = self.source.images.listing if self.source.own else ""
+        folder = self.request.results / self.source.called(listing)
+        return folder if listing != self.source.own and folder.is_dir() else None
+
+    @property
+    def folder(self) -> Path:
+        return self.request.results / self.name / self.preset.name
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder)
+
+    @property
+    def data_options(self) -> dict[str, object]:
+        """The options that name the data, for the record: without what is true of one machine only."""
+        if self.request.vectors is None:
+            return {"--dataset": self.card.name}
+        given = {f"--{name.replace('_', '-')}": value for name, value in self.request.vectors if value is not None}
+        return {option: value.name if isinstance(value, Path) else value for option, value in given.items()}
+
+    @property
+    def tuned(self) -> TunedFiles:
+        return TunedFiles.of(self.preset.name, None if self.source.own else self.card.name, self.folder.parent)
+
+
+def gather(request: Request, *, dry: bool = False) -> Experiment:
+    """Find the data and the preset of a request, and fetch what its runs are known by: own data, and what a mirror holds.
+
+    Args:
+        dry: leave a mirror alone.
+
+    Raises:
+        UsageError: a name is unknown, or options exclude each other.
+        DataError: own data are missing or damaged.
+    """
+    if request.results.exists() and not request.results.is_dir():
+        raise UsageError(f"--results {request.results} is a file; name a folder")
+    if (request.dataset is None) == (request.vectors is None):
+        raise UsageError(f"give --dataset or --features{', not both' if request.dataset else ''}")
+    if request.dataset is not None:
+        source = Source.named(request.dataset, request.data, request.mirror, request.subset)
+    else:
+        assert request.vectors is not None
+        source = Source(
+            cards.of_vectors(request.vectors), request.data or cards.default_data_dir(), None, request.subset
+        )
+    preset, why = choose_preset(request.preset, source.card, request.device)
+    if request.mirror is not None and not dry:
+        source = source.fetched()
+    if cards.is_own(source.card):
+        _ = source.images
+    return Experiment(request, source, preset, why)
+
+
+def repeat(experiment: Experiment, record: Record) -> Experiment:
+    """The experiment that does the run of a record again; with seeds in the request, the runs that differ from it in that alone.
+
+    Raises:
+        UsageError: the data are not those of the record, or other seeds cannot be had.
+    """
+    spec, source, seeds = record.spec, experiment.source, experiment.request.seeds
+    if spec.dataset != source.card.name:
+        raise UsageError(f"{spec.label} is of the data set {spec.dataset!r}, and {source.card.name!r} is another")
+    if spec.data and spec.data == source.images.listing == record.data:
+        source = replace(source, known_as=spec.data)
+    if spec.data and spec.data != source.own:
+        raise UsageError(f"{spec.label} is of other images ({spec.data}) than these ({source.own or source.card.name})")
+    if seeds is not None and spec.fixed_seed:
+        raise UsageError(f"--seeds: {spec.label} builds on generations of its seed; leave it out")
+    chosen = [spec.seed] if seeds is None else integers("--seeds", seeds)
+    return replace(experiment, source=source, specs=tuple(spec.replace(seed=seed) for seed in chosen))
+
+
+def resolve(experiment: Experiment, variants: Variants | None = None) -> Experiment:
+    """The experiment with the runs that its request stands for; the same for the same request and data.
+
+    Args:
+        variants: what is tried of each method, one student a variant, on held-out training classes; the students have the preset's
+            middle dimension where none is asked for.
+
+    Raises:
+        UsageError: a name is unknown, a value impossible, or what is set would be without effect.
+    """
+    request, card, preset = experiment.request, experiment.card, experiment.preset
+    if not 0 <= request.generations <= MOST_GENERATIONS:
+        raise UsageError(f"--generations wants 1 to {MOST_GENERATIONS}, not {request.generations}")
+    values = _assigned(request)
+    given = None if request.methods is None else select(words("--methods", request.methods), preset)
+    chosen, left_out = _applicable(list(preset.methods) if given is None else given, experiment, values)
+    _check_keys(values, chosen, card)
+    tried = {name: _tried(variants, name) for name in chosen} if variants else {}
+    _check_keys([f"{name}.{key}" for name, keys in tried.items() for key in keys], chosen, card)
+    for key, value in values.items():
+        target, field = split_key(key)
+        if any(field in tried.get(method, ()) for method in ([target] if target else chosen)):
+            raise UsageError(f"{key} is both set and tuned; leave out one")
+        if field == "backbone":
+            networks.check_name(str(value))
+    stream: Settings = {
+        "dataset": card.name,
+        "data": experiment.source.own,
+        "subset": request.subset,
+        "evaluation": "validation" if variants else "test",
+    }
+    if card.vectors is not None:
+        rows = experiment.images().train.images
+        assert isinstance(rows, VectorRows)
+        stream["views"] = rows.student.views
+        values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
+    elif "features" in chosen:
+        values |= {"features.dim": networks.pooled(_of_students("backbone", experiment, values))}
+    dims = sorted(preset.dims_of(card))
+    if request.dims is not None:
+        dims = integers("--dims", request.dims)
+    elif variants:
+        dims = [dims[(len(dims) - 1) // 2]]
+    specs = grid.specs(
+        preset,
+        card,
+        chosen=chosen,
+        dims=dims,
+        seeds=preset.seeds if request.seeds is None else integers("--seeds", request.seeds),
+        assignments=values,
+        stream=stream,
+        tuned={} if variants else experiment.tuned.read(),
+        variants=variants,
+        generations=request.generations,
+    )
+    return replace(experiment, specs=tuple(specs), left_out=left_out)
+
+
+def _assigned(request: Request) -> Settings:
+    """Settings by key: those of --set, and of the options that stand for one."""
+    values: Settings = {**grid.parse_assignments(request.set)}
+    if request.steps is not None:
+        values["steps"] = integers("--steps", request.steps)
+    if request.backbone is not None:
+        values["backbone"] = request.backbone
+    if request.teacher is not None:
+        values["teacher.backbone"], _, dim = request.teacher.partition("@")
+        if dim:
+            (values["teacher.dim"],) = integers("--teacher NAME@DIM", dim, most=1)
+    return values
+
+
+def _tried(variants: Variants, name: str) -> set[str]:
+    """What is tried of a method, by field or hyper-parameter."""
+    return {key for variant in variants(entry(name)) for key in variant} if entry(name).trains else set()
+
+
+def _of_students(field: str, experiment: Experiment, values: Settings) -> Any:
+    """What a field of the students is, by the preset and what is set."""
+    below = layers(experiment.preset, experiment.card)
+    return values.get(field, below.student.get(field, below.shared.get(field)))
+
+
+def _applicable(chosen: Sequence[str], experiment: Experiment, values: Settings) -> tuple[list[str], tuple[str, ...]]:
+    """Those methods that have what they need, and a line on each of the others.
+
+    Raises:
+        UsageError: none has.
+    """
+    vectors = experiment.card.vectors is not None
+    on_features = vectors or bool(_of_students("views", experiment, values))
+    lacking = {"maps"} if on_features else set()
+    if vectors and not experiment.images().labelled:
+        lacking.add("labels")
+
+    def why_not(name: str) -> str:
+        method = entry(name)
+        if not method.has_head and not on_features:
+            return (
+                "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
+            )
+        if not method.has_head and not vectors and not networks.pooled(_of_students("backbone", experiment, values)):
+            return "needs to know how many features the backbone has"
+        if name == ENSEMBLE:
+            return "is made of generations: --generations 2 or more adds it by itself"
+        if on_features and method.same_size:
+            return "needs a network of the teacher's size, and heads on frozen features are not"
+        missing = lacking & {*method.needs}
+        return f"needs {' and '.join(sorted(missing))}" if missing else ""
+
+    reasons = {name: why_not(name) for name in chosen}
+    left_out = tuple(f"{name} does not apply: it {reason}" for name, reason in reasons.items() if reason)
+    if len(left_out) == len(chosen):
+        raise UsageError("; ".join(left_out))
+    return [name for name in chosen if not reasons[name]], left_out
+
+
+def _check_keys(keys: Iterable[str], chosen: Sequence[str], card: Card) -> None:
+    """Nothing that is set may be without effect: no key of another option, no method that does not run."""
+    for key in keys:
+        target, name = split_key(key)
+        method = entry(target) if target in chosen else None
+        if target and target != "teacher" and method is None:
+            raise unknown("method (of those chosen)", target, ["teacher", *chosen])
+        if name in RESERVED and not (target == "teacher" and name in TEACHER_MAY):
+            raise UsageError(f"{key} cannot be set; use {RESERVED[name]}")
+        if method is not None and method.is_posthoc and name in grid.OF_TEACHER:
+            raise UsageError(f"{key} cannot be set: {target} is made of the teacher's embeddings; set teacher.{name}")
+        untrained = method is not None and not method.trains and name not in grid.of_untrained(method)
+        if untrained and name in Spec.model_fields:
+            raise UsageError(f"{key} cannot be set: {target} is not trained, and {name} would have no effect")
+        if card.vectors is not None and name in NOT_OF_VECTORS:
+            raise UsageError(f"{key} cannot be set: own vectors are as their files have them")
+        if card.vectors is not None and target in ("teacher", "features") and name != "normalize":
+            raise UsageError(f"{key} cannot be set: own vectors are not trained; teacher.normalize can be")
+
+
+def words(option: str, text: str) -> list[str]:
+    """The comma-separated words of an option. Raises a UsageError where there is none."""
+    given = [word.strip() for word in text.split(",") if word.strip()]
+    if not given:
+        raise UsageError(f"{option} is empty")
+    return given
+
+
+def integers(option: str, text: str, most: int | None = None) -> list[int]:
+    """The comma-separated whole numbers of an option. Raises a UsageError where they are none, or more than `most`."""
+    try:
+        values = [int(word) for word in words(option, text)]
+    except ValueError:
+        values = []
+    if not values or (most is not None and len(values) > most):
+        raise UsageError(
+            f"{option} wants {'a whole number' if most == 1 else 'whole numbers, such as 16,64'}, not {text!r}"
+        )
+    return values
