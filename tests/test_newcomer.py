@@ -46,7 +46,9 @@ def test_one_file_is_listed_tested_run_and_run_again_when_edited(
 ) -> None:
     assert len(example().splitlines()) < 60
     assert re.search(r"cosine-pairs .*relational", python(checkout, "benchmark", "list", "methods"))
-    tested = python(checkout, "pytest", "-q", "-p", "no:cacheprovider", "tests/test_methods.py", "-k", "cosine-pairs")
+    tested = python(
+        checkout, "pytest", "-q", "-p", "no:cacheprovider", "tests/methods/test_methods.py", "-k", "cosine-pairs"
+    )
     assert int(re.findall(r"(\d+) passed", tested)[0]) > 5
 
     run = ("benchmark", *RUN.split(), "--data", str(data_dir), "--results", str(tmp_path / "results"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BenchmarkError, UsageError, unknown
 from ..spec import Scalar
 from . import declarations
-from .declarations import Entry, Kind, out_of_bounds
+from .entries import Entry, Kind, combined, out_of_bounds
 
 if TYPE_CHECKING:
     from .base import Method
@@ -35,7 +35,7 @@ def catalogue() -> dict[str, Entry]:
 
 
 def faults() -> tuple[str, ...]:
-    """What is wrong with files and classes that are no method, a line each."""
+    """Tell what is wrong with files and classes that hold no method that can be, a line each."""
     return declarations.read().faults
 
 
@@ -50,7 +50,10 @@ def entry(name: str) -> Entry:
         UsageError: there is none (the message has the nearest name), or these cannot be combined.
     """
     if "+" in name:
-        return _combined(name)
+        words = sorted(name.split("+"))  # a sum has no order
+        if not all(words):
+            raise UsageError(f"{name!r}: a method is missing beside a plus sign; write such as fitnet+rkd-da")
+        return combined(name, [entry(word) for word in words])
     entries, faults = declarations.read()
     if name in entries:
         return entries[name]
@@ -143,42 +146,3 @@ def typed(name: str, params: Mapping[str, Any]) -> dict[str, Scalar]:
         if differ := ", ".join(key for key in own if own[key] != settings[key]):
             raise UsageError(f"{other} and {part} have one {task} loss in a sum, and set {differ} differently")
     return result
-
-
-def _combined(name: str) -> Entry:
-    """The sum of methods; of kind "mixed" where individual and relational ones come together: task losses join either."""
-    words = sorted(name.split("+"))  # a sum has no order
-    if not all(words):
-        raise UsageError(f"{name!r}: a method is missing beside a plus sign; write such as fitnet+rkd-da")
-    parts = [entry(word) for word in words]
-    names = tuple(part.name for part in parts)
-    for part in parts:
-        if not part.trains:
-            raise UsageError(f"{name}: {part.name} has no loss to add; only methods that train are in a sum")
-        if names.count(part.name) > 1:
-            raise UsageError(
-                f"{name}: {part.name} stands in it {names.count(part.name)} times; a sum has a method once"
-            )
-    kinds = {part.kind for part in parts} - {"none"}
-    needs = tuple(dict.fromkeys(need for part in parts for need in part.needs))
-    return Entry(
-        name="+".join(names),
-        kind=next(iter(kinds), "none") if len(kinds) < 2 else "mixed",
-        reference="; ".join(part.reference for part in parts),
-        summary="The sum of the losses of " + " and ".join(names),
-        needs=needs,
-        optional=tuple(dict.fromkeys(need for part in parts for need in part.optional if need not in needs)),
-        task="",  # of the parts, each once
-        normalize=any(part.normalize for part in parts),  # a task loss wants it, and relations can do with it
-        trains=True,
-        has_head=True,
-        same_size=any(part.same_size for part in parts),
-        self_taught=bool(kinds) and all(part.self_taught or part.kind == "none" for part in parts),
-        defaults={f"{part.name}.{key}": value for part in parts for key, value in part.defaults.items()},
-        ranges={f"{part.name}.{key}": range_ for part in parts for key, range_ in part.ranges.items()},
-        later=tuple(f"{part.name}.{key}" for part in parts for key in part.later),
-        is_random=any(part.is_random for part in parts),
-        module="combination",
-        cls="Combination",
-        parts=names,
-    )

@@ -6,7 +6,6 @@ The student is mapped into the teacher's space by a learned linear projector, wh
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +46,7 @@ class CSD(Projected):
     name = "csd"
     kind = "individual"
     reference = "Wu et al., Contextual Similarity Distillation for Asymmetric Image Retrieval, CVPR 2022"
-    ranges: ClassVar = {"student_temperature": (0.02, 2.0), "teacher_temperature": (0.005, 0.5)}
+    ranges = {"student_temperature": (0.02, 2.0), "teacher_temperature": (0.005, 0.5)}
 
     neighbours: int = 96
     student_temperature: float = 1.0
@@ -82,7 +81,7 @@ class ROP(Projected):
     name = "rop"
     kind = "relational"
     reference = "Wu et al., A General Rank Preserving Framework for Asymmetric Image Retrieval, ICLR 2023, eq. 8 to 10"
-    ranges: ClassVar = {"temperature": (0.01, 1.0)}
+    ranges = {"temperature": (0.01, 1.0)}
 
     neighbours: int = 96
     temperature: float = 0.1
@@ -108,7 +107,7 @@ class D3still(Projected):
     name = "d3still"
     kind = "relational"
     reference = "Xie et al., D3still: Decoupled Differential Distillation for Asymmetric Image Retrieval, CVPR 2024"
-    ranges: ClassVar = {"feature_weight": (5.0, 500.0), "inconsistent_weight": (0.2, 20.0)}
+    ranges = {"feature_weight": (5.0, 500.0), "inconsistent_weight": (0.2, 20.0)}
 
     neighbours: int = 10
     feature_weight: float = 50.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,7 +29,7 @@ class Attention(Method):
     reference = "Zagoruyko and Komodakis, Paying More Attention to Attention, ICLR 2017, arXiv 1612.03928; weight 50 of Park et al. 2019"
     needs = ("embedding", "maps")
     task = "triplet"
-    ranges: ClassVar = {"weight": (5.0, 500.0)}
+    ranges = {"weight": (5.0, 500.0)}
 
     weight: float = 50.0
     margin: float = 0.2

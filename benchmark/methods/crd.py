@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,7 +32,7 @@ class CRD(Method):
     )
     needs = ("embedding", "labels")
     task = "triplet"
-    ranges: ClassVar = {"weight": (0.08, 8.0), "temperature": (0.02, 0.5)}
+    ranges = {"weight": (0.08, 8.0), "temperature": (0.02, 0.5)}
 
     weight: float = 0.8
     temperature: float = 0.07

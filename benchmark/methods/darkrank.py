@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -60,7 +59,7 @@ class DarkRank(Method):
         "Chen et al., DarkRank, AAAI 2018, arXiv 1707.01220, eq. 6 (alpha 3, beta 3, weight 1 of Park et al. 2019)"
     )
     task = "triplet"
-    ranges: ClassVar = {"weight": (0.05, 5.0), "alpha": (0.3, 30.0)}
+    ranges = {"weight": (0.05, 5.0), "alpha": (0.3, 30.0)}
 
     weight: float = 1.0
     alpha: float = 3.0
@@ -77,7 +76,7 @@ class SoftDarkRank(DarkRank):
 
     name = "darkrank-soft"
     reference = "Chen et al., DarkRank, AAAI 2018, arXiv 1707.01220, eq. 5 (alpha 3, beta 3)"
-    ranges: ClassVar = {"weight": (0.1, 10.0), "alpha": (0.3, 30.0)}
+    ranges = {"weight": (0.1, 10.0), "alpha": (0.3, 30.0)}
 
     def forward(self, batch: Batch) -> Tensor:
         student, ranking = batch.student.embedding, batch.of_teacher(nearest)

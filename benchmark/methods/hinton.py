@@ -8,7 +8,6 @@ times the rate, as proxy-anchor does. Scale 30 is common for normalised softmax.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +60,7 @@ class Hinton(ClassLogits):
 
     name = "hinton"
     reference = "Hinton et al., Distilling the Knowledge in a Neural Network, NIPS workshop 2014, arXiv 1503.02531"
-    ranges: ClassVar = {"weight": (0.1, 10.0), "temperature": (1.0, 16.0)}
+    ranges = {"weight": (0.1, 10.0), "temperature": (1.0, 16.0)}
 
     temperature: float = 4.0
     weight: float = 1.0
@@ -79,7 +78,7 @@ class BornAgain(ClassLogits):
         "Furlanello et al., Born Again Neural Networks, ICML 2018, arXiv 1805.04770, eq. 1; logits of embeddings: ours"
     )
     same_size = True
-    ranges: ClassVar = {"weight": (0.1, 10.0)}
+    ranges = {"weight": (0.1, 10.0)}
 
     weight: float = 1.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ class FitNet(Method):
     )
     task = "triplet"
     optional = ("maps", "pooled")
-    ranges: ClassVar = {"hint_share": (0.1, 0.9)}
+    ranges = {"hint_share": (0.1, 0.9)}
 
     hint_share: float = 0.5
     margin: float = 0.2
@@ -114,7 +114,7 @@ class VID(Method):
     needs = ("embedding", "pooled")
     optional = ("maps",)
     task = "triplet"
-    ranges: ClassVar = {"weight": (0.1, 10.0)}
+    ranges = {"weight": (0.1, 10.0)}
 
     weight: float = 1.0
     margin: float = 0.2

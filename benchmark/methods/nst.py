@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,7 +41,7 @@ class NST(Method):
     reference = "Huang and Wang, Like What You Like: Neuron Selectivity Transfer, arXiv 1707.01219, eq. 4 (weight 50 of CRD's code)"
     needs = ("embedding", "maps")
     task = "triplet"
-    ranges: ClassVar = {"weight": (5.0, 500.0)}
+    ranges = {"weight": (5.0, 500.0)}
 
     weight: float = 50.0
     margin: float = 0.2

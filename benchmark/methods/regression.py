@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,7 +69,7 @@ class RAML(Projected):
     name = "raml"
     kind = "individual"
     reference = "Suma and Tolias, Large-to-small Image Resolution Asymmetry in Deep Metric Learning, WACV 2023, arXiv 2210.05463"
-    ranges: ClassVar = {"cross_weight": (0.07, 7.0), "own_weight": (0.07, 7.0)}
+    ranges = {"cross_weight": (0.07, 7.0), "own_weight": (0.07, 7.0)}
 
     cross_weight: float = 0.7482
     own_weight: float = 0.6778
@@ -97,7 +95,7 @@ class Absolute(Method):
     kind = "individual"
     reference = "Yu et al., Learning Metrics from Teachers, CVPR 2019, arXiv 1904.03624, section 3.2 (absolute teacher)"
     task = "triplet"
-    ranges: ClassVar = {"weight": (0.1, 10.0)}
+    ranges = {"weight": (0.1, 10.0)}
 
     weight: float = 1.0
     margin: float = 0.2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,7 +35,7 @@ class RelaxedContrastive(Method):
         "Kim et al., Embedding Transfer with Label Relaxation for Improved Metric Learning, CVPR 2021, arXiv 2103.14908"
     )
     normalize = False
-    ranges: ClassVar = {"sigma": (0.1, 10.0), "delta": (0.3, 3.0)}
+    ranges = {"sigma": (0.1, 10.0), "delta": (0.3, 3.0)}
 
     sigma: float = 1.0
     delta: float = 1.0
@@ -59,7 +57,7 @@ class Relative(Method):
     kind = "relational"
     reference = "Yu et al., Learning Metrics from Teachers, CVPR 2019, arXiv 1904.03624, section 3.2 (relative teacher)"
     task = "triplet"
-    ranges: ClassVar = {"weight": (0.4, 40.0)}
+    ranges = {"weight": (0.4, 40.0)}
 
     weight: float = 4.0
     margin: float = 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -162,8 +162,8 @@ class RKD(Method):
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 7 and 10"
     normalize = False
     # Beside a distance weight of 1: the ratio is what counts.
-    ranges: ClassVar = {"angle_weight": (0.2, 20.0)}
-    later: ClassVar = ("angle_triplets",)
+    ranges = {"angle_weight": (0.2, 20.0)}
+    later = ("angle_triplets",)
 
     distance_weight: float = 1.0
     angle_weight: float = 2.0
@@ -194,7 +194,7 @@ class RKDAngle(Method):
     kind = "relational"
     reference = "Park et al., Relational Knowledge Distillation, CVPR 2019, arXiv 1904.05068, eq. 10"
     normalize = False
-    later: ClassVar = ("angle_triplets",)
+    later = ("angle_triplets",)
 
     weight: float = 1.0
     angle_triplets: int = 0

@@ -30,7 +30,7 @@ class S2SD(Method):
     )
     needs = ("embedding", "pooled", "labels")
     is_random = True
-    ranges: ClassVar = {"weight": (5.0, 500.0), "margin": (0.05, 0.8)}
+    ranges = {"weight": (5.0, 500.0), "margin": (0.05, 0.8)}
     WARM_UP: ClassVar = 0.125  # of the run
 
     weight: float = 50.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -88,7 +87,7 @@ class CorrelationCongruence(Method):
     name = "cc"
     kind = "relational"
     reference = "Peng et al., Correlation Congruence for Knowledge Distillation, ICCV 2019, arXiv 1904.01802 (gamma 0.4, order 2)"
-    ranges: ClassVar = {"gamma": (0.1, 4.0)}
+    ranges = {"gamma": (0.1, 4.0)}
 
     weight: float = 1.0
     gamma: float = 0.4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
 from torch import Tensor
@@ -97,7 +95,7 @@ class Triplet(TaskLoss):
         "Schroff et al., FaceNet, CVPR 2015; Wu et al., Sampling Matters, ICCV 2017 (cutoff 0.5, nonzero loss 1.4)"
     )
     is_random = True
-    ranges: ClassVar = {"margin": (0.05, 0.8)}
+    ranges = {"margin": (0.05, 0.8)}
 
     margin: float = 0.2
     cutoff: float = 0.5

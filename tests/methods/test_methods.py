@@ -19,7 +19,7 @@ from benchmark import methods
 from benchmark.errors import UsageError
 from benchmark.methods import darkrank, rkd
 from benchmark.methods.base import Batch, Features, Method, Widths, distances
-from benchmark.methods.declarations import TYPES
+from benchmark.methods.entries import TYPES
 from benchmark.methods.rkd import angles, scaled
 from benchmark.methods.s2sd import S2SD
 from benchmark.methods.task import DistanceWeightedMiner, draw_triplets
@@ -76,7 +76,7 @@ def tensors(of: Features) -> tuple[Tensor, ...]:
 
 def test_catalogue_is_what_the_classes_say() -> None:
     """It is read from the source, with what bases declare; here the classes themselves are asked."""
-    declared = {field.name for field in fields(methods.Entry)} - {"summary", "defaults", "module", "cls", "parts"}
+    declared = {field.name for field in fields(methods.Entry)} - {"defaults", "module", "cls", "parts"}
     for name, entry in methods.catalogue().items():
         cls = methods.load(name)
         task = methods.entry(cls.task) if cls.task else None
@@ -94,7 +94,7 @@ def test_catalogue_is_what_the_classes_say() -> None:
         assert entry.defaults == own, name
         assert all(type(value).__name__ == annotated[key] for key, value in own.items())
         assert {*entry.later} <= {*entry.defaults}
-        assert entry.reference and entry.summary and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
+        assert entry.reference and cls.__doc__ and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
 
 
 @pytest.mark.parametrize("name", methods.catalogue())
