@@ -48,7 +48,7 @@ class Archive(Frozen):
 
 
 class Counts(Frozen):
-    """What a split must hold; asserted on load."""
+    """Images and classes that a split must hold; asserted on load."""
 
     images: Positive
     classes: Positive
@@ -87,7 +87,7 @@ class Vectors(Frozen):
 
     @property
     def rule(self) -> str:
-        """What is trained on, what is searched, and what a hit is: for people."""
+        """Say what is trained on, what is searched, and what a hit is: for people."""
         if self.test_features:
             what = "the test files are searched"
         elif self.labels:
@@ -182,7 +182,7 @@ def of_vectors(vectors: Vectors) -> Card:
 
 
 def read_toml(file: Path | Traversable, what: str) -> dict[str, Any]:
-    """What a TOML file holds, which is `what` to the user. Raises a UsageError where it cannot be read."""
+    """Read a TOML file, which is `what` to the user. Raises a UsageError where it cannot be read."""
     try:
         content = read_regular(file, MOST) if isinstance(file, Path) else file.read_bytes()
         return tomllib.loads(content.decode())
