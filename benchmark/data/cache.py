@@ -1,4 +1,4 @@
-"""What is computed once and kept on disk: decoded images, and features of a frozen trunk of seeded crops of them."""
+"""Decoded images, and features that a frozen trunk has of seeded crops of them: computed once and kept on disk."""
 
 from __future__ import annotations
 

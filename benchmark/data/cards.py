@@ -48,7 +48,7 @@ class Archive(Frozen):
 
 
 class Counts(Frozen):
-    """What a split must hold; asserted on load."""
+    """Images and classes that a split must hold; asserted on load."""
 
     images: Positive
     classes: Positive
@@ -87,7 +87,7 @@ class Vectors(Frozen):
 
     @property
     def rule(self) -> str:
-        """What is trained on, what is searched, and what a hit is: for people."""
+        """Say what is trained on, what is searched, and what a hit is: for people."""
         if self.test_features:
             what = "the test files are searched"
         elif self.labels:
@@ -158,21 +158,15 @@ def load(name_or_path: str, data_dir: Path | None = None) -> Card:
     elif name_or_path.endswith(".toml") and path.is_file():
         card = read(path)
     elif name_or_path and path.is_dir():
-        path = path.resolve()
-        card = _validated(
-            {"name": path.name, "title": f"images in {path.name}", "layout": "folder", "folder": str(path)}, path
-        )
+        name = path.resolve().name
+        fields = {"name": name, "title": f"images in {name}", "layout": "folder", "folder": str(path.resolve())}
+        card = _validated(fields, path.resolve())
     elif name_or_path and path.exists():
         raise UsageError(
             f"{name_or_path} is neither a card, which is a file that ends in .toml, nor a folder of images; vectors are given "
             "by --features, and names are in benchmark list datasets"
         )
-    elif (
-        name_or_path.endswith(".toml")
-        or name_or_path.startswith(("~", "."))
-        or "/" in name_or_path
-        or os.sep in name_or_path
-    ):
+    elif name_or_path.endswith(".toml") or name_or_path.startswith(("~", ".")) or {"/", os.sep} & {*name_or_path}:
         raise UsageError(f"no such file or folder: {name_or_path}")
     else:
         raise unknown("data set", name_or_path, names())
@@ -188,7 +182,7 @@ def of_vectors(vectors: Vectors) -> Card:
 
 
 def read_toml(file: Path | Traversable, what: str) -> dict[str, Any]:
-    """What a TOML file holds, which is `what` to the user. Raises a UsageError where it cannot be read."""
+    """Read a TOML file, which is `what` to the user. Raises a UsageError where it cannot be read."""
     try:
         content = read_regular(file, MOST) if isinstance(file, Path) else file.read_bytes()
         return tomllib.loads(content.decode())
@@ -217,8 +211,8 @@ def _of_vectors(content: dict[str, object], file: Path) -> Card:
     if "folder" in content:
         raise UsageError(f"{file} is not a card: folder: the files in [vectors] are relative to the card's own folder")
     usual = {name: f"{name}.npy" for name in Vectors.model_fields if name != "views"}
-    found = {name: path for name, path in usual.items() if name == "features" or (folder / path).exists()}
-    card = _validated({**content, "folder": str(folder), "vectors": {**found, **given}}, file)
+    there = {name: path for name, path in usual.items() if name == "features" or (folder / path).exists()}
+    card = _validated({**content, "folder": str(folder), "vectors": {**there, **given}}, file)
     assert card.vectors is not None
     return card.model_copy(update={"vectors": card.vectors.below(folder)})
 

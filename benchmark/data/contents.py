@@ -1,4 +1,4 @@
-"""What files hold, not what they are called: a digest of each one's content, computed once and remembered."""
+"""Digests of what files hold, not of what they are called: computed once and remembered."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _remembered(file: Path) -> dict[str, list[Any]]:
 
 @dataclass(eq=False)
 class Contents:
-    """What tells a data set from others, computed when it is asked for.
+    """Fingerprints that tell a data set from others, computed when they are asked for.
 
     Args:
         root: the data set's own folder; names are relative to it, so that it does not matter where it lies.

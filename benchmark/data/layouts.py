@@ -217,7 +217,7 @@ def _missing(card: Card, data_dir: Path, path: object) -> DataError:
 
 
 def _table(file: Path, columns: str, skip: int = 0) -> Iterable[list[str]]:
-    """Lines of an annotation file as words; the last column may hold spaces.
+    """Read lines of an annotation file as words; the last column may hold spaces.
 
     Raises:
         DataError: a line with too few words, with its number.
@@ -249,7 +249,7 @@ def _annotations(file: Path, name: str) -> list[tuple[int, str]]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What is in a folder, hidden files left out, in natural order: 2 before 10."""
+    """List a folder, hidden files left out, in natural order: 2 before 10."""
     return sorted(
         (path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: natural(path.name)
     )

@@ -36,7 +36,7 @@ class VectorFile:
 
     @cached_property
     def array(self) -> np.ndarray:
-        """As it lies on disk: [n * views, width] or [n, views, width]."""
+        """The array on disk: [n * views, width] or [n, views, width]."""
         array = open_array(self.path, self.name, VECTORS)
         if array.ndim == 3 and self.flat not in (1, array.shape[1]):
             raise DataError(f"{self.path} has {array.shape[1]} views an image, not {self.flat}")
@@ -132,11 +132,11 @@ class VectorRows:
         return VectorRows(self.student, self.teacher, self.rows[chosen])
 
     def of(self, backbone: str) -> Views:
-        """What a run of that backbone reads: `teacher-vectors` the teacher's, `vectors` the student's."""
+        """Vectors that a run of that backbone reads: `teacher-vectors` the teacher's, `vectors` the student's."""
         return Views(self.teacher if backbone == TEACHER_VECTORS else self.student, self.rows)
 
     @property
     def digest(self) -> bytes:
-        """What tells the numbers from others, whatever the files are called. Raises as `VectorFile.scanned`."""
+        """Digests and rows, whatever the files are called. Raises as `VectorFile.scanned`."""
         rows = np.ascontiguousarray(self.rows, "<i8").tobytes()
         return f"{self.student.scanned[0]} {self.teacher.scanned[0]}\n".encode() + rows

@@ -60,7 +60,7 @@ def evaluate(
     *,
     same: bool = False,
 ) -> Evaluation:
-    """Recall@K, MAP@R and R-precision by raw Euclidean distance and by cosine, as means over queries.
+    """Measure Recall@K, MAP@R and R-precision by raw Euclidean distance and by cosine, as means over queries.
 
     R is the number of other gallery items of the query's class. Queries for which it is 0 are left out and counted;
     where the set is searched in itself they stay in the gallery.
@@ -77,7 +77,6 @@ def evaluate(
         DataError: shapes that do not fit, no rows, values that are not finite, no query with a partner.
         UsageError: a K below 1, or one of gallery and gallery labels without the other.
     """
-    _check_at(at)
     if (gallery is None) != (gallery_labels is None):
         raise UsageError("gallery embeddings and gallery labels go together: one is given, the other is missing")
     query, query_labels = _checked("query", query, query_labels)
@@ -96,8 +95,8 @@ def evaluate(
         raise DataError(f"none of the {len(query)} queries has another item of its class to be found")
     query_classes = query_classes[kept]
 
-    def matches(rows: slice | Ints, found: Ints) -> NDArray[np.bool_]:
-        return gallery_classes[found] == query_classes[rows, None]
+    def matches(rows: slice | Ints, nearest: Ints) -> NDArray[np.bool_]:
+        return gallery_classes[nearest] == query_classes[rows, None]
 
     l2, cosine = _scores(query[kept], gallery, kept if same else None, partners[kept], matches, at)
     return Evaluation(l2=l2, cosine=cosine, queries=len(kept), dropped=len(query) - len(kept), gallery=len(gallery))
@@ -106,7 +105,7 @@ def evaluate(
 def agreement(
     query: Floats, targets: Ints, at: Sequence[int] = (1, 2, 4, 8), gallery: Floats | None = None
 ) -> Evaluation:
-    """The numbers of `evaluate` without classes: what a query is to find is given, as the teacher's nearest are.
+    """Measure what `evaluate` does without classes: what a query is to find is given, as the teacher's nearest are.
 
     Args:
         query: [n, d] embeddings, searched among themselves.
@@ -118,24 +117,18 @@ def agreement(
         DataError: no rows, or values that are not finite.
         UsageError: a K below 1.
     """
-    _check_at(at)
     query, _ = _checked("query", query, np.arange(len(query)))
 
-    def matches(rows: slice | Ints, found: Ints) -> NDArray[np.bool_]:
-        result = np.zeros(found.shape, bool)
-        for column in targets[rows].T:  # one at a time: [n, found, R] would be ten times the memory
-            result |= found == column[:, None]
+    def matches(rows: slice | Ints, nearest: Ints) -> NDArray[np.bool_]:
+        result = np.zeros(nearest.shape, bool)
+        for column in targets[rows].T:  # one at a time: [n, k, R] would be ten times the memory
+            result |= nearest == column[:, None]
         return result
 
     relevant = np.full(len(query), targets.shape[1])
     searched = query if gallery is None else _checked("gallery", gallery, np.arange(len(gallery)))[0]
     l2, cosine = _scores(query, searched, np.arange(len(query)), relevant, matches, at)
     return Evaluation(l2=l2, cosine=cosine, queries=len(query), dropped=0, gallery=len(query), relevance="teacher")
-
-
-def _check_at(at: Sequence[int]) -> None:
-    if not at or min(at) < 1:
-        raise UsageError(f"Recall@K needs a K of 1 or more, not {', '.join(map(str, at)) or 'none at all'}")
 
 
 def _scores(
@@ -155,6 +148,8 @@ def _scores(
         relevant: [n] items that a query is to find.
         matches: (some queries, their neighbours [queries, k]) -> whether each neighbour is one of these.
     """
+    if not at or min(at) < 1:
+        raise UsageError(f"Recall@K needs a K of 1 or more, not {', '.join(map(str, at)) or 'none at all'}")
     needed = int(relevant.max())
     near = max(NEAR, needed)
 
@@ -162,16 +157,16 @@ def _scores(
         rows_of, index = prepared(query, gallery, metric)
         recall = {k: np.empty(len(query), bool) for k in at}
         precision, average = np.empty(len(query)), np.empty(len(query))
-        for rows, found in index.search(rows_of, max(needed, *(min(k, near) for k in at)), own):
-            hits = matches(rows, found)
+        for rows, nearest in index.search(rows_of, max(needed, *(min(k, near) for k in at)), own):
+            hits = matches(rows, nearest)
             precision[rows], average[rows] = r_precision(hits, relevant[rows]), map_at_r(hits, relevant[rows])
             for k, values in recall.items():
                 values[rows] = recall_at_k(hits, k)
         further = {k: values for k, values in recall.items() if k > near}
         if further:
             missing = np.flatnonzero(~next(iter(further.values())))
-            for rows, found in index.search(rows_of[missing], max(further), None if own is None else own[missing]):
-                hits = matches(missing[rows], found)
+            for rows, nearest in index.search(rows_of[missing], max(further), None if own is None else own[missing]):
+                hits = matches(missing[rows], nearest)
                 for k, values in further.items():
                     values[missing[rows]] = recall_at_k(hits, k)
         means = {f"recall@{k}": values for k, values in recall.items()}

@@ -26,15 +26,15 @@ def find(results: Path, id: str) -> Path:
         UsageError: there is none, or more than one; the message has candidates.
     """
     paths = sorted(results.rglob("runs/*.json"))
-    found = [path for path in paths if path.stem.rpartition("-")[2].startswith(id)]
-    if len(found) == 1:
-        return found[0]
+    named = [path for path in paths if path.stem.rpartition("-")[2].startswith(id)]
+    if len(named) == 1:
+        return named[0]
     if not paths:
         raise UsageError(f"no runs below {results}")
-    names = [path.relative_to(results).with_suffix("").as_posix() for path in found or paths]
+    names = [path.relative_to(results).with_suffix("").as_posix() for path in named or paths]
     listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-    what = f"{len(found)} runs have" if found else "no run has"
-    raise UsageError(f"{what} an id that begins with {id!r}; {'these are' if found else 'there are'}: {listed}")
+    what = f"{len(named)} runs have" if named else "no run has"
+    raise UsageError(f"{what} an id that begins with {id!r}; {'these are' if named else 'there are'}: {listed}")
 
 
 def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[Spec, int, str]:

@@ -21,7 +21,7 @@ from benchmark.retrieval import search
 from benchmark.retrieval.metrics import agreement, evaluate, map_at_r, r_precision, recall_at_k
 from benchmark.retrieval.search import Index, neighbours
 
-REFERENCE = Path(__file__).parent / "reference" / "recall.npz"
+REFERENCE = Path(__file__).parents[1] / "reference" / "recall.npz"
 
 
 def distances(query, gallery, metric):
