@@ -20,7 +20,7 @@ LAYERS = [
     {"training"},
     {"protocol"},
     {"networks", "retrieval", "costs"},
-    {"data", "methods", "machine"},
+    {"data", "methods", "machine", "provenance"},
     {"store"},
     {"spec"},
     {"files", "absurd"},

@@ -23,9 +23,9 @@ from ..costs import Costs, NetworkCost, SearchCost, has_head, key, network_key, 
 from ..errors import BenchmarkError, UsageError
 from ..networks.encoder import encoder
 from ..networks.names import check_name
+from ..provenance import environment
 from ..spec import TEACHER_VECTORS, VECTORS, Spec
 from ..store import Record
-from ..training.context import environment
 from ..training.student import autocast, seeded
 from .memory import available, needed
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ..bench import loss, performance, report, retrieval, training
 from ..bench.performance import Environment, shown
-from ..training.context import environment
+from ..provenance import environment
 from .console import out, print_json, say_written
 
 
