@@ -6,10 +6,11 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -186,17 +187,17 @@ class Store:
                 (self.checkpoints / f"{spec.id}.lock").unlink(missing_ok=True)
 
     def clear_litter(self) -> None:
-        """Delete what belongs to nothing: checkpoints and locks of finished runs, of a process that was killed before it did this, and what
-        lay beside weights that are gone."""
+        """Delete what a killed process left of finished runs, checkpoints and locks, and what lay beside weights that are gone."""
         for folder in (self.records, self.checkpoints, self.failures):
             clear_partial(folder)
-        for path in [*self.checkpoints.glob("*.pt"), *self.checkpoints.glob("*.lock")]:
-            id = path.name.partition(".")[0]
-            if any(self.has_weights(read_record(record).spec) for record in self.records.glob(f"*-{id}.json")):
-                path.unlink(missing_ok=True)
-        for path in [*self.checkpoints.glob("*.projector.safetensors"), *self.checkpoints.glob("*.sha256")]:
-            weights = self.checkpoints / f"{path.name.partition('.')[0]}.safetensors"
-            if not weights.exists():
+        for path in self.checkpoints.glob("*.*"):
+            id, litter = path.name.partition(".")[0], False
+            if path.suffix in (".pt", ".lock"):
+                records = map(read_record, self.records.glob(f"*-{id}.json"))
+                litter = any(self.has_weights(record.spec) for record in records)
+            elif path.name.endswith((".sha256", ".projector.safetensors")):
+                litter = not (self.checkpoints / f"{id}.safetensors").exists()
+            if litter:
                 path.unlink(missing_ok=True)
 
     def save_weights(self, spec: Spec, weights: bytes, projector: bytes | None = None) -> None:
@@ -239,10 +240,9 @@ class Store:
         return True
 
     def bring(self, specs: Iterable[Spec], folders: Iterable[Path]) -> list[Record]:
-        """Take over records and weights of what some runs build on from other folders, the first one that has both: a teacher is one
-        run, whichever preset asked for it first.
+        """Take over what some runs build on from other folders: a teacher is one run, whichever preset asked for it first.
 
-        Only weights that are the record's, and of a run that has no other record here, which students may have.
+        Only with weights that are the record's, and of a run that has no other record here, which students may have.
 
         Returns:
             What was taken over.
@@ -290,8 +290,9 @@ class Store:
 
     def save(self, record: Record) -> None:
         (self.failures / f"{record.spec.method}-{record.id}.txt").unlink(missing_ok=True)
-        fields: dict[str, Any] = _rounded(record.model_dump(mode="json"))
-        write_atomically(self.path(record.spec), sealed(fields))
+        # Six decimals for metrics and seconds; a spec is left alone, as its numbers are its identity.
+        rounded = json.loads(record.model_dump_json(), parse_float=lambda number: round(float(number), 6))
+        write_atomically(self.path(record.spec), sealed({**rounded, "spec": record.spec.model_dump(mode="json")}))
 
     def fail(self, spec: Spec, message: str, details: str) -> None:
         """Keep why a run failed, as text for people."""
@@ -327,19 +328,9 @@ def read_record(path: Path) -> Record:
     advice = "restore it, or delete it and run again"
     try:
         record = Record.model_validate(unsealed(read_regular(path, MOST)))
-    except ValidationError as error:
-        raise BenchmarkError(f"{path} is not a record ({wrong_field(error)}); {advice}") from None
     except ValueError as error:
-        raise BenchmarkError(f"{path} is not a record ({error}); {advice}") from None
+        why = wrong_field(error) if isinstance(error, ValidationError) else error
+        raise BenchmarkError(f"{path} is not a record ({why}); {advice}") from None
     if record.id != record.spec.id or path.stem != f"{record.spec.method}-{record.id}":
         raise BenchmarkError(f"{path}: its spec has the id {record.spec.id}, so file or content was changed; {advice}")
     return record
-
-
-def _rounded(value: Any) -> Any:
-    """Six decimals for metrics and seconds (a spec is left alone: its numbers are its identity)."""
-    if isinstance(value, dict):
-        return {key: inner if key == "spec" else _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
-    return round(value, 6) if isinstance(value, float) else value

@@ -152,7 +152,11 @@ def test_methods_import_torch_and_their_own_package_only() -> None:
     faults = []
     for module in room("methods"):
         faults += [f"{module} imports {name}" for name in outside(module) - allowed]
-        if module in ("methods", "methods.declarations", "methods.entries"):  # the catalogue, which has errors for users
+        if module in (
+            "methods",
+            "methods.declarations",
+            "methods.entries",
+        ):  # the catalogue, which has errors for users
             continue
         faults += [
             f"{module} reaches out of methods, to {target}"

@@ -429,10 +429,10 @@ def test_a_batch_that_cannot_be_filled(
 
 
 def test_other_work_on_the_cores_is_told(cli: Cli, smoke: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.training.driver.share", lambda: 0.3)
+    monkeypatch.setattr("benchmark.machine.share", lambda: 0.3)
     result = cli(*smoke, "--methods", "triplet", "--steps", "2")
     assert "other work holds 70% of the cores, which can make this many times slower: wait for it\n" in result.out
-    monkeypatch.setattr("benchmark.training.driver.share", lambda: 0.9)
+    monkeypatch.setattr("benchmark.machine.share", lambda: 0.9)
     assert "other work" not in cli(*smoke, "--methods", "triplet", "--steps", "3").out
 
 

@@ -63,12 +63,18 @@ def test_what_lies_beside_no_weights_goes(cli: Cli, smoke: list[str], ran: Store
     ran.weights(record.spec).unlink()
     stray = ran.checkpoints / "0123456789.safetensors.sha256"
     stray.touch()
+    others = {
+        "notes.txt",
+        f"{'0' * 10}.safetensors.somewhere.1.abcdefgh.partial",
+    }  # of a user, and of another machine that writes now
+    for name in others:
+        (ran.checkpoints / name).touch()
     cli(*smoke, "--methods", "regression,triplet", "--steps", "2", "--set", "teacher.steps=2", "--dry-run")
     assert stray.exists()  # nothing is touched by a plan
     cli(*smoke, "--methods", "regression,triplet", "--steps", "2", "--set", "teacher.steps=2")
     kept = {Store.weights(ran, other.spec).name for other in ran if other.id != record.id}
     names = {path.name for path in ran.checkpoints.iterdir()}
-    assert names == kept | {f"{name}.sha256" for name in kept}
+    assert names == kept | {f"{name}.sha256" for name in kept} | others
 
 
 @pytest.mark.parametrize("sound", [True, False])

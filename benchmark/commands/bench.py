@@ -9,8 +9,8 @@ import torch
 from cyclopts import Parameter
 
 from ..bench import loss, performance, report, retrieval, training
+from ..provenance import environment
 from ..report.render import rich
-from ..training.context import environment
 from .console import out, print_json, say_written
 
 

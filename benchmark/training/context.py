@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import platform
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +15,11 @@ from ..data.cache import cache_dir, decoded
 from ..data.splits import DataSet, Split, holdout
 from ..data.vectors import VectorRows
 from ..methods import edition
+from ..provenance import environment
 from ..retrieval.metrics import NEAREST
 from ..retrieval.search import Ints, neighbours
 from ..spec import TEACHER_VECTORS, Spec, Stream
 from ..store import Store
-
-LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "faiss-cpu", "numpy")
 
 
 def silent(what: str, done: int, of: int) -> None:
@@ -84,38 +80,3 @@ class RunContext:
     def of(self, stream: Stream) -> DataSet:
         """The data set as a stream sees it."""
         return self.dataset if stream.evaluation == "test" else holdout(self.dataset)
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """What the numbers came from: code, libraries, device."""
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    )
-    libraries = {library: version(library) for library in LIBRARIES}
-    return {
-        "code": code_version(),
-        "python": platform.python_version(),
-        "device": name,
-        "threads": str(torch.get_num_threads()),
-        **libraries,
-    }
-
-
-def code_version() -> str:
-    """The commit that the package was run from, `+dirty` where the package differs from it; the release number when installed."""
-    package = Path(__file__).parents[1]
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(package), *words], check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    try:
-        if not (package.parent / ".git").exists():
-            return version("embedding-distillation-benchmark")
-        dirty = git("status", "--porcelain", "--", str(package))
-        return git("rev-parse", "--short=10", "HEAD") + ("+dirty" if dirty else "")
-    except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
-        return "unknown"

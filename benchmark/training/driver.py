@@ -1,4 +1,4 @@
-"""The driver of a command: what is to do, how long it takes, doing it, and saving what comes. The only writer of records."""
+"""The driver of a command: what is to do, where it runs and in which order, and what is told of it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import os
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 
-from ..data.splits import DataSet
-from ..data.vectors import VectorRows
 from ..errors import UsageError
-from ..machine import SHARE, Threads, share
 from ..methods import edition
 from ..protocol.experiment import Experiment
 from ..protocol.presets import choose_preset
 from ..spec import Spec, waves
 from ..store import Record, Store, read_record
-from .context import RunContext
-from .executors import Task, local, processes
-from .group import Failure, Outcome
-from .progress import Reporter
-from .trial import check, check_networks, decode
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..data.splits import DataSet
+    from .context import RunContext
+    from .executors import Task
+    from .group import Failure, Outcome
 
 POLL = 1.0  # seconds between two looks at what another command has in hand
 
@@ -126,6 +126,13 @@ class Driver:
         Raises:
             BenchmarkError: something is wrong that can be known before the first step; nothing is written then.
         """
+        from ..data.vectors import VectorRows
+        from ..machine import Threads
+        from .context import RunContext
+        from .executors import Task
+        from .progress import Reporter
+        from .trial import check, decode
+
         images = self.plan.images()
         self._say_other_images(images)
         searched = images.query.images  # absurd rows of what is trained on are an error
@@ -146,6 +153,8 @@ class Driver:
             )
 
     def _say_size(self, specs: Sequence[Spec], context: RunContext) -> None:
+        from ..machine import SHARE, share
+
         split, searched = context.of(specs[-1]), "validation" if specs[-1].evaluation == "validation" else "query"
         self.say(f"{split.train.described('training')}, {split.query.described(searched)}; on {context.device.type}")
         if context.device.type == "cpu" and (free := share()) < SHARE:
@@ -182,7 +191,7 @@ class Driver:
                     if not told:
                         told = True
                         self.say(
-                            f"{len(left)} runs are in another command's hands: waiting, to go on with what it leaves"
+                            f"{len(left)} of these runs are in another command's hands: waiting, to go on with what it leaves"
                         )
                     time.sleep(POLL)
         if failures:
@@ -194,6 +203,9 @@ class Driver:
 
         Groups that train whole networks use all cores, one after the other; those that train heads on features share them out.
         """
+        from .executors import local, processes
+        from .group import Failure
+
         ready: list[Spec] = []
         for spec in specs:
             lost = (parent for parent in spec.parents if parent.id in failed or not self.store.weights(parent).exists())
@@ -213,6 +225,9 @@ class Driver:
         Raises:
             BenchmarkError: as `run`.
         """
+        from .context import RunContext
+        from .trial import check, check_networks
+
         if self.plan.source.here:
             check(specs, RunContext(self.plan.images(), self.plan.data_dir, self.store, device), download=False)
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import multiprocessing
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Any
 from ..errors import BenchmarkError
 from ..machine import Threads, cores, keep_memory, set_threads
 from ..spec import Spec
+from ..store import read_record
 from .context import RunContext, silent
 from .group import Failure, Outcome, run
 from .loop import Interrupted, Watch, stoppable
@@ -65,31 +65,31 @@ class _Child(ProcessPoolExecutor):
 
     def __init__(self, task: Task) -> None:
         spawn = multiprocessing.get_context("spawn")  # a forked child would inherit threads' locks
-        self._task = task
         self._said: Any = spawn.SimpleQueue()
+        self._task = task
         # What the parent shows is the parent's affair, and its callbacks cannot be sent. The context is not sent with each group: it may
         # be larger than what a pipe holds, and a child that is killed reads no further.
         begins = self._said, replace(task.context, progress=silent), task.checkpoint_every
         super().__init__(1, spawn, _begin, begins)
 
-    def begin(self, group: Group) -> Future[None]:
-        self.group = group
-        self._settled: set[str] = set()
+    def begin(self, group: Group) -> Future[list[Outcome]]:
+        self._group = group
         progress = self._task.context.progress
         self._hear: dict[str, Callable[..., None]] = {"watch": self._task.watch(group), "progress": progress}
         return self.submit(_work, group)
 
-    def heard(self) -> Iterator[Outcome]:
+    def hear(self) -> None:
         while not self._said.empty():
             kind, content = self._said.get()
-            if kind == "outcome":
-                self._settled.add(content[0].spec.id)
-                yield content[0]
-            else:
-                self._hear[kind](*content)
+            self._hear[kind](*content)
 
-    def failed(self, why: str) -> Iterator[Failure]:
-        return _failed(self.group, self._settled, why)
+    def outcomes(self, future: Future[list[Outcome]]) -> Iterator[Outcome]:
+        store, why = self._task.context.store, "its process was killed, as where memory runs out, or crashed"
+        try:
+            yield from future.result()
+        except (BrokenProcessPool, Interrupted):
+            for spec in self._group:
+                yield read_record(store.path(spec)) if store.finished(spec) else Failure(spec, why)
 
 
 def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
@@ -105,7 +105,7 @@ def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
     most = -(-cores() // len(groups))
     waiting = [group[start::most] for group in groups for start in range(min(most, len(group)))]
     idle: list[_Child] = []
-    running: dict[Future[None], _Child] = {}
+    running: dict[Future[list[Outcome]], _Child] = {}
     with stoppable() as stop, contextlib.ExitStack() as stack:
         try:
             while waiting or running:
@@ -114,16 +114,14 @@ def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
                     running[child.begin(waiting.pop(0))] = child
                 done, _ = wait(running, 0.1, FIRST_COMPLETED)
                 for child in running.values():
-                    yield from child.heard()
+                    child.hear()
                 if stop.is_set():
                     raise Interrupted("stopped; run the same command again to go on from there")
                 for future in done:
                     child = running.pop(future)
-                    try:
-                        future.result()
+                    yield from child.outcomes(future)
+                    if not isinstance(future.exception(), BrokenProcessPool):
                         idle.append(child)
-                    except (BrokenProcessPool, Interrupted):
-                        yield from child.failed("its process was killed, as where memory runs out, or crashed")
         except BaseException:
             for process in multiprocessing.active_children():
                 process.terminate()  # each writes its checkpoints
@@ -134,17 +132,15 @@ def _begin(said: Any, context: RunContext, checkpoint_every: float) -> None:
     """Begin a child's life."""
     global _say, _task
     _say = said.put
-    _task = Task(replace(context, progress=functools.partial(_tell, "progress")), checkpoint_every, _watch)
+    _task = Task(replace(context, progress=lambda *content: _say(("progress", content))), checkpoint_every, _watch)
     os.setpgrp()  # Ctrl-C is for the parent, which then ends its children once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_memory()
     set_threads(1)
 
 
-def _work(group: Group) -> None:
-    """Run a group in a child, and say what comes of it."""
-    for outcome in local(_task, [group]):
-        _tell("outcome", outcome)
+def _work(group: Group) -> list[Outcome]:
+    return list(local(_task, [group]))
 
 
 def _watch(group: Group) -> Watch:
@@ -154,13 +150,9 @@ def _watch(group: Group) -> Watch:
         nonlocal last
         if time.monotonic() - last >= WATCH_EVERY or step == group[0].steps:
             last = time.monotonic()
-            _tell("watch", step, dict(losses))
+            _say(("watch", (step, dict(losses))))
 
     return watch
-
-
-def _tell(kind: str, *content: Any) -> None:
-    _say((kind, content))
 
 
 def _end_with_parent() -> None:

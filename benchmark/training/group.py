@@ -91,7 +91,7 @@ def run(
 
 
 def _train(
-    specs: Sequence[Spec], evaluator: Evaluator, bases: Mapping[str, Mapping[str, str]], watch: Watch, every: float
+    specs: Sequence[Spec], evaluator: Evaluator, bases: Mapping[str, dict[str, str]], watch: Watch, every: float
 ) -> Iterator[Outcome]:
     context, teachers = evaluator.context, evaluator.teachers
     students: list[Student] = []
@@ -158,15 +158,16 @@ def _sift(spec: Spec, basis: Mapping[str, str], threads: int | None, context: Ru
     except Exception:  # there is none; or it is damaged, which the student meets that is to go on from it
         return None
     on_cpu = context.device.type == "cpu"
-    changed = [name for name in basis if before.basis.get(name) != basis[name]]
-    if on_cpu and threads is not None and before.threads[-1:] != [threads]:
+    known, counts = before.get("basis", {}), before.get("threads", [])
+    changed = [name for name in basis if known.get(name) != basis[name]]
+    if on_cpu and threads is not None and counts[-1:] != [threads]:
         changed.append("threads")
     if changed:
-        why = f"of other {' and '.join(changed)}" if before.basis else "of an older version"
+        why = f"of other {' and '.join(changed)}" if known else "of an older version"
         context.say(f"{spec.label}: its checkpoint is {why}; {again}")
         path.unlink(missing_ok=True)
         return None
-    return before.threads[-1] if on_cpu and before.threads else None
+    return counts[-1] if on_cpu and counts else None
 
 
 def _failure(spec: Spec, error: Exception) -> Failure:

@@ -7,10 +7,10 @@ import io
 import math
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -48,16 +48,12 @@ def rate(spec: Spec, step: int) -> float:
     progress = step / spec.steps
     if spec.schedule == "step":
         return spec.decay ** sum(progress >= milestone for milestone in spec.milestones)
-    if spec.schedule == "cosine":
-        return (1 + math.cos(math.pi * progress)) / 2
-    if spec.schedule == "one-cycle":  # linear warm-up over the first tenth, then a cosine to zero
-        warm = 0.1
-        return (
-            (step + 1) / (spec.steps * warm + 1)
-            if progress < warm
-            else (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
-        )
-    return 1.0
+    if spec.schedule == "constant":
+        return 1.0
+    warm = 0.1 if spec.schedule == "one-cycle" else 0.0  # of the run: a linear warm-up, then a cosine to zero
+    if progress < warm:
+        return (step + 1) / (spec.steps * warm + 1)
+    return (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
 
 
 def optimizer(spec: Spec, encoder: Network, method: Method) -> torch.optim.Optimizer:
@@ -71,6 +67,11 @@ def optimizer(spec: Spec, encoder: Network, method: Method) -> torch.optim.Optim
     ]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.optimizer]
     return kind(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+
+
+# What a checkpoint holds: fields of a student, and what has a state.
+PLAIN = ("step", "tail", "seconds", "curve", "threads", "basis")
+STATEFUL = ("encoder", "method", "optimizer")
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Student:
     curve: list[tuple[int, Any]] = field(default_factory=list)
     loss: float = math.nan  # of the latest step
     threads: list[int] = field(default_factory=list)  # of torch: what it was trained by, and after each change
-    basis: Mapping[str, str] = field(default_factory=dict)  # fingerprints of what it is trained on and under
+    basis: dict[str, str] = field(default_factory=dict)  # fingerprints of what it is trained on and under
 
     def train_step(
         self, inputs: Tensor, teacher: Features | None, labels: Tensor, index: Tensor, shared: dict[str, Any]
@@ -117,11 +118,8 @@ class Student:
         batch = Batch(features, teacher, labels, index, self.step / spec.steps, shared)
         loss = self.method.loss(batch)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            what = (
-                f"a tensor of shape {list(loss.shape)}"
-                if isinstance(loss, Tensor)
-                else f"of type {type(loss).__name__}"
-            )
+            tensor = isinstance(loss, Tensor)
+            what = f"a tensor of shape {list(loss.shape)}" if tensor else f"of type {type(loss).__name__}"
             raise TrainingError(f"{spec.label}: the loss is {what}, not a tensor with one number")
         self.loss = loss.item()
         if not loss.requires_grad:
@@ -140,26 +138,14 @@ class Student:
 
     def _diverged(self, what: str) -> NoReturn:
         spec = self.spec
-        why = (
-            f"lr={spec.lr:g} may be too large"
-            if self.step
-            else "nothing was updated yet, so the loss itself is at fault"
-        )
+        large, at_fault = f"lr={spec.lr:g} may be too large", "nothing was updated yet, so the loss itself is at fault"
+        why = large if self.step else at_fault
         raise TrainingError(f"{spec.label}: {what} at step {self.step + 1} of {spec.steps}; {why}")
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, at once: a crash leaves the old one."""
-        state = {
-            "step": self.step,
-            "tail": self.tail,
-            "seconds": self.seconds,
-            "curve": self.curve,
-            "threads": self.threads,
-            "basis": dict(self.basis),
-            "encoder": self.encoder.state_dict(),
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        state = {name: getattr(self, name) for name in PLAIN}
+        state |= {name: getattr(self, name).state_dict() for name in STATEFUL}
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_atomically(path, buffer.getvalue())
@@ -172,41 +158,29 @@ class Student:
         """
         try:
             content = read_regular(path)
-            _check_archive(content)
+            # A file of torch.save is a zip archive, whose checksums torch does not look at.
+            if (member := zipfile.ZipFile(io.BytesIO(content)).testzip()) is not None:
+                raise ValueError(f"{member} is damaged")
             state = torch.load(io.BytesIO(content), weights_only=True, map_location=device)
-            self.encoder.load_state_dict(state["encoder"])
-            self.method.load_state_dict(state["method"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for name in STATEFUL:
+                getattr(self, name).load_state_dict(state[name])
+            plain = {name: state[name] for name in PLAIN}
         except Exception as error:  # torch.load has no error type of its own
             raise BenchmarkError(
                 f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start that run again"
             ) from error
-        self.step, self.tail, self.seconds, self.curve = state["step"], state["tail"], state["seconds"], state["curve"]
-        self.threads = state["threads"]
+        for name, value in plain.items():
+            setattr(self, name, value)
 
 
-class Checkpoint(NamedTuple):
-    """What a checkpoint says of itself."""
-
-    basis: Mapping[str, str]  # empty in those of older versions
-    threads: Sequence[int]
-
-
-def peek(path: Path) -> Checkpoint:
-    """Of a file that `Student.save` wrote, without reading the weights.
+def peek(path: Path) -> dict[str, Any]:
+    """What `Student.save` wrote, the weights left in the file; of older versions without `basis` and `threads`.
 
     Raises:
-        Exception: it is none, or damaged.
+        Exception: there is no such file, or it is damaged.
     """
-    state = torch.load(io.BytesIO(read_regular(path)), weights_only=True, map_location="cpu")
-    return Checkpoint(state.get("basis", {}), state.get("threads", ()))
-
-
-def _check_archive(content: bytes) -> None:
-    """Raise a ValueError where a file of torch.save is damaged: it is a zip archive, whose checksums torch does not look at."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if (member := archive.testzip()) is not None:
-            raise ValueError(f"{member} is damaged")
+    state: dict[str, Any] = torch.load(io.BytesIO(read_regular(path)), weights_only=True, map_location="cpu")
+    return state
 
 
 class Rows(Protocol):
@@ -232,9 +206,9 @@ def embed(
     for start in range(0, len(inputs), batch):
         rows = torch.from_numpy(np.array(inputs[start : start + batch])).to(device)
         with autocast(spec, device):
-            found = encoder(rows).embedding.float().cpu().numpy()
+            embedded = encoder(rows).embedding.float().cpu().numpy()
         if result is None:
-            result = np.empty((len(inputs), found.shape[1]), np.float32)
-        result[start : start + batch] = found
+            result = np.empty((len(inputs), embedded.shape[1]), np.float32)
+        result[start : start + batch] = embedded
     assert result is not None, "nothing to embed"
     return result
