@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_tables import student
+from made_records import student
 
 from benchmark.commands.verify import verdict
 from benchmark.store import Record
