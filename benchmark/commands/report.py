@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UsageError
-from ..report.readme import update
-from ..report.write import Folder, overview_files, write_files
+from ..report.write import Folder, overview_files, update_readme, write_files
 from .console import RESULTS, device_of, folders_of, out, say_written
 
 
@@ -48,7 +47,7 @@ def report(
     if results not in [folder.path for folder in folders]:
         written += write_files(results, overview_files(results, folders))
     if readme is not None:
-        update(readme, folders)
+        update_readme(readme, folders)
         written.append(readme)
     if gallery is not None:
         written += _gallery(folders, gallery, baseline, data, device)

@@ -68,23 +68,22 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
     """Train a run again, in a folder that is thrown away, and hold its metrics against its record's."""
     path = find(results, id)
     record, folder = read_record(path), path.parents[1]
-    if record.spec.data:
+    spec = record.spec
+    if spec.data:
         raise UsageError(
-            f"{record.spec.label} is of own data; run it again with --results elsewhere, and use benchmark compare"
+            f"{spec.label} is of own data; run it again with --results elsewhere, and use benchmark compare"
         )
     with TemporaryDirectory() as scratch:
-        request = Request(record.spec.dataset, preset=folder.name, subset=record.spec.subset, device=device)
+        request = Request(spec.dataset, preset=folder.name, subset=spec.subset, device=device)
         plan = gather(replace(request, data=data, results=Path(scratch)))
         images = plan.images()
         if not record.was_of(images.fingerprint, images.listing):
-            raise UsageError(
-                f"{record.spec.label} was run on other images ({record.data}) than these ({images.fingerprint})"
-            )
+            raise UsageError(f"{spec.label} was run on other images ({record.data}) than these ({images.fingerprint})")
         store, before = Store(plan.folder), Store(folder)
-        for parent in store.bring([record.spec], [folder]):
+        for parent in store.bring([spec], [folder]):
             out.print(f"{parent.spec.label}: taken from {folder}", markup=False, soft_wrap=True)
-        missing = store.missing([record.spec])
-        counts = {spec.id: threads_of(read_record(before.path(spec))) for spec in missing if before.done(spec)}
+        missing = store.missing([spec])
+        counts = {run.id: threads_of(read_record(before.path(run))) for run in missing if before.done(run)}
         if Driver(plan, store, out).run(
             missing,
             device_of(device),
@@ -93,8 +92,8 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
             counts={id: n for id, n in counts.items() if n},
         ):
             return 1
-        again = read_record(store.path(record.spec))
-    table = Table("metric", "record", "again", "difference", title=Text(one_line(record.spec.label)))
+        again = read_record(store.path(spec))
+    table = Table("metric", "record", "again", "difference", title=Text(one_line(spec.label)))
     for name, off in differences_of(record, again).items():
         table.add_row(name, f"{100 * record.metrics[name]:.2f}", f"{100 * again.metrics[name]:.2f}", f"{off:+.2f}")
     out.print(table)
@@ -130,26 +129,19 @@ def verdict(record: Record, again: Record, tolerance: float) -> tuple[str, bool]
     if same and worst == 0:
         return "the same weights, to the bit", False
     failed = worst > tolerance
+    kind = f"{'the same' if same else 'other'} weights; {'a fault' if failed else 'rounding'}"
     judged = f"metrics differ by up to {worst:.2f} points, {tolerance:g} are allowed"
-    return (
-        f"{'the same' if same else 'other'} weights; {'a fault' if failed else 'rounding'}: {judged}; {_reason(record, again)}",
-        failed,
-    )
+    return f"{kind}: {judged}; {_reason(record, again)}", failed
 
 
 def _reason(record: Record, again: Record) -> str:
-    """Say what differs between a run and its repetition but their numbers."""
+    """Say what differs between a run and its repetition but their numbers; what an older record lacks says nothing."""
     before, now = record.environment, again.environment
-    # What a record lacks, as those of older versions do, says nothing.
-    changed = {
-        name: f"{name} {before[name]}, now {now[name]}"
-        for name in before
-        if now.get(name, before[name]) != before[name]
-    }
+    differing = [name for name in before if now.get(name, before[name]) != before[name]]
+    changed = {name: f"{name} {before[name]}, now {now[name]}" for name in differing}
     code = [changed.pop(name) for name in ("code", "method") if name in changed]
     reasons = ["its teacher was trained again as well, to other weights"] * (again.teacher != record.teacher)
     reasons += [f"the machine, threads or libraries are others ({'; '.join(changed.values())})"] * bool(changed)
     reasons += [f"the code has changed ({'; '.join(code)})"] * bool(code)
-    return (
-        "; ".join(reasons) or "machine, threads, libraries and code are the same, unless the processor is another model"
-    )
+    same = "machine, threads, libraries and code are the same, unless the processor is another model"
+    return "; ".join(reasons) or same

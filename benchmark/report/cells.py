@@ -95,7 +95,7 @@ class Cell:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """What its marks are of: of a family its methods' cells."""
+        """The cells that its marks are of: of a family its methods'."""
         return (self,)
 
     @property
@@ -133,8 +133,8 @@ class Cell:
         return summarise(values).mean if values else None
 
 
-def scaled(fraction: float | None) -> float | None:
-    """As a percentage."""
+def percent(fraction: float | None) -> float | None:
+    """Give a fraction as a percentage."""
     return None if fraction is None else 100 * fraction
 
 
@@ -202,7 +202,7 @@ def settings(record: Record) -> dict[str, str]:
             if isinstance(value, dict):
                 result |= flat(value, f"{prefix}{name}.")
             elif name != "seed":
-                result[prefix + name] = str(plain(value))
+                result[prefix + name] = str(displayed(value))
         return result
 
     return {**flat(record.spec.model_dump(mode="json")), "fingerprint": record.data}
@@ -214,7 +214,7 @@ def varied(runs: Iterable[Mapping[str, str]]) -> set[str]:
     return {name for name in set().union(*known) if len({run.get(name) for run in known}) > 1}
 
 
-def plain(value: Any) -> Any:
+def displayed(value: Any) -> Any:
     """A field as a table shows it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -231,7 +231,7 @@ def one_line(text: object) -> str:
     return _BREAK.sub(" ", printable(str(text)))
 
 
-def several(values: Iterable[Any]) -> str:
+def listed(values: Iterable[Any]) -> str:
     """Each value once, in order."""
     return ", ".join(map(str, sorted(set(values))))
 

@@ -7,16 +7,17 @@ that have no CSV (costs, the paper's numbers, contrasts, the overview) declare t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ..spec import Spec
 from ..store import Geometry, Metrics, Record
-from .cells import ROLES, Cell, code, fixed, plain, scaled, settings, signed
+from . import render
+from .cells import ROLES, Cell, code, displayed, fixed, percent, signed
 from .comparison import Comparison
-from .render import Heading, Line, Value, dash, text
+from .render import Heading, Line, Table, Value, dash, text
 from .stats import Summary
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Column(Generic[T]):
         if value is None or value != value:
             return ""
         if self.digits is None or isinstance(value, str):
-            return plain(value)
+            return displayed(value)
         return f"{value:.2g}" if self.digits == "p" else fixed(self.times * value, self.digits)
 
     def entry(self, subject: T) -> Value:
@@ -56,7 +57,7 @@ class Column(Generic[T]):
         if value is None:
             return dash(self.note if isinstance(self.note, str) else self.note(subject))
         if self.digits is None or isinstance(value, str):
-            return text(plain(value))
+            return text(displayed(value))
         if self.digits == "p":
             return Value("< 0.0001" if value < 1e-4 else fixed(value, 4), number=value)
         shown = fixed(self.times * value, self.digits)
@@ -72,21 +73,24 @@ class Column(Generic[T]):
         return given.mean if isinstance(given, Summary) else given
 
 
-def headings(columns: Sequence[Column[T]]) -> tuple[Heading, ...]:
-    return tuple(Heading(column.label, column.unit != TEXT) for column in columns)
+def headings(columns: Sequence[Column[T]]) -> list[Heading]:
+    return [Heading(column.label, column.unit != TEXT) for column in columns]
 
 
-def line(columns: Sequence[Column[T]], subject: T, *about: Any) -> Line:
-    """A line of entries; `about` as in `Line`."""
-    return Line(tuple(column.entry(subject) for column in columns), *about)
+def laid_out(
+    kind: str, columns: Sequence[Column[T]], about: Iterable[tuple[T, *tuple[Any, ...]]], **captioned: Any
+) -> Table:
+    """A table of a line each subject, behind which stands what else a `Line` has; the caption as in `captioned`."""
+    lines = [Line(tuple(column.entry(subject) for column in columns), *more) for subject, *more in about]
+    return render.captioned(kind, headings(columns), lines, **captioned)
 
 
-def recall(label: str) -> Column[Cell]:
+def recall_column(label: str) -> Column[Cell]:
     """Recall@1 in percent ± its standard deviation, for readers."""
     return Column("", label, "%", 2, of=attrgetter("recalled"), spread="sd", marks="recall")
 
 
-def difference(label: str, of: Callable[[T], Summary | None], note: str | Callable[[T], str] = "") -> Column[T]:
+def difference_column(label: str, of: Callable[[T], Summary | None], note: str | Callable[[T], str] = "") -> Column[T]:
     """A difference ± half its interval, for readers."""
     return Column("", label, "points", 2, of=of, note=note, spread="half")
 
@@ -97,20 +101,17 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
 
     def setting(name: str, label: str = "", unit: str = TEXT, key: str = "") -> Column[Record]:
         def of(record: Record) -> Any:
-            value = plain(getattr(record.spec, name))
+            value = displayed(getattr(record.spec, name))
             return str(value) if isinstance(value, Spec) else value
 
         return Column(key or name, label, "px" if name in ("resize", "image") else unit, of=of)
 
     def metric(name: str, distance: str, of: Callable[[Record], Metrics]) -> Column[Record]:
         """A metric by one distance; readers have the two that matter by the main one."""
-        label = "" if distance else {"recall@1": "R@1", "map@r": "MAP@R"}.get(name, "")
+        label = _heading(name) if not distance and name in ("recall@1", "map@r") else ""
         return Column(
             distance + name, label, "%", 2, of=lambda record: of(record).get(name), note="not measured", times=100
         )
-
-    def recalls_first(name: str) -> tuple[bool, int, str]:
-        return (False, int(name.split("@")[1]), "") if name.startswith("recall@") else (True, 0, name)
 
     first: list[Column[Record]] = [
         Column("role", of=lambda record: roles[record.id]),
@@ -130,7 +131,7 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
         ),
     ]
     named = {"normalize", *(column.key for column in first)}
-    metrics = sorted({name for record in compared.records for name in record.metrics}, key=recalls_first)
+    metrics = _metrics(compared)
     return [
         *first,
         *(setting(name) for name in Spec.model_fields if name not in named),
@@ -151,6 +152,16 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
         Column("code", of=lambda record: record.environment.get("code")),
         Column("id", "id", of=attrgetter("id")),
     ]
+
+
+def _metrics(compared: Comparison, *more: str) -> list[str]:
+    """All that a run has, Recall@K by K before the others."""
+    names = {*more, *(name for record in compared.records for name in record.metrics)}
+    return sorted(names, key=lambda name: (False, int(name[7:]), "") if name.startswith("recall@") else (True, 0, name))
+
+
+def _heading(metric: str) -> str:
+    return metric.upper().replace("RECALL", "R")
 
 
 def _geometry(name: str) -> Callable[[Record], float | None]:
@@ -179,8 +190,7 @@ def of_cells(compared: Comparison) -> list[Column[Cell]]:
     """`comparison.csv` and the tables of one dimension: means over seeds, their spread, and the difference to the baseline."""
     baseline = compared.baseline
 
-    def gap(cell: Cell, name: str = "summary") -> Any:
-        return getattr(compared.difference(cell), name, None)
+    gap = compared.differences.get
 
     def why(cell: Cell) -> str:
         if cell.row.method == baseline and cell.row.trained:
@@ -192,12 +202,9 @@ def of_cells(compared: Comparison) -> list[Column[Cell]]:
     def unless_family(reason: str) -> Callable[[Cell], str]:
         return lambda cell: reason if cell.records else "of Recall@1 alone"
 
-    names = {name for record in compared.records for name in record.metrics if name.startswith("recall@")}
-    others = {
-        name: name.replace("recall", "R") for name in sorted(names - {"recall@1"}, key=lambda name: int(name[7:]))
-    }
+    others = [name for name in _metrics(compared, "map@r") if name not in ("recall@1", "r_precision")]
     measured = Geometry.model_fields if any(record.geometry for record in compared.records) else ()
-    asymmetric = _over_seeds(lambda record: scaled(record.asymmetric_metrics.get("recall@1")))
+    asymmetric = _over_seeds(lambda record: percent(record.asymmetric_metrics.get("recall@1")))
     unaligned, unmeasured = unless_family("the method aligns no coordinates"), unless_family("not measured")
     return [
         *of_names(),
@@ -205,18 +212,20 @@ def of_cells(compared: Comparison) -> list[Column[Cell]]:
         Column("recall@1 mean", "R@1", "%", 2, of=attrgetter("mean"), marks="recall"),
         Column("recall@1 sd", "", "points", 2, of=attrgetter("recalled.sd")),
         Column("recall@1 95% half-width", "R@1 ± 95 %", "points", 2, of=attrgetter("recalled.half"), note=ONE_SEED),
-        difference(
-            f"R@1 − {baseline}, ± 95 %", compared.gap, why
+        difference_column(
+            f"R@1 − {baseline}, ± 95 %", compared.difference, why
         ),  # in CSV it is three columns, behind all that is measured
-        Column("", "p", "", "p", of=lambda cell: gap(cell, "p"), note=unless_family(NO_TEST)),
+        Column("", "p", "", "p", of=compared.p.get, note=unless_family(NO_TEST)),
         *(
-            Column(f"{name} mean", label, "%", 2, of=_over_seeds(_percent(name)), note=unmeasured, marks="best")
-            for name, label in {**others, "map@r": "MAP@R"}.items()
+            Column(
+                f"{name} mean", _heading(name), "%", 2, of=_over_seeds(_percent(name)), note=unmeasured, marks="best"
+            )
+            for name in others
         ),
         Column(f"recall@1 minus {baseline}", "", "points", 2, of=gap),
         Column("difference 95% half-width", "", "points", 2, of=lambda cell: getattr(gap(cell), "half", None)),
         Column("difference seeds", of=lambda cell: getattr(gap(cell), "n", 0)),
-        Column("difference p (Holm)", "", "", "p", of=lambda cell: gap(cell, "p")),
+        Column("difference p (Holm)", "", "", "p", of=compared.p.get),
         *[Column("asymmetric recall@1 mean", "asym. R@1", "%", 2, of=asymmetric, note=unaligned)] * compared.asymmetric,
         *(Column(f"{name.replace('_', ' ')} mean", "", "", 4, of=_over_seeds(_geometry(name))) for name in measured),
         Column("train", "train, s", "s", 1, of=attrgetter("seconds"), note=unless_family("nothing is trained")),
@@ -228,7 +237,7 @@ def of_likeness() -> list[Column[Cell]]:
     """How an embedding lies in its space, rounded for readers, and the overlap in percent."""
     none = "not measured when it was run: benchmark measure"
     no_teacher = "no teacher taught it, or not measured when it was run"
-    overlap = _over_seeds(lambda record: scaled(_geometry("overlap")(record)))
+    overlap = _over_seeds(lambda record: percent(_geometry("overlap")(record)))
     return [
         Column("", "overlap, %", "%", 2, of=overlap, note=no_teacher),
         Column("", "rank correlation", "", 3, of=_over_seeds(_geometry("rank_correlation")), note=no_teacher),
@@ -239,7 +248,7 @@ def of_likeness() -> list[Column[Cell]]:
 
 def _percent(metric: str) -> Callable[[Record], float | None]:
     """Get a metric of a record by its main distance."""
-    return lambda record: scaled(record.metrics.get(metric))
+    return lambda record: percent(record.metrics.get(metric))
 
 
 def _over_seeds(value: Callable[[Record], float | None]) -> Callable[[Cell], Summary | None]:
@@ -250,6 +259,7 @@ class Tried(NamedTuple):
     """A validation run at a step."""
 
     record: Record
+    settings: Mapping[str, str]
     step: int
     metrics: Mapping[str, float]  # by the main distance
 
@@ -258,7 +268,7 @@ def of_tuning(varied: Sequence[str]) -> list[Column[Tried]]:
     """`tuning.csv`: what was varied, and what it gave on held-out training classes."""
 
     def setting(name: str) -> Column[Tried]:
-        return Column(name, of=lambda tried: settings(tried.record).get(name))
+        return Column(name, of=lambda tried: tried.settings.get(name))
 
     def metric(name: str) -> Column[Tried]:
         return Column(name, "", "%", 2, of=lambda tried: tried.metrics.get(name), times=100)

@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..store import Record
 from .cells import OF_ANY_DIM, Cell, Row, batches, cells_of, roles_of, settings
 from .stats import Summary, holm, p_value, paired
 
 BASELINE = "triplet"
-
-
-class Difference(NamedTuple):
-    """Distance of a cell's Recall@1 from its baseline's, in points, paired by seed."""
-
-    summary: Summary
-    p: float | None  # of Student's paired test, corrected by Holm's method for all of the table; None of few seeds
 
 
 class Comparison:
@@ -67,7 +60,7 @@ class Comparison:
         return any(record.data != self.usual_data for record in cell.records)
 
     def baseline_of(self, cell: Cell) -> Cell | None:
-        """The baseline's student of the same batches, trunk and dimension; of several, the one most alike.
+        """The baseline's student of the same batches, trunk and dimension; of listed, the one most alike.
 
         Heads may differ where each method's was tuned: the network is in the table.
         """
@@ -86,28 +79,25 @@ class Comparison:
     def _baselines(self) -> list[Cell]:
         return [cell for cell in self.trained if cell.row.method == self.baseline]
 
-    def difference(self, cell: Cell) -> Difference | None:
-        """To the baseline; None where there is none."""
-        return self._differences.get(cell)
+    @cached_property
+    def differences(self) -> dict[Cell, Summary]:
+        """Distances of cells' Recall@1 from their baselines', in points, paired by seed; of those that have one."""
+        pairs = [(cell, other) for cell in self.cells if (other := self.baseline_of(cell)) is not None]
+        gaps = ((cell, paired(cell.recall, other.recall)) for cell, other in pairs)
+        return {cell: gap for cell, gap in gaps if gap is not None}
 
-    def gap(self, cell: Cell) -> Summary | None:
-        """Its difference to the baseline; of a family to that of its methods."""
+    def difference(self, cell: Cell) -> Summary | None:
+        """Find a cell's, or that of a family to the baseline of its methods; None where there is none."""
         if cell.records:
-            return getattr(self.difference(cell), "summary", None)
+            return self.differences.get(cell)
         other = self.baseline_of(cell.cells[0])
         return None if other is None else paired(cell.recall, other.recall)
 
     @cached_property
-    def _differences(self) -> dict[Cell, Difference]:
-        differences = {
-            cell: summary
-            for cell in self.cells
-            if (other := self.baseline_of(cell)) is not None
-            and (summary := paired(cell.recall, other.recall)) is not None
-        }
-        p = {cell: value for cell, summary in differences.items() if (value := p_value(summary)) is not None}
-        corrected = dict(zip(p, holm(list(p.values())), strict=True))
-        return {cell: Difference(summary, corrected.get(cell)) for cell, summary in differences.items()}
+    def p(self) -> dict[Cell, float]:
+        """Student's paired test of the differences, corrected by Holm's method for all of these; not of few seeds."""
+        p = {cell: value for cell, gap in self.differences.items() if (value := p_value(gap)) is not None}
+        return dict(zip(p, holm(list(p.values())), strict=True))
 
     @cached_property
     def best(self) -> dict[int, Cell]:
@@ -123,7 +113,7 @@ class Comparison:
         return difference is not None and difference.zero is True
 
     def flags(self, cell: Cell) -> str:
-        """Those of `render.FLAGS` that hold for a cell; not what holds for all, which is no difference."""
+        """List those of `render.FLAGS` that hold for a cell; not what holds for all, which is no difference."""
         held = {
             "†": lambda part: self._mixed and any(record.dirty for record in part.records),
             "‡": lambda part: part.row.trained and part.row.steps in self._odd_steps.get(part.dim, ()),

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import UsageError
-from .cells import Cell, Row, batches, settings, several, varied
-from .columns import NO_TEST, Column, difference, headings, line
+from .cells import Cell, Row, batches, listed, settings, varied
+from .columns import NO_TEST, Column, difference_column, laid_out
 from .comparison import Comparison
 from .render import Table
 from .stats import Summary, holm, p_value, paired, summarise
@@ -96,9 +96,9 @@ def of_contrasts(first: str, second: str) -> list[Column[Contrast]]:
         Column("", "seeds", "", of=lambda contrast: contrast.recall.n),
         Column("", f"R@1, {first}", "%", 2, of=lambda contrast: contrast.over_common(0)),
         Column("", f"R@1, {second}", "%", 2, of=lambda contrast: contrast.over_common(1)),
-        difference("difference, ± 95 %", lambda contrast: contrast.recall),
+        difference_column("difference, ± 95 %", lambda contrast: contrast.recall),
         Column("", "p (Holm)", "", "p", of=lambda contrast: contrast.p, note=NO_TEST),
-        difference("MAP@R difference", lambda contrast: contrast.map_at_r, "not measured"),
+        difference_column("MAP@R difference", lambda contrast: contrast.map_at_r, "not measured"),
     ]
 
 
@@ -118,20 +118,14 @@ def _table(pairs: Mapping[Pair, str], first: str, second: str, left_out: Mapping
         raise UsageError(f"{first} and {second} have no images, network, dimension, number of steps and seed in common")
     corrected = iter(holm([contrast.p for contrast in contrasts if contrast.p is not None]))
     contrasts = [entry if entry.p is None else entry._replace(p=next(corrected)) for entry in contrasts]
-    columns = of_contrasts(first, second)
     no_seed = [left for left, right in pairs if not left.recall.keys() & right.recall.keys()]
     reasons = {**left_out, "no seed in common": no_seed}
-    return Table(
-        "contrast",
-        f"{second} minus {first}",
-        "Percent and points, over the seeds that both have; differences are paired by seed.",
-        headings(columns),
-        tuple(line(columns, entry, entry.pair[1].row.role, entry.pair[1].dim) for entry in contrasts),
-        (
-            *_environments(first, second, [entry.pair for entry in contrasts]),
-            *(f"Not compared, {reason}: {_named(cells)}." for reason, cells in reasons.items() if cells),
-        ),
+    notes = (
+        *_environments(first, second, [entry.pair for entry in contrasts]),
+        *(f"Not compared, {reason}: {_named(cells)}." for reason, cells in reasons.items() if cells),
     )
+    lines = ((entry, entry.pair[1].row.role, entry.pair[1].dim) for entry in contrasts)
+    return laid_out("contrast", of_contrasts(first, second), lines, notes=notes, first=first, second=second)
 
 
 def _unpaired(pairs: Iterable[Pair], sides: Iterable[Sequence[Cell]]) -> list[Cell]:
@@ -146,7 +140,7 @@ def _named(cells: Iterable[Cell]) -> str:
         dims[cell.row.network, cell.row.steps, cell.row.label].add(cell.dim)
     methods: dict[str, list[str]] = defaultdict(list)
     for (network, steps, label), present in sorted(dims.items()):
-        methods[f"{network}, {steps} steps, d = {several(present)}"].append(label)
+        methods[f"{network}, {steps} steps, d = {listed(present)}"].append(label)
     return "; ".join(f"{', '.join(labels)} ({where})" for where, labels in methods.items())
 
 
@@ -159,7 +153,7 @@ def _environments(first: str, second: str, pairs: Iterable[Pair]) -> list[str]:
                 for name in record.environment.keys() - {"code", "method"}:
                     values[name][side].add(record.environment[name])
     known = ((name, before, now) for name, (before, now) in sorted(values.items()) if before and now)
-    changed = [f"{name} {several(before)} and {several(now)}" for name, before, now in known if before != now]
+    changed = [f"{name} {listed(before)} and {listed(now)}" for name, before, now in known if before != now]
     return [f"{first} and {second} ran under other conditions: {'; '.join(changed)}."] * bool(changed)
 
 

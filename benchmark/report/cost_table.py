@@ -10,7 +10,7 @@ from ..spec import TEACHER_VECTORS, VECTORS
 from .cells import Cell
 from .columns import Column, headings
 from .comparison import Comparison
-from .render import BUSY, Heading, Line, Table, Value, text
+from .render import BUSY, Heading, Line, Table, Value, captioned, text
 
 FLOAT = 4  # bytes
 
@@ -83,14 +83,8 @@ def cost_table(compared: Comparison, costs: Costs | None) -> Table | None:
         Line((*map(text, (kind, network, ", ".join(dict.fromkeys(names)))), *_values(own, reference)), dim=dim)
         for (kind, network, dim, own, reference), names in paying.items()
     ]
-    return Table(
-        "cost",
-        "What it costs",
-        "Of one image: parameters, multiply-adds, latency alone, throughput in batches; bytes of an embedding; then of the whole "
-        "gallery: bytes of an exact index, and the search of a query in it. In brackets: relative to the teacher.",
-        (*(Heading(name, False) for name in ("", "network", "methods")), *headings(COLUMNS)),
-        tuple(lines),
-    )
+    heads = (Heading(name, numeric=False) for name in ("", "network", "methods"))
+    return captioned("cost", [*heads, *headings(COLUMNS)], lines)
 
 
 def _values(own: Price, teacher: Price | None) -> list[Value]:

@@ -1,15 +1,14 @@
-"""What a report says, before it is Markdown or a page: the answer, the facts, the tables and what must be known about them."""
+"""The words and tables of a report, before they are Markdown or a page: the answer, the facts, the tables, the notes."""
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..costs import Costs
-from ..spec import TEACHER_VECTORS, VECTORS, Spec
+from ..spec import TEACHER_VECTORS, VECTORS
 from ..store import Record
 from .cells import Cell, code, one_line
 from .comparison import Comparison
@@ -50,22 +49,13 @@ def document(
     details = [detail_table(compared, families, dim) for dim in compared.dims]
     extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
     tables = (recall_table(compared, families), *details, *(table for table in extra if table is not None))
-    students = [record for cell in compared.trained for record in cell.records] or list(records)
     heads: dict[str, set[str]] = defaultdict(set)
     for cell in compared.candidates:
         heads[f"hidden layer of {cell.row.hidden}" if cell.row.hidden else "linear"].add(cell.row.method)
     flagged = {flag: [cell for cell in compared.cells if flag in compared.flags(cell)] for flag in FLAGS}
     versions = Counter(map(code, records))
-    facts = phrases(
-        "facts",
-        compared=compared,
-        preset=preset,
-        source=shlex.join(_data_options(records[0].spec)),
-        vectors=any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in records),
-        students=students,
-        trained=[record for record in students if record.spec.steps] or students,
-        versions=versions,
-    )
+    vectors = any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in records)
+    facts = phrases("facts", compared=compared, preset=preset, vectors=vectors, versions=versions)
     notes = phrases(
         "notes",
         compared=compared,
@@ -73,7 +63,7 @@ def document(
         costs=costs,
         untuned=_untuned(compared, tuned or {}),
         heads=heads,
-        tested=sum(getattr(compared.difference(cell), "p", None) is not None for cell in compared.cells),
+        tested=len(compared.p),
         few=sorted({len(cell.recall) for cell in compared.trained if len(cell.recall) < FEW_SEEDS}),
         versions=versions,
         flagged={flag: _guilty(flag, cells, compared) for flag, cells in flagged.items() if cells},
@@ -94,15 +84,6 @@ def as_markdown(made: Document) -> str:
     for table in made.tables:
         parts += [f"## {table.title}\n", f"{table.caption}\n", markdown(table)]
     return "\n".join([*parts, "## Notes\n", *(f"- {note}" for note in made.notes), ""])
-
-
-def _data_options(spec: Spec) -> list[str]:
-    """The options that name a run's data."""
-    if spec.backbone in (VECTORS, TEACHER_VECTORS):
-        words = ["--features", "FILE", "..."]
-    else:
-        words = ["--dataset", f"path/to/{spec.dataset}" if spec.data else spec.dataset]
-    return words + (["--subset", spec.subset] if spec.subset else [])
 
 
 def _untuned(compared: Comparison, tuned: Mapping[str, Mapping[str, Any]]) -> set[str] | None:

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
-from .cells import Cell, batches, fixed, several
-from .columns import Column, difference, headings, line
+from .cells import Cell, batches, fixed, listed
+from .columns import Column, difference_column, laid_out
 from .comparison import Comparison
 from .document import Document
 from .families import Families, Pool, gap
 from .figures import families_figure
-from .render import Table, markdown
+from .render import markdown
 from .stats import by_pairs, summarise
 
 
-class Entry(NamedTuple):
+class Reported(NamedTuple):
     """A folder, and where it is from the folder of all results."""
 
     made: Document
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 class Dimension(NamedTuple):
     """A folder's students of one dimension that saw the same batches."""
 
-    entry: Entry
+    entry: Reported
     dim: int
     steps: int
     cells: Sequence[Cell]
@@ -55,16 +55,18 @@ COLUMNS: tuple[Column[Dimension], ...] = (
     Column("", "preset", of=lambda at: at.entry.made.preset),
     Column("", "d", "", of=lambda at: at.dim),
     Column("", "steps", "", of=lambda at: at.steps),
-    Column("", "seeds", "", of=lambda at: several(len(cell.recall) for cell in at.cells)),
+    Column("", "seeds", "", of=lambda at: listed(len(cell.recall) for cell in at.cells)),
     Column("", "teacher", "%", 2, of=lambda at: at.teacher and at.teacher.recalled, note="no teacher"),
     Column("", "baseline", "%", 2, of=lambda at: at.baseline and at.baseline.recalled, note="no baseline"),
     Column("", "best IKD", "", of=lambda at: at.best("individual"), note="no individual method"),
     Column("", "best RKD", "", of=lambda at: at.best("relational"), note="no relational method"),
-    difference("RKD − IKD, ± 95 %", lambda at: at.main and gap(at.main, at.dim), "one of the two families is missing"),
+    difference_column(
+        "RKD − IKD, ± 95 %", lambda at: at.main and gap(at.main, at.dim), "one of the two families is missing"
+    ),
 )
 
 
-def _dimensions(entry: Entry) -> Iterator[Dimension]:
+def _dimensions(entry: Reported) -> Iterator[Dimension]:
     compared, main = entry.compared, Families(entry.compared).main
     alike = batches(main[0].cells[0]) if main else None
     steps = main[0].cells[0].row.steps if main else compared.usual_steps
@@ -75,17 +77,9 @@ def _dimensions(entry: Entry) -> Iterator[Dimension]:
             yield Dimension(entry, dim, steps, cells, main)
 
 
-def overview_markdown(entries: Sequence[Entry], figure: str | None) -> str:
+def overview_markdown(entries: Sequence[Reported], figure: str | None) -> str:
     """`overview.md`: the answers, and a line a folder and dimension."""
-    table = Table(
-        "overview",
-        "Across data sets and presets",
-        "Recall@1 in percent; of vectors without labels, agreement with the teacher's neighbours. Best IKD, best RKD: the individual "
-        "and the relational method of the highest mean, chosen by these very numbers. RKD − IKD: the mean of all relational methods "
-        "minus that of all individual ones, in points, paired by seed.",
-        headings(COLUMNS),
-        tuple(line(COLUMNS, at, "", at.dim) for entry in entries for at in _dimensions(entry)),
-    )
+    table = laid_out("overview", COLUMNS, ((at, "", at.dim) for entry in entries for at in _dimensions(entry)))
     links = [
         f"- [{made.dataset}, {made.preset}]({quote(link)}/comparison.md): {made.answer}" for made, _, link in entries
     ]
@@ -95,7 +89,7 @@ def overview_markdown(entries: Sequence[Entry], figure: str | None) -> str:
     return "\n".join(parts)
 
 
-def overview_figure(entries: Sequence[Entry]) -> str | None:
+def overview_figure(entries: Sequence[Reported]) -> str | None:
     """RKD - IKD of all folders in one forest plot; None where none has both families."""
     gaps = []
     for made, compared, _ in entries:

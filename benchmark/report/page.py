@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from ..store import Record
 from . import columns
-from .cells import ROLES, plain
-from .columns import headings, line
+from .cells import ROLES, displayed
+from .columns import laid_out
 from .comparison import Comparison
 from .document import Document
 from .figures import CAPTIONS
@@ -70,7 +70,7 @@ def facts(record: Record) -> str:
     """All that a record says of how it came about, as JSON."""
     spec = record.spec
     said = {
-        "spec": {name: plain(value) for name, value in spec.model_dump(mode="json").items() if name != "teacher"},
+        "spec": {name: displayed(value) for name, value in spec.model_dump(mode="json").items() if name != "teacher"},
         "teacher": spec.teacher.id if spec.teacher else None,
         "weights": record.weights,
         "teacher's weights": record.teacher,
@@ -104,10 +104,4 @@ def _runs_table(compared: Comparison) -> Table:
 
     declared = [column for column in columns.of_runs(compared) if column.label]
     records = sorted(compared.records, key=order)
-    return Table(
-        "runs",
-        "Every run",
-        "Metrics in percent, by the main distance. The spec, versions and device of a run, and the command that repeats it, are under how.",
-        headings(declared),
-        tuple(line(declared, run, compared.roles[run.id], run.spec.dim, (run,)) for run in records),
-    )
+    return laid_out("runs", declared, ((run, compared.roles[run.id], run.spec.dim, (run,)) for run in records))

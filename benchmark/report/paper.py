@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any, NamedTuple
 
 from ..spec import Spec
 from .cells import Cell
-from .columns import Column, difference, headings, line
+from .columns import Column, difference_column, laid_out
 from .comparison import Comparison
 from .render import Table
 from .stats import Summary
@@ -66,20 +67,14 @@ def paper_table(compared: Comparison) -> Table | None:
     if not numbers:
         return None
     alike = [cell for cell in compared.cells if all(of_protocol(record.spec) for record in cell.records)]
-    title = "The paper against ours" if alike else "Published, under another protocol"
-    caption = f"Recall@1 in percent, {data()['source']}, Tables 1 to 3" + (
-        ", beside runs of the same protocol. The paper has one run of each; the interval is of our seeds alone."
-        if alike
-        else ": ResNet50-512 to ResNet18 at 224 px, thousands of steps of 128 images. "
-        "No run here was made like that, so no difference is given."
-    )
-    columns = COLUMNS if alike else COLUMNS[:-2]
-    lines = [
-        line(columns, Beside(number, cell), "", number.dim)
+    besides = [
+        Beside(number, cell)
         for number in numbers
         for cell in tuple(cell for cell in alike if _is(cell.records[0].spec, number)) or (None,)
     ]
-    return Table("paper", title, caption, headings(columns), tuple(lines))
+    kind, columns = ("paper", COLUMNS) if alike else ("published", COLUMNS[:-2])
+    lines = ((beside, "", beside.number.dim) for beside in besides)
+    return replace(laid_out(kind, columns, lines, source=data()["source"]), key="paper")
 
 
 class Beside(NamedTuple):
@@ -108,7 +103,7 @@ COLUMNS: tuple[Column[Beside], ...] = (
     Column("", "l2", of=lambda beside: beside.number.l2),
     Column("", "published", "%", 2, of=lambda beside: beside.number.recall),
     Column("", "ours", "%", 2, of=lambda beside: beside.cell and beside.cell.recalled, note="not run"),
-    difference("ours − published, ± 95 %", lambda beside: beside.difference, "not run"),
+    difference_column("ours − published, ± 95 %", lambda beside: beside.difference, "not run"),
 )
 
 

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+import shlex
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..store import Record
-from .cells import AGREEMENT, DASH, fixed, one_line, several, signed
+from .cells import AGREEMENT, DASH, fixed, listed, one_line, signed
 from .stats import FEW_SEEDS
 
 if TYPE_CHECKING:
     import jinja2
     from rich.console import Group
 
+WORDS: dict[str, Any] = tomllib.loads(resources.files(__package__).joinpath("words.toml").read_text("utf-8"))
+LEGEND: dict[str, str] = WORDS["legend"]
 # Why a number is not quite like its neighbours; the marks can be told apart without colour.
-FLAGS = {
-    "†": "run with code that was not committed (+dirty)",
-    "‡": "other numbers of steps than most of its column",
-    "§": "other images than the rest",
-    "¶": "a teacher of other weights than its neighbours': it was trained more than once",
-}
+FLAGS = {mark: LEGEND[mark] for mark in "†‡§¶"}
 BUSY = "*"
-LEGEND = {
-    "≈": "not separated from the best",
-    **FLAGS,
-    BUSY: "measured while the machine was busy: benchmark costs measures it again",
-}
 
 
 class Value(NamedTuple):
@@ -73,6 +67,21 @@ class Table:
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()  # what a terminal shows below it
     dim: int | None = None  # the one that all of it is about
+
+
+def captioned(
+    kind: str,
+    columns: Iterable[Heading],
+    lines: Iterable[Line],
+    notes: tuple[str, ...] = (),
+    dim: int | None = None,
+    **filled: object,
+) -> Table:
+    """A table with the title and caption that `words.toml` has for its kind."""
+    title, caption = (
+        " ".join(WORDS["tables"][kind][name].split()).format(dim=dim, **filled) for name in ("title", "caption")
+    )
+    return Table(f"d-{dim}" if dim is not None else kind, title, caption, tuple(columns), tuple(lines), notes, dim)
 
 
 def text(value: object) -> Value:
@@ -139,7 +148,8 @@ def templates(html: bool = False) -> jinja2.Environment:
     environment.filters |= {
         "tex": escaped,
         "fixed": fixed,
-        "several": several,
+        "quoted": shlex.quote,
+        "listed": listed,
         "signed": lambda summary: signed(summary.mean, summary.half),
         "code": lambda markdown: Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(markdown)))),
     }

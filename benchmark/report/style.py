@@ -74,7 +74,7 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], s
 
 
 def legible(rows: Iterable[Row], cells_of: Callable[[Row], Sequence[Cell]]) -> list[Row]:
-    """As many rows as can be told apart: the best of each kind in turn, by mean Recall@1; in the order of the table."""
+    """Choose as many rows as can be told apart: the best of each kind in turn, by mean Recall@1; in the order of the table."""
     every = list(rows)
 
     def score(row: Row) -> float:
@@ -86,7 +86,7 @@ def legible(rows: Iterable[Row], cells_of: Callable[[Row], Sequence[Cell]]) -> l
 
 
 def wrapped(label: str) -> str:
-    """As it is, in a few lines that leave room for the figure: a dollar sign would begin a formula."""
+    """Break a label into a few lines, which leave room for the figure: a dollar sign would begin a formula."""
     lines = textwrap.wrap(one_line(label), LETTERS, max_lines=LINES, placeholder=" …")
     return "\n".join(lines).replace("$", r"\$")
 
@@ -153,7 +153,7 @@ def named_lines(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def across(axes: Axes, cell: Cell, label: str) -> None:
-    """What is not trained here, as a line: the teacher, the frozen features, the student at step 0."""
+    """Draw what is not trained here as a line: the teacher, the frozen features, the student at step 0."""
     axes.axhline(cell.mean, color="0.45", linewidth=1, linestyle=REFERENCE_STYLES[cell.row.role], label=label)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from ..store import Record
 from . import columns
 from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Row, fixed, settings, varied
-from .columns import TEXT, Column, Tried, difference, headings, recall
+from .columns import TEXT, Column, Tried, difference_column, headings, recall_column
 from .comparison import Comparison
 from .families import Families, Pool, gap
-from .render import Heading, Line, Table, Value, dash, text
+from .render import Heading, Line, Table, Value, captioned, dash, text
 
 NO_STUDENTS = (
     "There are no students: no run here has a teacher, and what stands as baseline may be one whose students failed."
@@ -61,8 +61,9 @@ def tuning_csv(records: Iterable[Record]) -> str:
     tried = []
     for record in runs:
         points = {point.step: point.evaluation for point in record.curve} | {record.spec.steps: record.evaluation}
+        own = settings(record)
         for step, scored in sorted(points.items()):
-            tried.append(Tried(record, step, scored.cosine if record.spec.normalize else scored.l2))
+            tried.append(Tried(record, own, step, scored.cosine if record.spec.normalize else scored.l2))
     return _csv(columns.of_tuning(sorted(names)), tried)
 
 
@@ -80,7 +81,9 @@ def recall_table(compared: Comparison, families: Families) -> Table:
         return f"it has a dimension of its own, {rows[row][0].dim}" if own else f"not run at d = {dim}"
 
     by_dim = [
-        _marked(recall(f"d = {dim}"), [chosen.get((row, dim)) or why_missing(row, dim) for row in rows], compared)
+        _marked(
+            recall_column(f"d = {dim}"), [chosen.get((row, dim)) or why_missing(row, dim) for row in rows], compared
+        )
         for dim in compared.dims
     ]
     lines = [
@@ -97,22 +100,23 @@ def recall_table(compared: Comparison, families: Families) -> Table:
     # After the rest of their group.
     lines.sort(key=lambda line: [*ROLES, "families"].index(line.role))
     lines += [_gap_line(pair, compared) for pair in families.pairs]
-    of = f" of {AGREEMENT}" if compared.agreement else ""
-    nobody = () if compared.taught else (NO_STUDENTS,)
-    caption = (
-        f"Percent{of}, mean ± standard deviation over seeds, by the main distance: cosine where embeddings are "
-        f"l2-normalised, else raw L2. Bold: the best student of a column; ≈: its paired 95 % interval does not separate it from "
-        f"that. {_references(compared)} are no candidates."
+    heads = [*headings(names), *(Heading(f"d = {dim}") for dim in compared.dims), Heading("own d")]
+    return captioned(
+        "recall",
+        heads,
+        lines,
+        () if compared.taught else (NO_STUDENTS,),
+        of=f" of {AGREEMENT}" if compared.agreement else "",
+        references=_references(compared),
+        nobody="" if compared.taught else f" {NO_STUDENTS}",
     )
-    heads = (*headings(names), *(Heading(f"d = {dim}") for dim in compared.dims), Heading("own d"))
-    return Table("recall", "Recall@1", " ".join([caption, *nobody]), heads, tuple(lines), nobody)
 
 
 def _gap_line(pair: tuple[Pool, Pool], compared: Comparison) -> Line:
     """Relational minus individual, with the marks of all that it is the difference of."""
     first = pair[0].cells[0].row
     texts = ("RKD − IKD", "of the two means, ± 95 %", first.backbone, "", first.steps)
-    shown = difference("", partial(gap, pair))
+    shown = difference_column("", partial(gap, pair))
     values = []
     for dim in compared.dims:
         flags = {flag for pool in pair for cell in pool.cells if cell.dim == dim for flag in compared.flags(cell)}
@@ -125,52 +129,26 @@ def detail_table(compared: Comparison, families: Families, dim: int) -> Table:
     """All metrics at one dimension, with teachers and frozen features of whatever dimension on top."""
     cells = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or (cell.dim == dim and not cell.fixed_dim)]
     members = [member for pool in families.pools for member in pool.members if member.dim == dim]
-    caption = f"Percent; {compared.baseline} is the baseline, and differences to it are in points, paired by seed."
-    declared = columns.of_cells(compared)
-    return _of_cells(f"d-{dim}", f"d = {dim}", caption, declared, [*cells, *members], compared, dim)
+    return _of_cells("detail", columns.of_cells(compared), [*cells, *members], compared, dim)
 
 
 def generations_table(compared: Comparison) -> Table | None:
     """Networks of the teacher's size that teach each other in turn, and their ensembles; None where there are none."""
     generations = [cell for cell in compared.cells if cell.fixed_dim and cell.row.role not in OF_ANY_DIM]
-    if not generations:
-        return None
     teachers = [cell for cell in compared.cells if cell.row.role == "teacher"]
-    return _of_cells(
-        "generations",
-        "Generations",
-        "Percent. Networks of the teacher's size, the first taught by the teacher, each further one by the one before it; and the "
-        "ensemble of all of them, whose embeddings are joined and whose cost is all of theirs.",
-        columns.of_cells(compared),
-        [*teachers, *generations],
-        compared,
-    )
+    cells = [*teachers, *generations]
+    return _of_cells("generations", columns.of_cells(compared), cells, compared) if generations else None
 
 
 def likeness_table(compared: Comparison) -> Table | None:
     """How an embedding lies in its space, and how alike its neighbourhoods are to the teacher's; None where nothing was measured."""
-    if not any(record.geometry for record in compared.records):
-        return None
-    return _of_cells(
-        "likeness",
-        "How alike",
-        "Overlap: percent of an image's 10 nearest that are the teacher's. Rank correlation: Spearman's, of distances to the "
-        "teacher's. Effective dimension: exp of the entropy of the singular values of what is searched (Roy and Vetterli 2007). "
-        "Spectral decay: their KL divergence from uniform ones, in nats; lower was found to go with generalisation (Roth et al. 2020).",
-        [*columns.of_names(), *columns.of_likeness()],
-        compared.cells,
-        compared,
-    )
+    declared = [*columns.of_names(), *columns.of_likeness()]
+    measured = any(record.geometry for record in compared.records)
+    return _of_cells("likeness", declared, compared.cells, compared) if measured else None
 
 
 def _of_cells(
-    key: str,
-    title: str,
-    caption: str,
-    declared: Sequence[Column[Cell]],
-    cells: Sequence[Cell],
-    compared: Comparison,
-    dim: int | None = None,
+    kind: str, declared: Sequence[Column[Cell]], cells: Sequence[Cell], compared: Comparison, dim: int | None = None
 ) -> Table:
     """A line a cell; p-values where there are any."""
     tested = any(column.digits == "p" and column.of(cell) is not None for column in declared for cell in cells)
@@ -180,7 +158,7 @@ def _of_cells(
         Line(tuple(values), cell.row.role if cell.records else "families", cell.dim, cell.records)
         for cell, *values in zip(cells, *by_column, strict=True)
     ]
-    return Table(key, title, caption, headings(shown), tuple(lines), dim=dim)
+    return captioned(kind, headings(shown), lines, dim=dim, baseline=compared.baseline)
 
 
 def _own(row: Sequence[Cell], compared: Comparison) -> Value:
@@ -188,7 +166,7 @@ def _own(row: Sequence[Cell], compared: Comparison) -> Value:
     cells = [cell for cell in row if cell.fixed_dim]
     if not cells:
         return dash("it has the dimension of its column")
-    recalls = [recall("").entry(cell) for cell in cells]
+    recalls = [recall_column("").entry(cell) for cell in cells]
     flags = "".join(sorted({flag for cell in cells for flag in compared.flags(cell)}))
     shown = ", ".join(f"{value.text} ({cell.dim})" for value, cell in zip(recalls, cells, strict=True))
     return Value(shown, number=recalls[0].number, flags=flags)

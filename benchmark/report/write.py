@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +22,16 @@ from .cells import AGREEMENT, REFERENCE_ROLES, SELF_TAUGHT, printable
 from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
 from .figures import CAPTIONS, figures
-from .overview import Entry, overview_figure, overview_markdown
+from .overview import Reported, overview_figure, overview_markdown
 from .page import Part, page, part
-from .render import latex, rich
+from .render import latex, markdown, rich
 from .tables import comparison_csv, runs_csv, tuning_csv
 
 if TYPE_CHECKING:
     from rich.console import Group
 
+# Not over the next beginning: what stands between would be lost where an end is missing.
+_GENERATED = re.compile(r"(<!-- generated: (\S+)/(\S+) -->\n)(?:(?!<!-- generated:).)*?(<!-- end -->)", re.DOTALL)
 TABLES = ("runs.csv", "comparison.csv", "comparison.md", "comparison.tex", "tuning.csv")
 
 
@@ -168,13 +171,36 @@ def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
     if len(folders) < 2:
         return {}
     links = [folder.path.relative_to(results).as_posix() for folder in folders]
-    entries = [Entry(folder.document, folder.compared, link) for folder, link in zip(folders, links, strict=True)]
+    entries = [Reported(folder.document, folder.compared, link) for folder, link in zip(folders, links, strict=True)]
     figure = overview_figure(entries)
     files = {"overview.md": overview_markdown(entries, figure)}
     if figure is not None:
         files["figures/families.svg"] = figure
     files["report.html"] = page("Embedding distillation", [folder.part for folder in folders])
     return {name: printable(content) for name, content in files.items()}
+
+
+def update_readme(path: Path, folders: Sequence[Folder]) -> None:
+    """Make anew what stands between `<!-- generated: cars/heads -->` and `<!-- end -->`: the answer and the Recall@1 table.
+
+    Raises:
+        UsageError: the file has no such part, or names a folder that has no runs.
+    """
+    documents = {(made.dataset, made.preset): made for made in (folder.document for folder in folders if folder.runs)}
+    before = path.read_text(encoding="utf-8")
+
+    def make(match: re.Match[str]) -> str:
+        made = documents.get((match[2], match[3]))
+        if made is None:
+            raise UsageError(f"{path} wants {match[2]}/{match[3]}, which has no runs")
+        return f"{match[1]}\n**{made.answer}**\n\n{markdown(made.tables[0])}\n{match[4]}"
+
+    after, parts = _GENERATED.subn(make, before)
+    if parts < before.count("<!-- generated:"):
+        raise UsageError(f"{path}: a generated part has no <!-- end -->, or no DATASET/PRESET")
+    if not parts:
+        raise UsageError(f"{path} has no part that is generated: <!-- generated: DATASET/PRESET --> ... <!-- end -->")
+    write_atomically(path, after)
 
 
 def differences(path: Path, files: Mapping[str, str]) -> list[str]:

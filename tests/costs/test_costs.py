@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import Result, assert_one_line
-from test_tables import KINDS, golden_costs, golden_records, save, student
+from made_records import KINDS, golden_costs, golden_records, save, student
 
 from benchmark import timing
 from benchmark.costs import FILE, Costs, measure, read_costs, write_costs

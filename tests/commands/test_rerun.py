@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Result, fields_of
-from test_tables import student
+from made_records import student
 
 from benchmark.commands.verify import threads_of, verdict
 from benchmark.store import Record

@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 import html5lib
 import numpy as np
 import pytest
+from made_records import KINDS, golden_costs, record, shown, student, teacher
 from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from pydantic import ValidationError
-from test_tables import KINDS, golden_costs, record, shown, student, teacher
 
 from benchmark.costs import write_costs
 from benchmark.gallery.map import _svg

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Result, assert_one_line, fields_of
-from test_tables import KINDS, TEACHER, golden_costs, golden_records, record, save, shown, student, teacher
+from made_records import KINDS, TEACHER, golden_costs, golden_records, record, save, shown, student, teacher
 
 from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
@@ -17,16 +17,21 @@ from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.cost_table import price
 from benchmark.report.document import document
 from benchmark.report.families import Families
-from benchmark.report.overview import Entry, overview_markdown
+from benchmark.report.overview import Reported, overview_markdown
 from benchmark.report.page import commands
 from benchmark.report.paper import data, of_protocol, published
-from benchmark.report.readme import update
 from benchmark.report.render import BUSY, FLAGS, LEGEND, Heading, Line, Table, Value, rich
-from benchmark.report.write import Folder, differences, overview_files, result_folders, terminal_table, write_files
+from benchmark.report.write import (
+    Folder,
+    differences,
+    overview_files,
+    result_folders,
+    terminal_table,
+    update_readme,
+    write_files,
+)
 from benchmark.spec import Spec
 from benchmark.store import Point, Store
-
-RESULTS = Path(__file__).parent.parent / "results"
 
 
 def seeds(make, scores, **fields):
@@ -165,7 +170,7 @@ def test_p_values_are_corrected_for_all_of_the_table():
 
     def p(found, method):
         (cell,) = (cell for cell in found.cells if cell.row.method == method)
-        return found.difference(cell).p
+        return found.p.get(cell)
 
     assert p(both, "rkd-da") is None
     assert p(both, "rkd-d") == pytest.approx(2 * p(one, "rkd-d"))
@@ -179,7 +184,7 @@ def test_a_pair_saw_the_same_batches():
         assert not any(found.difference(cell) for cell in found.cells if cell.row.method == "rkd-d"), change
     found = compared(*base, *(student("rkd-d", 0.6, seed, hidden=512) for seed in range(2)))
     (cell,) = (cell for cell in found.cells if cell.row.method == "rkd-d")
-    assert found.difference(cell).summary.mean == pytest.approx(10)
+    assert found.difference(cell).mean == pytest.approx(10)
     made = document(found, "heads")
     assert any(
         "Heads differ between methods, as tuned or set: hidden layer of 512: rkd-d; linear: triplet." in note
@@ -246,7 +251,7 @@ def test_one_seed_has_no_mark(tmp_path, scores):
     files, (shown,) = folder.files(), [f"{100 * score:.2f}" for score in scores.values()]
     assert f"**{shown}" not in files["comparison.md"] and f"{shown} ≈" not in files["comparison.md"]
     assert rf"\textbf{{{shown}" not in files["comparison.tex"] and rf"{shown}\,$\approx$" not in files["comparison.tex"]
-    assert "rkd-d 29.10" in overview_markdown([Entry(folder.document, folder.compared, "")] * 2, None)
+    assert "rkd-d 29.10" in overview_markdown([Reported(folder.document, folder.compared, "")] * 2, None)
 
 
 def test_where_all_have_one_seed_nothing_is_marked():
@@ -576,21 +581,21 @@ def test_the_readme_is_made_anew_between_its_marks(tmp_path):
     readme = tmp_path / "README.md"
     part = f"<!-- generated: glyphs/{tmp_path.name} -->"
     readme.write_text(f"before\n{part}\nold\n<!-- end -->\nafter\n")
-    update(readme, [folder])
+    update_readme(readme, [folder])
     text = readme.read_text()
     assert text.startswith(f"before\n{part}\n") and text.endswith("<!-- end -->\nafter\n")
     assert "old" not in text and "**63.20 ± 1.30**" in text and folder.document.answer in text
-    update(readme, [folder])
+    update_readme(readme, [folder])
     assert readme.read_text() == text
     readme.write_text("nothing")
     with pytest.raises(UsageError, match="no part that is generated"):
-        update(readme, [folder])
+        update_readme(readme, [folder])
     readme.write_text(f"{part}\nmine\n{part}\n<!-- end -->")
     with pytest.raises(UsageError, match="has no <!-- end -->"):
-        update(readme, [folder])
+        update_readme(readme, [folder])
     readme.write_text("<!-- generated: cub/paper -->\n<!-- end -->")
     with pytest.raises(UsageError, match="wants cub/paper"):
-        update(readme, [folder])
+        update_readme(readme, [folder])
 
 
 def test_commands_run_records_again():

@@ -18,11 +18,11 @@ from xml.etree.ElementTree import Element
 
 import html5lib
 import pytest
+from made_records import KINDS, golden_costs, golden_records, golden_tuning, record, student, teacher
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
-from test_tables import KINDS, golden_costs, golden_records, golden_tuning, record, student, teacher
 
 from benchmark.costs import write_costs
 from benchmark.report.cells import DASH, ROLES

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from test_tables import KINDS, golden_costs, golden_records, record, student
+from made_records import KINDS, golden_costs, golden_records, record, student
 
 from benchmark.costs import write_costs
 from benchmark.report.render import escaped
