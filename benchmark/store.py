@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from .errors import BenchmarkError, wrong_field
 from .files import clear_partial, digest, read_regular, sealed, unsealed, write_atomically
 from .spec import Frozen, Spec
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Correlation = Annotated[float, Field(ge=-1, le=1)]
 Metrics = dict[str, Fraction]
 Count = Annotated[int, Field(ge=0, le=2**62)]
 SomeItems = Annotated[int, Field(ge=1, le=2**62)]
 MOST = 2**24  # bytes of a record; the largest have some thousands
-_ROUNDED = 1e-6
+SUM = ".safetensors.sha256"  # of the file beside weights, as `sha256sum` writes and checks it
 _METRIC = re.compile(r"recall@[1-9]\d{0,8}|map@r|r_precision")
 
 
@@ -37,26 +39,22 @@ class Evaluation(Frozen):
     dropped: Count = Field(description="queries without a partner, left out")
     gallery: SomeItems = Field(description="items that a query is searched in")
     relevance: Literal["class", "teacher"] = Field(
-        "class", description="what a query is to find: items of its class, or the teacher's 10 nearest neighbours"
+        "class", description="to be found: its class, or the teacher's 10 nearest"
     )
 
-    @field_validator("l2", "cosine")
-    @classmethod
-    def _metrics(cls, metrics: Metrics) -> Metrics:
-        """Recall@1 is among them, and all are what they can be: Recall@K grows with K, MAP@R is at most R-precision."""
-        if unknown := [name for name in metrics if not _METRIC.fullmatch(name)]:
-            raise ValueError(f"{unknown[0]!r} is no metric")
-        if "recall@1" not in metrics:
-            raise ValueError("recall@1 is missing")
-        recalls = sorted((int(name[7:]), value) for name, value in metrics.items() if name.startswith("recall@"))
-        if any(later < before for (_, before), (_, later) in itertools.pairwise(recalls)):
-            raise ValueError("recall@K falls where K grows")
-        if metrics.get("map@r", 0) > metrics.get("r_precision", 1) + _ROUNDED:
-            raise ValueError("map@r is above r_precision")
-        return metrics
-
     @model_validator(mode="after")
-    def _alike(self) -> Evaluation:
+    def _possible(self) -> Evaluation:
+        """Recall@1 is among the metrics, and all are what they can be: Recall@K grows with K, MAP@R is at most R-precision."""
+        for metrics in (self.l2, self.cosine):
+            if unknown := [name for name in metrics if not _METRIC.fullmatch(name)]:
+                raise ValueError(f"{unknown[0]!r} is no metric")
+            if "recall@1" not in metrics:
+                raise ValueError("recall@1 is missing")
+            recalls = sorted((int(name[7:]), value) for name, value in metrics.items() if name.startswith("recall@"))
+            if any(later < before for (_, before), (_, later) in itertools.pairwise(recalls)):
+                raise ValueError("recall@K falls where K grows")
+            if metrics.get("map@r", 0) > metrics.get("r_precision", 1) + 1e-6:  # as they are rounded
+                raise ValueError("map@r is above r_precision")
         if self.l2.keys() != self.cosine.keys():
             raise ValueError("l2 and cosine have different metrics")
         return self
@@ -72,14 +70,10 @@ class Point(Frozen):
 class Geometry(Frozen):
     """How the embeddings of what is searched lie in their space, by the main distance."""
 
-    effective_dimension: float = Field(ge=0, description="exp of the entropy of the singular values")
+    effective_dimension: NotNegative = Field(description="exp of the entropy of the singular values")
     spectral_decay: float = Field(description="KL divergence from the singular values to uniform ones, in nats")
-    overlap: Fraction | None = Field(
-        description="share of the 10 nearest that are the teacher's; null without a teacher"
-    )
-    rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = Field(
-        description="Spearman's, of distances to the teacher's"
-    )
+    overlap: Fraction | None = Field(description="share of the 10 nearest that are the teacher's; null without one")
+    rank_correlation: Correlation | None = Field(description="Spearman's, of distances to the teacher's")
 
 
 class Record(Frozen):
@@ -89,31 +83,17 @@ class Record(Frozen):
     spec: Spec
     evaluation: Evaluation = Field(description="after the last step; never the best")
     asymmetric: Evaluation | None = Field(
-        None,
-        description="the network's queries, mapped into the teacher's space, in the teacher's gallery; null where it has no map",
+        None, description="of queries mapped into the teacher's space; null without a map"
     )
-    geometry: Geometry | None = Field(
-        None, description="null in validation runs, and in those from before it was measured"
-    )
+    geometry: Geometry | None = Field(None, description="null in validation runs, and from before it was measured")
     curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")
-    loss: float | None = Field(
-        description="mean training loss of the last tenth of the steps; null where nothing is trained"
-    )
+    loss: float | None = Field(description="mean over the last tenth of the steps; null where nothing is trained")
     parameters: Count
-    seconds: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        description="train: this student's own share of its group; evaluate"
-    )
-    data: str = Field(
-        description="fingerprint of the images' names, contents and labels; where there is no listing, that"
-    )
-    listing: str = Field(
-        "",
-        description="fingerprint of the images' names, sizes and labels; empty in records from before contents were read",
-    )
+    seconds: dict[str, NotNegative] = Field(description="train: this student's own share of its group; evaluate")
+    data: str = Field(description="fingerprint of the images' names, contents, labels; where there is no listing, that")
+    listing: str = Field("", description="the same with sizes for contents; empty from before contents were read")
     weights: str = Field(description="digest of the network's weights")
-    projector: str | None = Field(
-        None, description="digest of the weights of the map into the teacher's space; null where there is none"
-    )
+    projector: str | None = Field(None, description="digest of the map into the teacher's space; null without one")
     teacher: str | None = Field(description="digest of the teacher's weights; null without a teacher")
     environment: dict[str, str] = Field(description="code, and the edition of the method's file; libraries, device")
 
@@ -174,10 +154,10 @@ class Store:
     @contextlib.contextmanager
     def claimed(self, specs: Iterable[Spec]) -> Iterator[list[Spec]]:
         """Keep runs from other commands, which get them when this is over or the process dead; those that none of them has in hand."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             held: list[Spec] = []
             for spec in specs:
+                self.checkpoints.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(self.checkpoints / f"{spec.id}.lock", timeout=0)
                 with contextlib.suppress(Timeout):
                     stack.enter_context(lock)
@@ -205,7 +185,7 @@ class Store:
         for path, content in ((self.weights(spec), weights), (self.projector(spec), projector)):
             if content is not None:
                 write_atomically(path, content)
-                write_atomically(_sum_file(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+                write_atomically(path.with_suffix(SUM), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
 
     def read_weights(self, spec: Spec) -> bytes:
         """A network's file.
@@ -218,7 +198,7 @@ class Store:
             content = read_regular(path)
         except FileNotFoundError:
             raise BenchmarkError(f"{spec.label} has no weights at {path}: its own run failed or was left out") from None
-        said = read_regular(_sum_file(path), MOST) if _sum_file(path).exists() else b""
+        said = read_regular(beside, MOST) if (beside := path.with_suffix(SUM)).exists() else b""
         # Older versions wrote no sum; the record knows them, unless they were trained again on another machine.
         if said.startswith(hashlib.sha256(content).hexdigest().encode()) or (
             self.done(spec) and digest(content) == read_record(self.path(spec)).weights
@@ -233,11 +213,9 @@ class Store:
 
     def has_weights(self, spec: Spec) -> bool:
         """Whether a network's file is there and sound."""
-        try:
-            self.read_weights(spec)
-        except BenchmarkError:
-            return False
-        return True
+        with contextlib.suppress(BenchmarkError):
+            return bool(self.read_weights(spec))
+        return False
 
     def bring(self, specs: Iterable[Spec], folders: Iterable[Path]) -> list[Record]:
         """Take over what some runs build on from other folders: a teacher is one run, whichever preset asked for it first.
@@ -248,17 +226,17 @@ class Store:
             What was taken over.
         """
         brought = []
-        parents = {parent.id: parent for spec in specs for parent in _ancestors(spec)}.values()
+        parents = dict.fromkeys(parent for spec in self.missing(specs) for parent in spec.parents)
         for spec, other in itertools.product(parents, [Store(folder, self.kind) for folder in folders]):
             if self.has_weights(spec) or not other.finished(spec):
                 continue
             record, content = read_record(other.path(spec)), other.read_weights(spec)
-            if digest(content) == record.weights and (not self.done(spec) or read_record(self.path(spec)) == record):
-                with self.claimed([spec]) as held:
-                    if held:
-                        self.save_weights(spec, content)
-                        write_atomically(self.path(spec), other.path(spec).read_bytes())
-                        brought.append(record)
+            fits = not self.done(spec) or read_record(self.path(spec)) == record
+            with self.claimed([spec] if fits and digest(content) == record.weights else []) as held:
+                for each in held:
+                    self.save_weights(each, content)
+                    write_atomically(self.path(each), other.path(each).read_bytes())
+                    brought.append(record)
         return brought
 
     def done(self, spec: Spec) -> bool:
@@ -306,21 +284,10 @@ class Store:
         """
         for path in sorted(self.records.glob("*.json")):
             record = read_record(path)
-            if (record.spec.evaluation == "validation") != (self.kind == "tuning"):
-                scored, belongs = ("validation", "tuning") if self.kind == "runs" else ("test", "runs")
-                raise BenchmarkError(f"{path} was scored on {scored} classes; move it to {self.folder / belongs}")
+            if (kind := {"test": "runs", "validation": "tuning"}[record.spec.evaluation]) != self.kind:
+                scored = f"{path} was scored on {record.spec.evaluation} classes"
+                raise BenchmarkError(f"{scored}; move it to {self.folder / kind}")
             yield record
-
-
-def _ancestors(spec: Spec) -> Iterator[Spec]:
-    for parent in spec.parents:
-        yield parent
-        yield from _ancestors(parent)
-
-
-def _sum_file(path: Path) -> Path:
-    """As `sha256sum` writes and checks it."""
-    return path.with_name(f"{path.name}.sha256")
 
 
 def read_record(path: Path) -> Record:
