@@ -7,7 +7,6 @@ import hashlib
 import math
 import os
 import platform
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -53,22 +52,19 @@ def set_threads(count: int) -> None:
 
 
 def cores(root: Path = Path("/")) -> int:
-    """That this process may use: a scheduler may give it fewer than the machine has, and a container less time than all of them have.
+    """How many this process may use: a scheduler may give it fewer than the machine has, and a container less time than all have.
 
     Args:
         root: where `proc` and `sys` are.
     """
     scheduled = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return math.ceil(min([scheduled, *_quotas(root)]))
+    return math.ceil(min([scheduled, *map(_quota, _control_groups(root))]))
 
 
-def _quotas(root: Path) -> Iterator[float]:
-    """Cores that the control groups of this process may keep busy, those that they are nested in included; each holds."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # no Linux
-        return
-    for line in lines:
+def _control_groups(root: Path) -> Iterator[Path]:
+    """Folders that may limit the time of this process, those that its own groups are nested in included; each limit holds."""
+    file = root / "proc/self/cgroup"  # of Linux
+    for line in file.read_text().splitlines() if file.exists() else ():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
@@ -76,11 +72,11 @@ def _quotas(root: Path) -> Iterator[float]:
         names = [] if ".." in path else path.strip("/").split("/")
         for mount in (controllers, "cpu") if controllers else ("", "unified"):
             for depth in range(len(names) + 1):
-                yield _quota((root / "sys/fs/cgroup" / mount).joinpath(*names[:depth]))
+                yield (root / "sys/fs/cgroup" / mount).joinpath(*names[:depth])
 
 
 def _quota(group: Path) -> float:
-    """Of one control group, infinite without a limit."""
+    """Cores that a control group may keep busy, infinite without a limit."""
     try:
         if (group / "cpu.max").exists():  # version 2
             quota, period = (group / "cpu.max").read_text().split()
@@ -106,16 +102,6 @@ def share(seconds: float = 0.2) -> float:
 
     with ThreadPoolExecutor(cores()) as pool:
         return min(1.0, statistics.mean(pool.map(work, range(cores()))))
-
-
-def processor() -> str:
-    """The CPU's model, its instructions for bfloat16, and the threads that torch has on it: what decides how fast a network trains."""
-    file = Path("/proc/cpuinfo")  # of Linux; elsewhere the model is all that is known
-    info = file.read_text() if file.exists() else ""
-    model = re.search(r"^model name\s*: (.+)$", info, re.MULTILINE)
-    instructions = sorted(set(re.findall(r"\b(?:amx|avx512)_bf16\b", info)))
-    name = model[1] if model else platform.processor() or platform.machine()
-    return ", ".join([name, *instructions, f"{torch.get_num_threads()} threads"])
 
 
 class Threads:

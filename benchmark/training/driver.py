@@ -142,8 +142,8 @@ class Driver:
         context = RunContext(images, self.plan.data_dir, self.store, device, reporter.preparing)
         check(specs, context)
         self._say_size(specs, context)
-        if self.plan.preset.name == "paper" and device.type != "cuda" and not yes:
-            self._confirm()
+        if self.plan.preset.name == "paper" and device.type != "cuda":
+            self._confirm(yes)
         with reporter:
             decode(specs, context)
             self.store.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -161,8 +161,10 @@ class Driver:
             fixed = "OMP_NUM_THREADS" in os.environ
             self.say(f"{held}: wait for it" if fixed else f"{held}; threads are chosen by timing")
 
-    def _confirm(self) -> None:
+    def _confirm(self, yes: bool) -> None:
         self.say("the preset paper is made for a GPU, and may take weeks here; --preset cpu is made for this machine")
+        if yes:
+            return
         if not sys.stdin.isatty():
             raise UsageError("--preset paper on a CPU wants to be confirmed: add --yes, or take --preset cpu")
         if self.console.input("go on with paper? [y/N] ").strip().lower() not in ("y", "yes"):
@@ -179,7 +181,13 @@ class Driver:
                 settled = set()
                 for outcome in self._outcomes(task, free, failures):
                     settled.add(outcome.spec.id)
-                    self._tell(outcome, failures)
+                    if isinstance(outcome, Record):
+                        self.say(f"{outcome.spec.label}: Recall@1 {100 * outcome.metrics['recall@1']:.2f} %")
+                        continue
+                    if outcome.message not in {failure.message for failure in failures.values()}:
+                        self.say(f"failed: {outcome.message}")
+                    failures[outcome.spec.id] = outcome
+                    self.store.fail(outcome.spec, outcome.message, outcome.details)
                 left = [spec for spec in left if spec.id not in settled and not self.store.finished(spec)]
                 if left and not free:
                     if not told:
@@ -212,12 +220,3 @@ class Driver:
         yield from local(task, [group for group in groups if group not in heads])
         if heads:
             yield from (processes if task.context.device.type == "cpu" else local)(task, heads)
-
-    def _tell(self, outcome: Outcome, failures: dict[str, Failure]) -> None:
-        if isinstance(outcome, Record):
-            self.say(f"{outcome.spec.label}: Recall@1 {100 * outcome.metrics['recall@1']:.2f} %")
-            return
-        if outcome.message not in {failure.message for failure in failures.values()}:
-            self.say(f"failed: {outcome.message}")
-        failures[outcome.spec.id] = outcome
-        self.store.fail(outcome.spec, outcome.message, outcome.details)
