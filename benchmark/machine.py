@@ -7,12 +7,10 @@ import hashlib
 import math
 import os
 import platform
-import re
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 
@@ -68,16 +66,6 @@ def share(seconds: float = 0.2) -> float:
 
     with ThreadPoolExecutor(cores()) as pool:
         return min(1.0, statistics.mean(pool.map(work, range(cores()))))
-
-
-def processor() -> str:
-    """The CPU's model, its instructions for bfloat16, and the threads that torch has on it: what decides how fast a network trains."""
-    file = Path("/proc/cpuinfo")  # of Linux; elsewhere the model is all that is known
-    info = file.read_text() if file.exists() else ""
-    model = re.search(r"^model name\s*: (.+)$", info, re.MULTILINE)
-    instructions = sorted(set(re.findall(r"\b(?:amx|avx512)_bf16\b", info)))
-    name = model[1] if model else platform.processor() or platform.machine()
-    return ", ".join([name, *instructions, f"{torch.get_num_threads()} threads"])
 
 
 class Threads:

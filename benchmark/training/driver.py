@@ -143,8 +143,8 @@ class Driver:
         context = RunContext(images, self.plan.data_dir, self.store, device, reporter.preparing)
         check(specs, context)
         self._say_size(specs, context)
-        if self.plan.preset.wants_gpu and device.type != "cuda" and not yes:
-            self._confirm()
+        if self.plan.preset.wants_gpu and device.type != "cuda":
+            self._confirm(yes)
         with reporter:
             decode(specs, context)
             self.store.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -162,11 +162,13 @@ class Driver:
             fixed = "OMP_NUM_THREADS" in os.environ
             self.say(f"{held}: wait for it" if fixed else f"{held}; threads are chosen by timing")
 
-    def _confirm(self) -> None:
+    def _confirm(self, yes: bool) -> None:
         name, (smaller, _) = self.plan.preset.name, choose_preset(None, self.plan.card, "cpu")
         self.say(
             f"the preset {name} is made for a GPU, and may take weeks here; --preset {smaller.name} is made for this machine"
         )
+        if yes:
+            return
         if not sys.stdin.isatty():
             raise UsageError(
                 f"--preset {name} on a CPU wants to be confirmed: add --yes, or take --preset {smaller.name}"
@@ -185,7 +187,13 @@ class Driver:
                 settled = set()
                 for outcome in self._outcomes(task, free, failures):
                     settled.add(outcome.spec.id)
-                    self._tell(outcome, failures)
+                    if isinstance(outcome, Record):
+                        self.say(f"{outcome.spec.label}: Recall@1 {100 * outcome.metrics['recall@1']:.2f} %")
+                        continue
+                    if outcome.message not in {failure.message for failure in failures.values()}:
+                        self.say(f"failed: {outcome.message}")
+                    failures[outcome.spec.id] = outcome
+                    self.store.fail(outcome.spec, outcome.message, outcome.details)
                 left = [spec for spec in left if spec.id not in settled and not self.store.finished(spec)]
                 if left and not free:
                     if not told:
@@ -234,12 +242,3 @@ class Driver:
         self.say("the images are not here yet: what depends on them is checked once they are")
         if self.plan.card.vectors is None:
             check_networks(specs, device, download=False)
-
-    def _tell(self, outcome: Outcome, failures: dict[str, Failure]) -> None:
-        if isinstance(outcome, Record):
-            self.say(f"{outcome.spec.label}: Recall@1 {100 * outcome.metrics['recall@1']:.2f} %")
-            return
-        if outcome.message not in {failure.message for failure in failures.values()}:
-            self.say(f"failed: {outcome.message}")
-        failures[outcome.spec.id] = outcome
-        self.store.fail(outcome.spec, outcome.message, outcome.details)
