@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from rich.table import Table
@@ -11,25 +12,24 @@ from ..data import cards
 from ..networks import names as zoo
 from ..protocol import presets
 from .console import out, print_json
+from .options import Json
 
-Row = dict[str, Any]
+Rows = Sequence[dict[str, Any]]
 
 
-def list_command(what: Literal["datasets", "methods", "backbones", "presets"], /, *, json: bool = False) -> int:
+def list(what: Literal["datasets", "methods", "backbones", "presets"], /, *, json: Json = False) -> int:
     """Show what there is to choose from.
 
     Parameters
     ----------
     what
         datasets, methods, backbones or presets
-    json
-        print JSON
     """
     rows = ROWS[what]()
     if json:
         print_json(rows)
         return 0
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [*dict.fromkeys(name for row in rows for name in row)]
     table = Table(*columns)
     for row in rows:
         table.add_row(*(_text(row.get(name, "")) for name in columns))
@@ -43,7 +43,7 @@ def _text(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def datasets() -> list[Row]:
+def datasets() -> Rows:
     return [
         {
             "name": card.name,
@@ -54,7 +54,7 @@ def datasets() -> list[Row]:
     ]
 
 
-def distillation_methods() -> list[Row]:
+def distillation_methods() -> Rows:
     return [
         {
             "name": entry.name,
@@ -67,13 +67,13 @@ def distillation_methods() -> list[Row]:
     ]
 
 
-def backbones() -> list[Row]:
+def backbones() -> Rows:
     return [family._asdict() for family in zoo.FAMILIES]
 
 
-def protocols() -> list[Row]:
-    found = map(presets.read_preset, presets.preset_names())
-    return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in found]
+def protocols() -> Rows:
+    known = map(presets.read_preset, presets.preset_names())
+    return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in known]
 
 
 ROWS = {"datasets": datasets, "methods": distillation_methods, "backbones": backbones, "presets": protocols}
