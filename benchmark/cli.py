@@ -13,14 +13,14 @@ from cyclopts import App, CycloptsError, Parameter, Token, convert
 from pydantic import ValidationError
 
 from .commands.console import err
-from .errors import BenchmarkError, UsageError, wrong_option
+from .errors import BenchmarkError, UsageError, wrong_field
 
-# The function of each command, where it is not called as its verb: so are things that it uses.
-COMMANDS = {
-    "run": "run", "tune": "tune", "report": "report", "compare": "compare", "verify": "verify", "measure": "measure",
-    "costs": "costs", "fetch": "fetch", "evaluate": "evaluate_command", "apply": "apply_command",
-    "extract": "extract_command", "bench": "bench", "list": "list_command",
-}  # fmt: skip
+# Each is a module of `commands`, imported when it is called, and the function of that name in it.
+VERBS = (
+    "run", "tune", "report", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "extract", "bench", "list",
+)  # fmt: skip
+# torch has an error of its own for a GPU, which is a RuntimeError, and none for the CPU.
+OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
 
 
 def _value(kind: type, tokens: tuple[Token, ...]) -> Any:
@@ -49,51 +49,45 @@ app = App(
 )
 
 
-def _described(verb: str, function: str) -> str:
+def _described(verb: str) -> str:
     """The docstring of a command without its parameters, read from the source, so that a list of commands imports none of them."""
     source = resources.files("benchmark.commands").joinpath(f"{verb}.py").read_text(encoding="utf-8")
-    (node,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == function)
+    (node,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == verb)
     return (ast.get_docstring(node) or "").partition("\nParameters\n")[0].strip()
 
 
-for _verb, _function in COMMANDS.items():
-    app.command(f"benchmark.commands.{_verb}:{_function}", name=_verb, help=_described(_verb, _function))
+for _verb in VERBS:
+    app.command(f"benchmark.commands.{_verb}:{_verb}", name=_verb, help=_described(_verb))
 
 
 def run_command(words: Sequence[str]) -> int:
     """Run one command line; the exit code: 0, 1 for failure, 2 for usage, 130 where the user stopped it."""
     try:
         return app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0
-    except CycloptsError as error:
-        cause = error.__cause__  # pydantic's, of options that are the fields of a model
-        wrong = wrong_option(cause) if isinstance(cause, ValidationError) else " ".join(str(error).split())
-        err.print(f"benchmark: {wrong} (see benchmark --help)", markup=False, soft_wrap=True)
-        return UsageError.exit_code
-    except BenchmarkError as error:
-        err.print(f"benchmark: {error}", markup=False, soft_wrap=True)
-        return error.exit_code
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        said = (str(error) or "the system gives no more").splitlines()[0]
-        err.print(
-            f"benchmark: out of memory; a smaller network, batch or image needs less ({said})",
-            markup=False,
-            soft_wrap=True,
-        )
-        return 1
-    except KeyboardInterrupt:
-        err.print("benchmark: stopped; run the same command again to go on")
-        return 130
     except BrokenPipeError:
         return 1
-    except OSError as error:  # a full disk, no permission, a path that is no folder: the system's words name the path
-        err.print(f"benchmark: {error}", markup=False, soft_wrap=True)
-        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        text, code = _told(error)
+    err.print(f"benchmark: {text}", markup=False, soft_wrap=True)
+    return code
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Whether it says that: torch has an error of its own for the GPU, which is a RuntimeError, and none for the CPU."""
-    return isinstance(error, MemoryError) or any(
-        word in str(error) for word in ("out of memory", "can't allocate memory", "not enough memory")
-    )
+def _told(error: BaseException) -> tuple[str, int]:
+    """One line on what a user can cause, and the exit code. Raises what is a fault of the code."""
+    match error:
+        case CycloptsError():
+            cause = error.__cause__  # pydantic's, of options that are the fields of a model
+            wrong = (
+                wrong_field(cause, option=True) if isinstance(cause, ValidationError) else " ".join(str(error).split())
+            )
+            return f"{wrong} (see benchmark --help)", UsageError.exit_code
+        case BenchmarkError():
+            return str(error), error.exit_code
+        case KeyboardInterrupt():
+            return "stopped; run the same command again to go on", 130
+        case OSError():  # a full disk, no permission, a path that is no folder: the system's words name the path
+            return str(error), 1
+        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+            said = (str(error) or "the system gives no more").splitlines()[0]
+            return f"out of memory; a smaller network, batch or image needs less ({said})", 1
+    raise error

@@ -1,4 +1,4 @@
-"""What a user can cause, told in one line: what is wrong, where, and what to do. Nothing else is caught at the top."""
+"""Errors that a user can cause, told in one line: what is wrong, where, and what to do. Nothing else is caught at the top."""
 
 from __future__ import annotations
 
@@ -45,18 +45,17 @@ class TrainingError(BenchmarkError):
     """Training cannot go on, for instance because a loss is no longer finite."""
 
 
-def wrong_field(error: ValidationError) -> str:
-    """The first thing that a model says of its input, for people: `spec.dim: Input should be greater than 0`."""
+def wrong_field(error: ValidationError, *, option: bool = False) -> str:
+    """The first thing that a model says of its input, for people: `spec.dim: Input should be greater than 0`.
+
+    Args:
+        option: the input came as options that are called as the model's fields: `--views: Input should be greater than 0`.
+    """
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
+    if option and place:
+        place = f"--{first['loc'][-1]}".replace("_", "-")
     return (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
-
-
-def wrong_option(error: ValidationError) -> str:
-    """The same where the input came as options, which are called as the model's fields: `--views: Input should be greater than 0`."""
-    first = error.errors()[0]
-    option = "".join(f"--{str(name).replace('_', '-')}: " for name in first["loc"][-1:])
-    return option + first["msg"].removeprefix("Value error, ")
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> UsageError:

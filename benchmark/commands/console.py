@@ -1,4 +1,4 @@
-"""What several commands share: consoles, options, and folders of results. No torch before it is needed."""
+"""Consoles, and what several commands do: show a plan, carry it out, read folders of results. No torch before it is needed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.table import Table
 
-from ..data.cards import Vectors
 from ..errors import UsageError
-from ..spec import Spec
+from ..spec import Spec, waves
 
 if TYPE_CHECKING:
     import torch
 
     from ..report.write import Folder
+    from ..training.driver import Driver
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # a file or a pipe folds nothing
 err = Console(stderr=True, highlight=False)
@@ -43,10 +42,18 @@ def print_json(value: Any) -> None:
     out.print(json.dumps(value, indent=1), markup=False, soft_wrap=True)
 
 
-Words = str | None  # comma-separated
-Files = Annotated[Vectors | None, Parameter(name="*")]  # an option a field
-ARRAY = validators.Path(ext="npy")
-Out = Annotated[Path, Parameter(name="--out", validator=ARRAY)]
+def carry_out(
+    driver: Driver, specs: Sequence[Spec], device: str | None, checkpoint_every: float, *, dry: bool, yes: bool
+) -> int | None:
+    """Run some specs; the number of failures. Of a dry run None: what would be refused is, and the plan is shown."""
+    # A device that is none is told, whatever is left to do.
+    where = device_of(device) if specs or device else None
+    if where is not None and dry:
+        driver.rehearse(specs, where)
+    if dry:
+        out.print(plan_table(waves(list(specs))))
+        return None
+    return driver.run(specs, where, checkpoint_every=checkpoint_every, yes=yes) if specs and where is not None else 0
 
 
 def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
@@ -55,10 +62,9 @@ def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
         for group, specs in enumerate(groups, 1):
             for spec in specs:
                 l2 = "yes" if spec.normalize else "no"
-                table.add_row(
-                    str(wave), str(group), spec.method, f"{spec.backbone}-{spec.dim}", l2, str(spec.seed), str(spec.steps),
-                    str(spec.batch), f"{spec.lr:g}", spec.id,
-                )  # fmt: skip
+                numbers = spec.seed, spec.steps, spec.batch, f"{spec.lr:g}"
+                cells = (wave, group, spec.method, f"{spec.backbone}-{spec.dim}", l2, *numbers, spec.id)
+                table.add_row(*map(str, cells))
     return table
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..costs import write_costs
 from ..costs.measure import measure_costs
+from ..protocol.request import Device
 from .console import RESULTS, device_of, folders_of, out, say_written
+from .options import Results
 
 
-def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
+def costs(*, results: Results = RESULTS, device: Device = None) -> int:
     """Measure what the networks of finished runs cost on this machine, and write it beside the records as costs.json.
 
     Of each network it measures parameters, multiply-adds, the latency of one
@@ -17,13 +17,6 @@ def costs(*, results: Path = RESULTS, device: str | None = None) -> int:
     of a query. Networks have random weights, which cost the same. A time is the
     fastest of repetitions, and those of a busy machine are marked. What does not
     fit into half of the free memory is left out.
-
-    Parameters
-    ----------
-    results
-        the folder of all results, or of one data set or preset
-    device
-        as for run
     """
 
     def say(line: str) -> None:

@@ -10,11 +10,12 @@ from rich.table import Table
 from ..absurd import absurd_rows, told
 from ..data.arrays import EMBEDDINGS, LABELS, open_array
 from ..protocol.experiment import integers
-from ..retrieval.metrics import evaluate
+from ..retrieval import metrics
 from .console import err, out, print_json
+from .options import Json
 
 
-def evaluate_command(
+def evaluate(
     *,
     embeddings: Path,
     labels: Path,
@@ -22,7 +23,7 @@ def evaluate_command(
     gallery_labels: Path | None = None,
     metric: Literal["l2", "cosine"] | None = None,
     at: str = "1,2,4,8",
-    json: bool = False,
+    json: Json = False,
 ) -> int:
     """Measure retrieval by embeddings from anywhere, with the definitions of the suite.
 
@@ -40,15 +41,13 @@ def evaluate_command(
         l2 or cosine; both without it
     at
         comma-separated K of Recall@K
-    json
-        print JSON
     """
     query = open_array(embeddings, "embeddings", EMBEDDINGS), open_array(labels, "labels", LABELS)
     gallery = (
         None if gallery_embeddings is None else open_array(gallery_embeddings, "embeddings", EMBEDDINGS),
         None if gallery_labels is None else open_array(gallery_labels, "labels", LABELS),
     )
-    result = evaluate(*query, *gallery, at=tuple(integers("--at", at)))
+    result = metrics.evaluate(*query, *gallery, at=tuple(integers("--at", at)))
     for what, rows in (("embeddings", query[0]), ("gallery embeddings", gallery[0])):
         if rows is not None and len(bad := absurd_rows(rows)):
             # Beside the numbers, which may be JSON for a program.
@@ -65,6 +64,6 @@ def evaluate_command(
     for name in shown:
         table.add_column(name, justify="right")
     for key in next(iter(shown.values())):
-        table.add_row(key, *(f"{100 * metrics[key]:.2f}" for metrics in shown.values()))
+        table.add_row(key, *(f"{100 * values[key]:.2f}" for values in shown.values()))
     out.print(table)
     return 0

@@ -7,42 +7,38 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..data import cards
-from ..data.fetch import fetch as fetch_data
-from ..data.layouts import load
+from ..data.source import Source
 from ..errors import UsageError, WeightsError
 from ..networks import names as zoo
-from ..shipping import extract
+from ..protocol.request import Data, Device
+from ..shipping import extract as features
 from ..store import Store
 from ..training.context import RunContext
 from ..training.progress import Reporter
 from ..training.trial import check_size
-from .console import ARRAY, RESULTS, Out, device_of, out
+from .console import RESULTS, device_of, out
+from .options import NPY, Dataset, Out
 
 
-def extract_command(
+def extract(
     *,
-    dataset: str,
+    dataset: Dataset,
     backbone: str,
     to: Out,
-    labels_out: Annotated[Path | None, Parameter(validator=ARRAY)] = None,
+    labels_out: Annotated[Path | None, Parameter(validator=NPY)] = None,
     split: str = "train",
     views: int = 1,
     image: int = 96,
     resize: int = 112,
-    data: Path | None = None,
-    device: str | None = None,
+    data: Data = None,
+    device: Device = None,
 ) -> int:
     """Write a pretrained trunk's pooled features of images, for run --features: float16, [n, c], or [n, V, c] of several views.
 
     Parameters
     ----------
-    dataset
-        as for run
     backbone
         a network (benchmark list backbones)
-    to
-        .npy to write
     labels_out
         .npy for the names of the classes
     split
@@ -53,25 +49,18 @@ def extract_command(
         pixels a side of the crop
     resize
         pixels a side of the decoded image
-    data
-        the folder that holds CUB_200_2011/, stanford_cars/, ...
-    device
-        as for run
     """
     zoo.check_name(backbone)
-    folder = data or cards.default_data_dir()
-    card = cards.load(dataset, folder)
-    if card.vectors is not None:
+    source = Source.named(dataset, data)
+    if source.card.vectors is not None:
         raise UsageError(f"{dataset} holds vectors, not images")
-    spec, where = extract.request(card, backbone, views=views, image=image, resize=resize), device_of(device)
-    fetch_data(card, folder)
-    images = load(cards.load(dataset, folder), folder)
-    chosen = extract.named(images, split)
+    spec, where = features.request(source.card, backbone, views=views, image=image, resize=resize), device_of(device)
+    chosen = features.named(source.images, split)
     check_size(spec.backbone, spec.image, where)
     with Reporter(out) as reporter:
-        context = RunContext(images, folder, Store(RESULTS), where, reporter.preparing)
+        context = RunContext(source.images, source.folder, Store(RESULTS), where, reporter.preparing)
         try:
-            shape = extract.extract(spec, chosen, context, to, labels_out)
+            shape = features.extract(spec, chosen, context, to, labels_out)
         except WeightsError as error:  # its last advice is for runs, which can train from scratch
             raise WeightsError(str(error).partition(", or ask for training")[0]) from None
     out.print(f"wrote {to}, {' x '.join(map(str, shape))}, float16", markup=False, soft_wrap=True)

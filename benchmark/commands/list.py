@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from rich.table import Table
@@ -11,17 +12,18 @@ from ..data import cards
 from ..networks import names as zoo
 from ..protocol import presets
 from .console import err, out, print_json
+from .options import Json
+
+Rows = Sequence[dict[str, Any]]
 
 
-def list_command(what: Literal["datasets", "methods", "backbones", "presets"], /, *, json: bool = False) -> int:
+def list(what: Literal["datasets", "methods", "backbones", "presets"], /, *, json: Json = False) -> int:
     """Show what there is to choose from.
 
     Parameters
     ----------
     what
         datasets, methods, backbones or presets
-    json
-        print JSON
     """
     rows = _rows(what)
     faults = methods.faults() if what == "methods" else ()
@@ -30,7 +32,7 @@ def list_command(what: Literal["datasets", "methods", "backbones", "presets"], /
     if json:
         print_json(rows)
         return int(bool(faults))
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [*dict.fromkeys(name for row in rows for name in row)]
     table = Table(*columns)
     for row in rows:
         table.add_row(*(_text(row.get(name, "")) for name in columns))
@@ -44,7 +46,7 @@ def _text(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def _rows(what: str) -> list[dict[str, Any]]:
+def _rows(what: str) -> Rows:
     if what == "datasets":
         return [
             {"name": card.name, "title": card.title}

@@ -8,12 +8,13 @@ from pathlib import Path
 from ..errors import UsageError
 from ..report.write import Folder, overview_files, update_readme, write_files
 from .console import RESULTS, device_of, folders_of, out, say_written
+from .options import Baseline, Results
 
 
 def report(
     *,
-    results: Path = RESULTS,
-    baseline: str = "triplet",
+    results: Results = RESULTS,
+    baseline: Baseline = "triplet",
     readme: Path | None = None,
     gallery: int | None = None,
     data: Path | None = None,
@@ -23,18 +24,14 @@ def report(
 
     Parameters
     ----------
-    results
-        the folder of all results, or of one data set or preset
-    baseline
-        the method that the others are held against
     readme
         a Markdown file whose generated parts are made anew as well
     gallery
         of one folder whose weights and images are here, as well: so many queries of each case, with what teacher and students find
     data
-        with --gallery: as for run
+        with --gallery: the folder that holds CUB_200_2011/, stanford_cars/, ...
     device
-        with --gallery: as for run
+        with --gallery: cpu or cuda; the default is cuda where there is one
     """
     if gallery is None and (data or device):
         raise UsageError("--data and --device are for --gallery N")

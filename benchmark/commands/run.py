@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,9 @@ from ..errors import UsageError
 from ..protocol.experiment import gather, repeat, resolve
 from ..protocol.presets import preset_names
 from ..protocol.request import Request
-from ..spec import waves
 from ..store import Record, Store, read_record
 from ..training.driver import Driver
-from .console import device_of, out, plan_table, say_written
+from .console import carry_out, device_of, out, say_written
 from .options import Asked, CheckpointEvery, DryRun
 
 if TYPE_CHECKING:
@@ -49,17 +48,11 @@ def run(
     store = plan.store
     driver = Driver(plan, store, out)
     missing = driver.announce(plan.specs, dry=dry_run, weights=like is not None)
-    # A device that is none is told, whatever is left to do.
-    where = device_of(request.device) if missing or request.device else None
-    if dry_run:
-        if where is not None:
-            driver.rehearse(missing, where)
-        out.print(plan_table(waves(missing)))
+    failures = carry_out(driver, missing, request.device, checkpoint_every, dry=dry_run, yes=yes)
+    if failures is None:
         return 0
-    failures = 0
-    if missing and where is not None:
-        failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=yes)
-        _measure_costs(store, where)
+    if missing:
+        _measure_costs(store, device_of(request.device))
     if any(store.records.glob("*.json")):
         _report(store.folder)
     return 1 if failures else 0
@@ -67,8 +60,7 @@ def run(
 
 def _record_at(path: Path, request: Request) -> Record:
     """The record of a run that is to be done again, by a request that names nothing else of it."""
-    plain = Request()
-    if any(getattr(request, f.name) != getattr(plain, f.name) for f in fields(Request) if f.name not in BESIDE_LIKE):
+    if request != Request(**{name: getattr(request, name) for name in BESIDE_LIKE}):
         raise UsageError("--like is a whole run: only --seeds, and what says where things are, can be given beside it")
     if not path.is_file():
         raise UsageError(f"--like {path}: there is no such file")

@@ -12,40 +12,33 @@ from rich.text import Text
 
 from ..errors import UsageError
 from ..protocol.experiment import gather
-from ..protocol.request import Request
+from ..protocol.request import Data, Device, Request
 from ..report.cells import one_line
 from ..report.write import differences, overview_files
 from ..shipping.apply import find
 from ..store import Record, Store, read_record
 from ..training.driver import Driver
 from .console import RESULTS, device_of, folders_of, out
+from .options import Baseline, Results
 
 
 def verify(
     *,
-    results: Path = RESULTS,
-    baseline: str = "triplet",
+    results: Results = RESULTS,
+    baseline: Baseline = "triplet",
     rerun: str | None = None,
     tolerance: float = 0.5,
-    data: Path | None = None,
-    device: str | None = None,
+    data: Data = None,
+    device: Device = None,
 ) -> int:
     """Check that tables and figures are what the records give; with --rerun, that a record is what training gives.
 
     Parameters
     ----------
-    results
-        the folder of all results, or of one data set or preset
-    baseline
-        as for report
     rerun
         the beginning of a run's id: train it again, and compare its metrics
     tolerance
         points by which a metric of that run may differ; another machine rounds differently, and training carries that on
-    data
-        as for run
-    device
-        as for run
     """
     if not tolerance >= 0:
         raise UsageError(f"--tolerance wants points, 0 or more, not {tolerance:g}")

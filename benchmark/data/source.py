@@ -31,7 +31,7 @@ class Source:
 
     @classmethod
     def named(cls, dataset: str, folder: Path | None, mirror: Path | None = None, subset: str = "") -> Source:
-        """That of a name, a card's file or a folder of images. Raises as `cards.load`."""
+        """The source of a name, a card's file or a folder of images. Raises as `cards.load`."""
         folder = folder or cards.default_data_dir()
         return cls(cards.load(dataset, folder), folder, mirror, subset)
 
@@ -50,7 +50,7 @@ class Source:
         return folder.is_dir() and any(folder.iterdir())
 
     def fetched(self) -> Source:
-        """It with its data here, and the card that a mirror may have for a reduced copy."""
+        """The source with its data here, and the card that a mirror may have for a reduced copy."""
         fetch(self.card, self.folder, self.mirror)
         return replace(self, card=cards.replacement(self.card, self.folder))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..data import cards
 from ..data.cards import Card
@@ -111,14 +111,10 @@ def gather(request: Request, *, dry: bool = False) -> Experiment:
         raise UsageError(f"--results {request.results} is a file; name a folder")
     if (request.dataset is None) == (request.vectors is None):
         raise UsageError(f"give --dataset or --features{', not both' if request.dataset else ''}")
-    if request.dataset is not None:
-        source = Source.named(request.dataset, request.data, request.mirror, request.subset)
-    else:
-        assert request.vectors is not None
-        source = Source(
-            cards.of_vectors(request.vectors), request.data or cards.default_data_dir(), None, request.subset
-        )
-    preset, why = choose_preset(request.preset, source.card, request.device)
+    folder = request.data or cards.default_data_dir()
+    card = cards.of_vectors(request.vectors) if request.vectors else cards.load(str(request.dataset), folder)
+    source = Source(card, folder, request.mirror, request.subset)
+    preset, why = choose_preset(request.preset, card, request.device)
     if request.mirror is not None and not dry:
         source = source.fetched()
     if cards.is_own(source.card):
@@ -159,17 +155,24 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
     if not 0 <= request.generations <= MOST_GENERATIONS:
         raise UsageError(f"--generations wants 1 to {MOST_GENERATIONS}, not {request.generations}")
     values = _assigned(request)
-    given = None if request.methods is None else select(words("--methods", request.methods), preset)
-    chosen, left_out = _applicable(list(preset.methods) if given is None else given, experiment, values)
+    below = layers(preset, card)
+    students = {**below.shared, **below.student, **values}
+    given = list(preset.methods) if request.methods is None else select(words("--methods", request.methods), preset)
+    reasons = {name: _lacking(name, experiment, students) for name in given}
+    left_out = tuple(f"{name} does not apply: it {reason}" for name, reason in reasons.items() if reason)
+    if not (chosen := [name for name in given if not reasons[name]]):
+        raise UsageError("; ".join(left_out))
     _check_keys(values, chosen, card)
-    tried = {name: _tried(variants, name) for name in chosen} if variants else {}
+    tried = {
+        name: {key for variant in variants(entry(name)) for key in variant}
+        for name in chosen
+        if variants and entry(name).trains
+    }
     _check_keys([f"{name}.{key}" for name, keys in tried.items() for key in keys], chosen, card)
-    for key, value in values.items():
+    for key in values:
         target, field = split_key(key)
         if any(field in tried.get(method, ()) for method in ([target] if target else chosen)):
             raise UsageError(f"{key} is both set and tuned; leave out one")
-        if field == "backbone":
-            networks.check_name(str(value))
     stream: Settings = {
         "dataset": card.name,
         "data": experiment.source.own,
@@ -182,7 +185,7 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         stream["views"] = rows.student.views
         values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
     elif "features" in chosen:
-        values |= {"features.dim": networks.pooled(_of_students("backbone", experiment, values))}
+        values |= {"features.dim": networks.pooled(students["backbone"])}
     dims = sorted(preset.dims_of(card))
     if request.dims is not None:
         dims = integers("--dims", request.dims)
@@ -204,62 +207,41 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
 
 
 def _assigned(request: Request) -> Settings:
-    """Settings by key: those of --set, and of the options that stand for one."""
+    """Settings by key: those of --set, and of the options that stand for one. Raises a UsageError where no backbone is called that."""
     values: Settings = {**grid.parse_assignments(request.set)}
     if request.steps is not None:
         values["steps"] = integers("--steps", request.steps)
     if request.backbone is not None:
         values["backbone"] = request.backbone
     if request.teacher is not None:
-        values["teacher.backbone"], _, dim = request.teacher.partition("@")
-        if dim:
-            (values["teacher.dim"],) = integers("--teacher NAME@DIM", dim, most=1)
+        values["teacher.backbone"], at, dim = request.teacher.partition("@")
+        if at and not re.fullmatch(r"[0-9]{1,9}", dim):
+            raise UsageError(f"--teacher NAME@DIM wants a whole number, not {dim!r}")
+        if at:
+            values["teacher.dim"] = int(dim)
+    for key, value in values.items():
+        if split_key(key)[1] == "backbone":
+            networks.check_name(str(value))
     return values
 
 
-def _tried(variants: Variants, name: str) -> set[str]:
-    """What is tried of a method, by field or hyper-parameter."""
-    return {key for variant in variants(entry(name)) for key in variant} if entry(name).trains else set()
-
-
-def _of_students(field: str, experiment: Experiment, values: Settings) -> Any:
-    """What a field of the students is, by the preset and what is set."""
-    below = layers(experiment.preset, experiment.card)
-    return values.get(field, below.student.get(field, below.shared.get(field)))
-
-
-def _applicable(chosen: Sequence[str], experiment: Experiment, values: Settings) -> tuple[list[str], tuple[str, ...]]:
-    """Those methods that have what they need, and a line on each of the others.
-
-    Raises:
-        UsageError: none has.
-    """
-    vectors = experiment.card.vectors is not None
-    on_features = vectors or bool(_of_students("views", experiment, values))
+def _lacking(name: str, experiment: Experiment, students: Settings) -> str:
+    """Why a method does not apply to students of these settings, or nothing."""
+    method, vectors = entry(name), experiment.card.vectors is not None
+    on_features = vectors or bool(students.get("views"))
+    if not method.has_head and not on_features:
+        return "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
+    if not method.has_head and not vectors and not networks.pooled(students["backbone"]):
+        return "needs to know how many features the backbone has"
+    if name == ENSEMBLE:
+        return "is made of generations: --generations 2 or more adds it by itself"
+    if on_features and method.same_size:
+        return "needs a network of the teacher's size, and heads on frozen features are not"
     lacking = {"maps"} if on_features else set()
     if vectors and not experiment.images().labelled:
         lacking.add("labels")
-
-    def why_not(name: str) -> str:
-        method = entry(name)
-        if not method.has_head and not on_features:
-            return (
-                "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
-            )
-        if not method.has_head and not vectors and not networks.pooled(_of_students("backbone", experiment, values)):
-            return "needs to know how many features the backbone has"
-        if name == ENSEMBLE:
-            return "is made of generations: --generations 2 or more adds it by itself"
-        if on_features and method.same_size:
-            return "needs a network of the teacher's size, and heads on frozen features are not"
-        missing = lacking & {*method.needs}
-        return f"needs {' and '.join(sorted(missing))}" if missing else ""
-
-    reasons = {name: why_not(name) for name in chosen}
-    left_out = tuple(f"{name} does not apply: it {reason}" for name, reason in reasons.items() if reason)
-    if len(left_out) == len(chosen):
-        raise UsageError("; ".join(left_out))
-    return [name for name in chosen if not reasons[name]], left_out
+    missing = sorted(lacking & {*method.needs})
+    return f"needs {' and '.join(missing)}" if missing else ""
 
 
 def _check_keys(keys: Iterable[str], chosen: Sequence[str], card: Card) -> None:
@@ -290,14 +272,9 @@ def words(option: str, text: str) -> list[str]:
     return given
 
 
-def integers(option: str, text: str, most: int | None = None) -> list[int]:
-    """The comma-separated whole numbers of an option. Raises a UsageError where they are none, or more than `most`."""
+def integers(option: str, text: str) -> list[int]:
+    """The comma-separated whole numbers of an option. Raises a UsageError where they are none."""
     try:
-        values = [int(word) for word in words(option, text)]
+        return [int(word) for word in words(option, text)]
     except ValueError:
-        values = []
-    if not values or (most is not None and len(values) > most):
-        raise UsageError(
-            f"{option} wants {'a whole number' if most == 1 else 'whole numbers, such as 16,64'}, not {text!r}"
-        )
-    return values
+        raise UsageError(f"{option} wants whole numbers, such as 16,64, not {text!r}") from None

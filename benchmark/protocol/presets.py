@@ -34,7 +34,7 @@ Axis = Range | Choices
 
 
 class Overrides(BaseModel):
-    """What a preset changes for one data set."""
+    """The changes of a preset for one data set."""
 
     model_config = ConfigDict(extra="forbid")
     base: str | None = None

@@ -1,4 +1,4 @@
-"""What a user asks for: the options by which runs are named, each with its help, and a request that holds them."""
+"""The options by which a user asks for runs, each with its help, and a request that holds them."""
 
 from __future__ import annotations
 

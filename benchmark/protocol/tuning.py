@@ -1,4 +1,4 @@
-"""What `benchmark tune` tries, and from validation runs to the settings that a preset uses."""
+"""The settings that `benchmark tune` tries, and the choice among them by runs on validation classes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class RandomTrials:
 def asked(
     grid: Sequence[str], trials: int | None, seed: int, preset: Preset
 ) -> tuple[Grid | RandomTrials, dict[str, object]]:
-    """What the words of `tune` ask for, and the option that asks for it, for the record.
+    """The candidates that the words of `tune` ask for, and the option that asks for it, for the record.
 
     By default a search where the preset has a space for one, else a grid of learning rates.
 
@@ -141,7 +141,7 @@ def _own(entry: methods.Entry) -> dict[str, Axis]:
 
 @dataclass(frozen=True)
 class Choice:
-    """What did best of a method, by MAP@R on held-out training classes (a fraction of 1)."""
+    """The best settings of a method, by MAP@R on held-out training classes (a fraction of 1)."""
 
     values: Settings
     score: float
@@ -220,14 +220,14 @@ def write_choice(path: Path, choice: Mapping[str, Choice], command: str) -> list
 
 
 def choice_table(choice: Mapping[str, Choice], tried: Grid | RandomTrials) -> Table:
-    """What was chosen, for people; a value at the edge of what was tried may not be the best there is."""
+    """The choice, for people; a value at the edge of what was tried may not be the best there is."""
     table = Table("method", "chosen", "MAP@R %", "of the default %", "", title="chosen on held-out training classes")
-    for method, found in choice.items():
+    for method, best in choice.items():
         axes = tried.axes(methods.entry(method))
-        edges = [key for key, axis in axes.items() if at_edge(found.values[key], axis)]
+        edges = [key for key, axis in axes.items() if at_edge(best.values[key], axis)]
         note = f"at the edge of what was tried of {', '.join(edges)}: widen it" if edges else ""
-        default = "" if found.default is None else f"{100 * found.default:.2f}"
-        table.add_row(method, _listed(found.values), f"{100 * found.score:.2f}", default, note)
+        default = "" if best.default is None else f"{100 * best.default:.2f}"
+        table.add_row(method, _listed(best.values), f"{100 * best.score:.2f}", default, note)
     return table
 
 

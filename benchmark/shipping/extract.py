@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ..data.cards import Card
 from ..data.splits import DataSet, Split
 from ..data.stored import new_array
-from ..errors import UsageError, unknown, wrong_option
+from ..errors import UsageError, unknown, wrong_field
 from ..files import write_atomically
 from ..spec import Spec
 from ..training.context import RunContext
@@ -37,7 +37,7 @@ def request(card: Card, backbone: str, *, views: int, image: int, resize: int) -
             steps=0,
         )
     except ValidationError as error:
-        raise UsageError(wrong_option(error)) from None
+        raise UsageError(wrong_field(error, option=True)) from None
 
 
 def named(dataset: DataSet, name: str) -> Split:

@@ -388,6 +388,10 @@ def test_help_loses_nothing_of_what_is_written(cli: Cli, monkeypatch: pytest.Mon
     monkeypatch.setenv("COLUMNS", "400")
     words = re.findall(r"[^\s│]+", cli(command, "--help").out)
     written = (app[command].default_command.__doc__ or "").replace("Parameters\n    ----------", "")
+    options = app[command].assemble_argument_collection(parse_docstring=True)
+    helped = {option.name: " ".join((option.parameter.help or "").split()) for option in options if not option.children}
+    assert all(helped.values()), helped
+    written += "\n".join(["", *helped.values()])
     for line in filter(None, map(str.strip, written.splitlines())):
         parts = line.split()
         assert (
