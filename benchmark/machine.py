@@ -21,7 +21,7 @@ SHARE = 0.8  # of the cores: with less of them other work is in the way
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h of glibc
 
 
-def prepare(name: str | None) -> torch.device:
+def prepare_process(name: str | None) -> torch.device:
     """The device of that name (the GPU where there is one, without a name), after making the process's settings.
 
     Torch has no more threads than the process may use cores, or as many as the user says by OMP_NUM_THREADS.

@@ -43,7 +43,7 @@ def fields_of(path: Path) -> dict[str, Any]:
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder that holds the tiny glyphs."""
     folder = tmp_path_factory.mktemp("data")
-    fetch(cards.load("tiny", folder), folder, None)
+    fetch(cards.load_card("tiny", folder), folder, None)
     return folder
 
 

@@ -21,7 +21,7 @@ from benchmark.costs import read_costs
 from benchmark.data import cards
 from benchmark.data.cache import decoded, features
 from benchmark.data.contents import MEMORY, digests
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.data.splits import Split
 from benchmark.errors import BenchmarkError
 from benchmark.protocol import tuning
@@ -82,7 +82,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
     store = Store(ran)
     record = next(record for record in store if record.projector)
     spec = record.spec
-    dataset = load(cards.load("tiny", data_dir), data_dir)
+    dataset = load_images(cards.load_card("tiny", data_dir), data_dir)
     evaluator = Evaluator.open([spec], RunContext(dataset, data_dir, store, CPU))
 
     def student() -> Any:
@@ -134,7 +134,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
             tmp_path / "bench/performance.json",
             lambda: performance.read_performance(tmp_path / "bench/performance.json"),
         ),
-        "glyphs": (glyphs, lambda: load(cards.load("tiny", data_dir), data_dir).fingerprint),
+        "glyphs": (glyphs, lambda: load_images(cards.load_card("tiny", data_dir), data_dir).fingerprint),
     }
 
 

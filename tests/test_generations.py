@@ -22,7 +22,7 @@ Cli = Callable[..., Result]
 def grid(*chosen: str, generations: int = 0, dims: tuple[int, ...] = (8,), **assignments: object) -> list[Spec]:
     return specs(
         presets.read_preset("smoke"),
-        cards.load("tiny", Path("nowhere")),
+        cards.load_card("tiny", Path("nowhere")),
         chosen=chosen,
         dims=dims,
         seeds=(0, 1),

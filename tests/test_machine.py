@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.machine import Threads, cores, prepare, share
+from benchmark.machine import Threads, cores, prepare_process, share
 
 
 @pytest.fixture(autouse=True)
@@ -72,13 +72,13 @@ def test_no_more_threads_than_cores_unless_the_user_says_so(monkeypatch: pytest.
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     monkeypatch.setattr("benchmark.machine.cores", lambda: 2)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    prepare("cpu")
+    prepare_process("cpu")
     assert not asked
     monkeypatch.delenv("OMP_NUM_THREADS")
-    prepare("cpu")
+    prepare_process("cpu")
     assert asked == [2]
     monkeypatch.setattr("benchmark.machine.cores", lambda: 4)
-    prepare("cpu")
+    prepare_process("cpu")
     assert asked == [2]
 
 

@@ -28,9 +28,9 @@ RESULTS = Path("results")
 
 def device_of(name: str | None) -> torch.device:
     """The device, with the machine's settings for training made."""
-    from ..machine import prepare
+    from ..machine import prepare_process
 
-    return prepare(name)
+    return prepare_process(name)
 
 
 def say_written(paths: Iterable[Path]) -> None:

@@ -51,7 +51,7 @@ def _rows(what: str) -> Rows:
         return [
             {"name": card.name, "title": card.title}
             | {split: f"{count.classes} classes, {count.images} images" for split, count in card.counts.items()}
-            for card in map(cards.load, cards.names())
+            for card in map(cards.load_card, cards.names())
         ]
     if what == "methods":
         fields = {"name": "name", "kind": "kind", "reference": "reference", "defaults": "defaults", "l2": "normalize"}

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..spec import Stream, derive
 
 
-def check(labels: np.ndarray, stream: Stream) -> None:
+def check_batches(labels: np.ndarray, stream: Stream) -> None:
     """Raise a UsageError where a batch cannot be filled with `per_class` images of a class (fewer where a class has fewer)."""
     counts = np.bincount(labels)
     most = int(np.minimum(counts, stream.per_class).sum())
@@ -37,7 +37,7 @@ class Sampler:
     """
 
     def __init__(self, labels: np.ndarray, stream: Stream) -> None:
-        check(labels, stream)
+        check_batches(labels, stream)
         self.labels = labels
         self.stream = stream
         self._members: list[np.ndarray] = []  # rows of each class; none where each row is one

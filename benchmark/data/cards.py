@@ -142,7 +142,7 @@ def names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
 
 
-def load(name_or_path: str, data_dir: Path | None = None) -> Card:
+def load_card(name_or_path: str, data_dir: Path | None = None) -> Card:
     """The card of a data set.
 
     Args:
@@ -154,9 +154,9 @@ def load(name_or_path: str, data_dir: Path | None = None) -> Card:
     """
     path = Path(name_or_path).expanduser()
     if name_or_path in names():
-        card = read(_folder() / f"{name_or_path}.toml")
+        card = read_card(_folder() / f"{name_or_path}.toml")
     elif name_or_path.endswith(".toml") and path.is_file():
-        card = read(path)
+        card = read_card(path)
     elif name_or_path and path.is_dir():
         name = path.resolve().name
         fields = {"name": name, "title": f"images in {name}", "layout": "folder", "folder": str(path.resolve())}
@@ -190,7 +190,7 @@ def read_toml(file: Path | Traversable, what: str) -> dict[str, Any]:
         raise UsageError(f"{file} cannot be read as {what}: {error}") from None
 
 
-def read(file: Path | Traversable) -> Card:
+def read_card(file: Path | Traversable) -> Card:
     """The card in a TOML file.
 
     Raises:
@@ -225,7 +225,7 @@ def replacement(card: Card, data_dir: Path) -> Card:
     beside = data_dir / card.folder / BESIDE
     if card.vectors is not None or not beside.is_file():
         return card
-    other = read(beside)
+    other = read_card(beside)
     if other.name != card.name:
         return card
     marked = other.title if "reduced" in other.title.lower() else f"{other.title} (reduced or changed copy)"
@@ -234,7 +234,7 @@ def replacement(card: Card, data_dir: Path) -> Card:
 
 def is_own(card: Card) -> bool:
     """Whether the suite has no such card: then not the name says what the data are, but their fingerprint."""
-    return card.name not in names() or card != read(_folder() / f"{card.name}.toml")
+    return card.name not in names() or card != read_card(_folder() / f"{card.name}.toml")
 
 
 def default_data_dir() -> Path:

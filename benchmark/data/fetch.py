@@ -22,7 +22,7 @@ from ..errors import DataError, UsageError
 from ..files import write_atomically
 from . import cards, glyphs
 from .cards import Archive, Card
-from .layouts import load
+from .layouts import load_images
 from .stored import cannot_write
 
 _PACKED = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip")
@@ -35,7 +35,7 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
 
     Args:
         mirror: a folder with the archives, which are then not downloaded. It may hold `<name>.toml`, a card that
-            replaces `card`; it is kept beside the data, where `cards.load` and `data.load` find it.
+            replaces `card`; it is kept beside the data, where `cards.load_card` and `data.load` find it.
 
     Returns:
         The data set's own folder.
@@ -51,7 +51,7 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
         raise UsageError(f"no such folder: {mirror}")
     replacing = mirror / f"{card.name}.toml" if mirror else None
     if replacing and replacing.is_file():
-        card = cards.read(replacing)
+        card = cards.read_card(replacing)
     else:
         replacing = None
     folder = data_dir / card.folder
@@ -92,7 +92,7 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
 def _problem(card: Card, data_dir: Path) -> DataError | None:
     """Why the data set cannot be used as it is; None if it can."""
     try:
-        load(card, data_dir)
+        load_images(card, data_dir)
     except DataError as error:
         return error
     return None

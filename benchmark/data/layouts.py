@@ -23,7 +23,7 @@ KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
 
 
-def load(card: Card, data_dir: Path, subset: str = "") -> DataSet:
+def load_images(card: Card, data_dir: Path, subset: str = "") -> DataSet:
     """Read and check a data set; no image is opened.
 
     Args:

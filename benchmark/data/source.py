@@ -9,7 +9,7 @@ from pathlib import Path
 from . import cards
 from .cards import Card
 from .fetch import fetch
-from .layouts import load
+from .layouts import load_images
 from .splits import DataSet
 
 
@@ -31,15 +31,15 @@ class Source:
 
     @classmethod
     def named(cls, dataset: str, folder: Path | None, mirror: Path | None = None, subset: str = "") -> Source:
-        """The source of a name, a card's file or a folder of images. Raises as `cards.load`."""
+        """The source of a name, a card's file or a folder of images. Raises as `cards.load_card`."""
         folder = folder or cards.default_data_dir()
-        return cls(cards.load(dataset, folder), folder, mirror, subset)
+        return cls(cards.load_card(dataset, folder), folder, mirror, subset)
 
     @functools.cached_property
     def images(self) -> DataSet:
         """The data set. Raises as `fetch` and `load`."""
         fetch(self.card, self.folder, self.mirror)
-        return load(self.card, self.folder, self.subset)
+        return load_images(self.card, self.folder, self.subset)
 
     @property
     def here(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import cards
-from ..data.layouts import load
+from ..data.layouts import load_images
 from ..data.splits import DataSet, Split
 from ..errors import BenchmarkError, DataError, UsageError
 from ..report.cells import ROLES
@@ -123,7 +123,7 @@ def dataset_of(records: Sequence[Record], data_dir: Path) -> DataSet:
     spec = records[0].spec
     name = spec.dataset
     if name in cards.names():
-        card = cards.load(name, data_dir)
+        card = cards.load_card(name, data_dir)
     else:  # of a folder of own images a record does not say where that was
         folders = (folder for folder in (data_dir.resolve(), data_dir / name) if folder.name == name)
         folder = next(filter(Path.is_dir, folders), None)
@@ -131,8 +131,8 @@ def dataset_of(records: Sequence[Record], data_dir: Path) -> DataSet:
             raise DataError(
                 f"the images {name} are missing: {data_dir} is not that folder and does not hold it; name it by --data"
             )
-        card = cards.load(str(folder))
-    dataset = load(card, data_dir, spec.subset)
+        card = cards.load_card(str(folder))
+    dataset = load_images(card, data_dir, spec.subset)
     for record in records:
         if not record.was_of(dataset.fingerprint, dataset.listing):
             raise DataError(

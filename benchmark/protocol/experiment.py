@@ -112,7 +112,7 @@ def gather(request: Request, *, dry: bool = False) -> Experiment:
     if (request.dataset is None) == (request.vectors is None):
         raise UsageError(f"give --dataset or --features{', not both' if request.dataset else ''}")
     folder = request.data or cards.default_data_dir()
-    card = cards.of_vectors(request.vectors) if request.vectors else cards.load(str(request.dataset), folder)
+    card = cards.of_vectors(request.vectors) if request.vectors else cards.load_card(str(request.dataset), folder)
     source = Source(card, folder, request.mirror, request.subset)
     preset, why = choose_preset(request.preset, card, request.device)
     if request.mirror is not None and not dry:

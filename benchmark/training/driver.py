@@ -131,7 +131,7 @@ class Driver:
         from .context import RunContext
         from .executors import Task
         from .progress import Reporter
-        from .trial import check, decode
+        from .trial import check_runs, decode
 
         images = self.plan.images()
         self._say_other_images(images)
@@ -141,7 +141,7 @@ class Driver:
                 self.say(line)
         reporter = Reporter(self.console, sum(map(len, images.splits[1:])))
         context = RunContext(images, self.plan.data_dir, self.store, device, reporter.preparing)
-        check(specs, context)
+        check_runs(specs, context)
         self._say_size(specs, context)
         if self.plan.preset.wants_gpu and device.type != "cuda":
             self._confirm(yes)
@@ -234,10 +234,10 @@ class Driver:
             BenchmarkError: as `run`.
         """
         from .context import RunContext
-        from .trial import check, check_networks
+        from .trial import check_networks, check_runs
 
         if self.plan.source.here:
-            check(specs, RunContext(self.plan.images(), self.plan.data_dir, self.store, device), download=False)
+            check_runs(specs, RunContext(self.plan.images(), self.plan.data_dir, self.store, device), download=False)
             return
         self.say("the images are not here yet: what depends on them is checked once they are")
         if self.plan.card.vectors is None:

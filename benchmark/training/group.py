@@ -103,7 +103,7 @@ def _train(
             students.append(student)
         except Exception as error:  # a method that cannot be made is no reason to lose the others
             yield _failure(spec, error)
-    failed = prepare(students, evaluator)
+    failed = prepare_methods(students, evaluator)
     ready = [student for student in students if student.spec.id not in failed]
     if specs[0].steps and ready:
         failed |= fit(
@@ -268,7 +268,7 @@ def calibrate(encoder: Network, spec: Spec, inputs: Inputs, dataset: DataSet, de
         encoder.calibrate(sample)
 
 
-def prepare(students: Sequence[Student], evaluator: Evaluator) -> dict[str, Exception]:
+def prepare_methods(students: Sequence[Student], evaluator: Evaluator) -> dict[str, Exception]:
     """Show the teacher's embeddings of the training images to the methods that want them (not to those with a checkpoint).
 
     Returns:

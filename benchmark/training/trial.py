@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .. import methods
-from ..data.batches import check as check_batches
+from ..data.batches import check_batches
 from ..data.vectors import VectorRows
 from ..errors import DataError, UsageError
 from ..networks.encoder import encoder
@@ -52,7 +52,7 @@ def check_size(backbone: str, pixels: int, device: torch.device) -> None:
         raise UsageError(f"{backbone} cannot be trained on images of {pixels} px: {reason}") from error
 
 
-def check(specs: Sequence[Spec], context: RunContext, *, download: bool = True) -> None:
+def check_runs(specs: Sequence[Spec], context: RunContext, *, download: bool = True) -> None:
     """Meet before the first step what would otherwise end a run after its last, as far as it takes no time.
 
     Raises:

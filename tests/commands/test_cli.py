@@ -173,9 +173,9 @@ def test_tune_uses_training_classes_only_and_its_choice_is_used(
     assert [point.step for point in next(r for r in records if r.spec.steps == 8).curve] == [1, 2, 4]
     names = {name for split in seen for name in split.names}
     from benchmark.data import cards
-    from benchmark.data.layouts import load
+    from benchmark.data.layouts import load_images
 
-    dataset = load(cards.load("tiny"), Path(smoke[smoke.index("--data") + 1]))
+    dataset = load_images(cards.load_card("tiny"), Path(smoke[smoke.index("--data") + 1]))
     assert names <= set(dataset.train.names) and not names & set(dataset.query.names)
 
     chosen = read_tuned(path)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.data.batches import Batches, Sampler, centre_crop, check
+from benchmark.data.batches import Batches, Sampler, centre_crop, check_batches
 from benchmark.errors import UsageError
 from benchmark.spec import Stream
 
@@ -47,7 +47,7 @@ def test_a_batch_is_full_has_no_image_twice_and_few_of_a_class(
         with pytest.raises(UsageError, match="a batch of") as raised:
             Batches(images(len(labels)), labels, where)
         advice = {key: int(value) for key, value in re.findall(r"--set (\w+)=(\d+)", str(raised.value))}
-        check(labels, stream(**{"batch": batch, "per_class": per_class, **advice}))
+        check_batches(labels, stream(**{"batch": batch, "per_class": per_class, **advice}))
         return
     rows = Batches(images(len(labels)), labels, where).index(step)
     assert len(rows) == batch == len(set(rows))

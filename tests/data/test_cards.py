@@ -25,7 +25,7 @@ def test_names_are_the_suite() -> None:
 
 @pytest.mark.parametrize("name", cards.names())
 def test_every_card_of_the_suite_is_complete(name: str) -> None:
-    card = cards.load(name)
+    card = cards.load_card(name)
     assert card.name == name
     assert card.title and card.licence and card.citation
     assert set(card.counts) in ({"train", "test"}, {"train", "query", "gallery"})
@@ -35,25 +35,27 @@ def test_every_card_of_the_suite_is_complete(name: str) -> None:
 
 
 def test_counts_are_those_of_the_literature() -> None:
-    counts = {name: {split: (c.images, c.classes) for split, c in cards.load(name).counts.items()} for name in SUITE}
+    counts = {
+        name: {split: (c.images, c.classes) for split, c in cards.load_card(name).counts.items()} for name in SUITE
+    }
     assert counts["cub"] == {"train": (5864, 100), "test": (5924, 100)}
     assert counts["cars"] == {"train": (8054, 98), "test": (8131, 98)}
     assert counts["sop"] == {"train": (59551, 11318), "test": (60502, 11316)}
     assert counts["inshop"] == {"train": (25882, 3997), "query": (14218, 3985), "gallery": (12612, 3985)}
-    assert cards.load("sop").recall_at == (1, 10, 100, 1000)
-    assert cards.load("inshop").recall_at == (1, 10, 20, 30)
+    assert cards.load_card("sop").recall_at == (1, 10, 100, 1000)
+    assert cards.load_card("inshop").recall_at == (1, 10, 20, 30)
 
 
 def test_unknown_name_comes_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"unknown data set 'cbu'; did you mean 'cub'\?"):
-        cards.load("cbu")
+        cards.load_card("cbu")
 
 
 @pytest.mark.parametrize("path", ["no/such/folder", "./cub", "~/no-such-folder", "missing.toml"])
 def test_path_that_does_not_exist(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no such file or folder"):
-        cards.load(path)
+        cards.load_card(path)
 
 
 @pytest.mark.parametrize("name", ["catalog.csv", "card.TOML", "no-suffix", "pipe", "pipe.toml", "here/catalog.csv"])
@@ -72,20 +74,20 @@ def test_what_is_there_and_is_no_card_is_not_said_to_be_missing(
         with pytest.raises(
             UsageError, match=r"neither a card, which is a file that ends in \.toml, nor a folder of images"
         ):
-            cards.load(given)
+            cards.load_card(given)
 
 
 def test_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "birds").mkdir()
     monkeypatch.chdir(tmp_path)
-    card = cards.load("birds")
+    card = cards.load_card("birds")
     assert (card.name, card.layout, card.folder) == ("birds", "folder", str(tmp_path / "birds"))
     assert cards.is_own(card)
-    assert cards.load("./birds") == card
+    assert cards.load_card("./birds") == card
 
 
 def test_own_card(tmp_path: Path) -> None:
-    card = cards.load(str(card_file(tmp_path)))
+    card = cards.load_card(str(card_file(tmp_path)))
     assert card.name == "own"
     assert cards.is_own(card)
 
@@ -104,7 +106,7 @@ def test_own_card(tmp_path: Path) -> None:
 def test_invalid_card_names_file_and_field(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     file = card_file(tmp_path, **changes)
     with pytest.raises(UsageError) as error:
-        cards.load(str(file))
+        cards.load_card(str(file))
     assert str(file) in str(error.value) and message in str(error.value)
 
 
@@ -120,7 +122,7 @@ def test_a_card_cannot_write_outside_of_the_data_folder(tmp_path: Path, lines: s
     file = tmp_path / "own.toml"
     file.write_text(f"name = 'own'\ntitle = 't'\nlayout = 'cub'\n{lines}\n")
     with pytest.raises(UsageError, match=field):
-        cards.load(str(file))
+        cards.load_card(str(file))
 
 
 def vectors_card(folder: Path, *lines: str) -> Path:
@@ -131,14 +133,16 @@ def vectors_card(folder: Path, *lines: str) -> Path:
 
 def test_a_card_of_vectors_names_files_beside_it(tmp_path: Path) -> None:
     (tmp_path / "labels.npy").touch()
-    vectors = cards.load(str(vectors_card(tmp_path, "[vectors]", 'teacher_features = "sub/t.npz"')), tmp_path).vectors
+    vectors = cards.load_card(
+        str(vectors_card(tmp_path, "[vectors]", 'teacher_features = "sub/t.npz"')), tmp_path
+    ).vectors
     assert vectors is not None
     assert (vectors.features, vectors.labels) == (tmp_path / "features.npy", tmp_path / "labels.npy")
     assert vectors.teacher_features == tmp_path / "sub" / "t.npz" and vectors.test_features is None
 
 
 def test_a_card_of_vectors_beside_its_files_is_not_taken_for_one_that_replaces_it(tmp_path: Path) -> None:
-    card = cards.load(str(vectors_card(tmp_path).rename(tmp_path / cards.BESIDE)), tmp_path)
+    card = cards.load_card(str(vectors_card(tmp_path).rename(tmp_path / cards.BESIDE)), tmp_path)
     assert card.title == "t" and cards.is_own(card)
 
 
@@ -154,7 +158,7 @@ def test_a_card_of_vectors_beside_its_files_is_not_taken_for_one_that_replaces_i
 )
 def test_a_card_of_vectors_that_is_none(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(UsageError) as error:
-        cards.load(str(vectors_card(tmp_path, *lines)))
+        cards.load_card(str(vectors_card(tmp_path, *lines)))
     assert message in str(error.value) and "own.toml" in str(error.value)
 
 
@@ -162,7 +166,7 @@ def test_vectors_are_of_no_other_layout(tmp_path: Path) -> None:
     file = card_file(tmp_path)
     file.write_text(file.read_text() + '[vectors]\nfeatures = "x.npy"\n')
     with pytest.raises(UsageError, match="go together"):
-        cards.load(str(file))
+        cards.load_card(str(file))
 
 
 def test_own_vectors_are_called_as_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,27 +180,27 @@ def test_not_toml(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text("name = \n")
     with pytest.raises(UsageError, match=r"own\.toml cannot be read as a card: .*line 1"):
-        cards.load(str(file))
+        cards.load_card(str(file))
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match=r"own\.toml cannot be read as a card"):
-        cards.load(str(file))
+        cards.load_card(str(file))
 
 
 def test_a_card_beside_the_data_replaces_the_suites_own(tmp_path: Path) -> None:
-    suite = cards.load("cub", tmp_path)
-    assert suite == cards.load("cub")
+    suite = cards.load_card("cub", tmp_path)
+    assert suite == cards.load_card("cub")
     (tmp_path / suite.folder).mkdir()
     beside = tmp_path / suite.folder / cards.BESIDE
     beside.write_text("name = 'cub'\ntitle = 'Birds'\nlayout = 'cub'\nfolder = 'CUB_200_2011'\n")
-    card = cards.load("cub", tmp_path)
+    card = cards.load_card("cub", tmp_path)
     assert card.title == "Birds (reduced or changed copy)"
     assert not card.counts
     assert cards.is_own(card)
     beside.write_text("name = 'other'\ntitle = 'Birds'\nlayout = 'cub'\nfolder = 'CUB_200_2011'\n")
-    assert cards.load("cub", tmp_path) == suite
+    assert cards.load_card("cub", tmp_path) == suite
 
 
 def test_importing_cards_is_light() -> None:
     heavy = "{'torch', 'pooch', 'numpy'} & set(sys.modules)"
-    code = f"import sys; from benchmark.data import cards; cards.load('cub'); print({heavy})"
+    code = f"import sys; from benchmark.data import cards; cards.load_card('cub'); print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

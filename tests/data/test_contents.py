@@ -18,7 +18,7 @@ from test_decode import P3, grey_profile, matrix_profile
 from benchmark.data import cards, contents
 from benchmark.data.contents import MEMORY, digests
 from benchmark.data.decode import RULE
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.data.splits import DataSet
 from benchmark.errors import DataError
 
@@ -36,7 +36,7 @@ def folder(root: Path, noise: bool, suffix: str = "pgm") -> Path:
 
 
 def read(root: Path) -> DataSet:
-    return load(cards.load(str(root)), root.parent)
+    return load_images(cards.load_card(str(root)), root.parent)
 
 
 @pytest.fixture(autouse=True)

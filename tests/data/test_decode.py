@@ -21,7 +21,7 @@ from rich.console import Console
 from benchmark.data.cache import decoded
 from benchmark.data.cards import Card
 from benchmark.data.decode import rgb, several, square
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.data.splits import Split
 from benchmark.errors import DataError
 from benchmark.gallery.page import thumbnail
@@ -626,7 +626,7 @@ def test_rows_labels_and_names_stay_together(tmp_path: Path) -> None:
                 image.convert("RGB").save(path)
             greys[str(path.relative_to(root))] = value
     card = Card.model_validate({"name": "own", "title": "own", "layout": "folder", "folder": str(root), "counts": {}})
-    dataset = load(card, tmp_path)
+    dataset = load_images(card, tmp_path)
     for split, classes in ((dataset.train, (0, 1)), (dataset.query, (2, 3))):
         remarks: list[str] = []
         rows = decoded(split, 8, cache, say=remarks.append)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from benchmark.data import cards
 from benchmark.data.cards import Archive, Card, Counts
 from benchmark.data.fetch import fetch
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.errors import DataError, UsageError
 
 Members = dict[str, bytes]
@@ -74,7 +74,7 @@ def test_from_a_mirror(mirror: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert fetch(own_card(archive), data, mirror) == data / ROOT
     assert left(data) == [ROOT]
-    assert len(load(own_card(archive), data).train) == 4
+    assert len(load_images(own_card(archive), data).train) == 4
     assert (data / ROOT / "images" / "003.Bird" / "3_1.jpg").read_text() == "003.Bird/3_1.jpg"
 
 
@@ -103,19 +103,19 @@ def test_the_suites_cub_from_a_reduced_mirror(tmp_path: Path) -> None:
     mirror, data = tmp_path / "mirror", tmp_path / "data"
     tar(mirror / "CUB_200_2011.tgz", small_cub())
     with pytest.raises(DataError, match=r"CUB_200_2011\.tgz has .* bytes, its card says 1,150,585,339"):
-        fetch(cards.load("cub"), data, mirror)
+        fetch(cards.load_card("cub"), data, mirror)
     (mirror / "cub.toml").write_text(
         f"name = 'cub'\ntitle = 'Birds'\nlayout = 'cub'\nfolder = '{ROOT}'\n"
         "counts.train = {images = 4, classes = 2}\ncounts.test = {images = 4, classes = 2}\n"
         "[[archives]]\nname = 'CUB_200_2011.tgz'\n"
     )
-    fetch(cards.load("cub"), data, mirror)
+    fetch(cards.load_card("cub"), data, mirror)
     assert left(data) == [ROOT]
-    loaded = load(cards.load("cub"), data)
+    loaded = load_images(cards.load_card("cub"), data)
     assert (len(loaded.train), len(loaded.query)) == (4, 4)
     assert "reduced" in loaded.card.title and cards.is_own(loaded.card)
-    assert cards.load("cub", data) == loaded.card
-    fetch(cards.load("cub"), data)  # found complete, by the card that came along
+    assert cards.load_card("cub", data) == loaded.card
+    fetch(cards.load_card("cub"), data)  # found complete, by the card that came along
 
 
 def test_wrong_counts_leave_nothing(mirror: Path, tmp_path: Path) -> None:
@@ -243,14 +243,14 @@ def test_disk_full(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_cars_says_that_its_download_is_dead(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no public address is left for cars_train\.tgz, .*Kaggle"):
-        fetch(cards.load("cars"), tmp_path / "mistyped")
+        fetch(cards.load_card("cars"), tmp_path / "mistyped")
     assert left(tmp_path) == []
 
 
 def test_own_folders_are_not_fetched(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     with pytest.raises(DataError, match="no images of train"):
-        fetch(cards.load(str(tmp_path / "own")), tmp_path / "data")
+        fetch(cards.load_card(str(tmp_path / "own")), tmp_path / "data")
 
 
 def test_a_second_process_waits_and_finds_it_done(mirror: Path, tmp_path: Path) -> None:

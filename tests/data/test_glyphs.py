@@ -6,14 +6,14 @@ import pytest
 
 from benchmark.data import cards, glyphs
 from benchmark.data.fetch import fetch
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.errors import DataError
 
 
 def test_tiny_is_what_its_card_pins(tmp_path: Path) -> None:
-    card = cards.load("tiny")
+    card = cards.load_card("tiny")
     assert fetch(card, tmp_path) == tmp_path / "tiny"
-    data = load(card, tmp_path)
+    data = load_images(card, tmp_path)
     assert isinstance(data.train.images, np.ndarray) and isinstance(data.query.images, np.ndarray)
     assert data.train.images.shape == data.query.images.shape == (192, 32, 32)
     assert data.train.images.dtype == np.uint8
@@ -21,12 +21,12 @@ def test_tiny_is_what_its_card_pins(tmp_path: Path) -> None:
     assert sorted(data.train.names + data.query.names) == sorted(card.characters)
     both = np.concatenate([data.train.images, data.query.images])
     assert hashlib.sha256(both.tobytes()).hexdigest() == card.checksum
-    assert load(card, tmp_path).fingerprint == data.fingerprint
+    assert load_images(card, tmp_path).fingerprint == data.fingerprint
 
 
 def test_the_whole_set_is_what_its_card_pins(tmp_path: Path) -> None:
-    card = cards.load("glyphs")
-    data = load(card, fetch(card, tmp_path).parent)  # counts and checksum are asserted
+    card = cards.load_card("glyphs")
+    data = load_images(card, fetch(card, tmp_path).parent)  # counts and checksum are asserted
     assert (len(data.train.names), len(data.query.names)) == (703, 703)
     images = np.concatenate([data.train.images, data.query.images])
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
@@ -69,7 +69,7 @@ def test_inside_is_where_the_winding_number_is_not_zero() -> None:
 
 
 def test_other_pixels_are_told_with_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = cards.load("tiny")
+    card = cards.load_card("tiny")
     pinned = card.pinned_with["matplotlib"]
     monkeypatch.setattr(glyphs, "version", lambda package: "9.9.9")
     wrong = card.model_copy(update={"checksum": "0" * 64})
@@ -80,24 +80,24 @@ def test_other_pixels_are_told_with_versions(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.glob("tiny/*"))
     fetch(card, tmp_path)
     with pytest.raises(DataError, match=r"glyphs\.npz is not what its card pins"):
-        load(wrong, tmp_path)
+        load_images(wrong, tmp_path)
 
 
 def test_a_damaged_file_is_told_and_rendered_anew(tmp_path: Path) -> None:
-    card = cards.load("tiny")
+    card = cards.load_card("tiny")
     file = fetch(card, tmp_path) / glyphs.FILE
     good = file.read_bytes()
     for bad in (good[: len(good) // 2], b"", good[:300] + bytes([good[300] ^ 255]) + good[301:]):
         file.write_bytes(bad)
         with pytest.raises(DataError, match=r"glyphs\.npz"):
-            load(card, tmp_path)
+            load_images(card, tmp_path)
         fetch(card, tmp_path)
-        assert len(load(card, tmp_path).train) == 192
+        assert len(load_images(card, tmp_path).train) == 192
 
 
 def test_missing_says_how_to_render(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fetch --dataset tiny --data"):
-        load(cards.load("tiny"), tmp_path)
+        load_images(cards.load_card("tiny"), tmp_path)
 
 
 def test_fonts_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +107,8 @@ def test_fonts_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_counts_of_a_card_hold_for_rendered_sets(tmp_path: Path) -> None:
-    card = cards.load("tiny")
+    card = cards.load_card("tiny")
     fetch(card, tmp_path)
     wrong = card.model_copy(update={"counts": {"train": cards.Counts(images=1, classes=1)}})
     with pytest.raises(DataError, match="train has 192 images of 16 classes"):
-        load(wrong, tmp_path)
+        load_images(wrong, tmp_path)

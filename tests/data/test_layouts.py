@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from benchmark.data import cards
 from benchmark.data.cards import Card, Counts
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.data.splits import Split, holdout
 from benchmark.errors import DataError, UsageError
 
@@ -56,7 +56,7 @@ def make_folder(root: Path, classes: dict[str, int]) -> Path:
 
 def test_cub_takes_classes_by_number(tmp_path: Path) -> None:
     make_cub(tmp_path)
-    data = load(card("cub", "CUB_200_2011", train=(6, 2), test=(6, 2)), tmp_path)
+    data = load_images(card("cub", "CUB_200_2011", train=(6, 2), test=(6, 2)), tmp_path)
     assert data.train.names == ("7.Bird", "8.Bird")
     assert data.query.names == ("9.Bird", "10.Bird")
     assert names(data.train) == ["7_0.jpg", "7_1.jpg", "7_2.jpg", "8_0.jpg", "8_1.jpg", "8_2.jpg"]
@@ -68,7 +68,8 @@ def test_cub_takes_classes_by_number(tmp_path: Path) -> None:
 def test_data_folder_may_be_the_sets_own(tmp_path: Path) -> None:
     root = make_cub(tmp_path)
     assert (
-        load(card("cub", "CUB_200_2011"), root).fingerprint == load(card("cub", "CUB_200_2011"), tmp_path).fingerprint
+        load_images(card("cub", "CUB_200_2011"), root).fingerprint
+        == load_images(card("cub", "CUB_200_2011"), tmp_path).fingerprint
     )
 
 
@@ -81,7 +82,7 @@ def test_cars_official_layout_repeats_file_names(tmp_path: Path) -> None:
     for folder in ("cars_train", "cars_test"):
         for i in range(1, 5):
             touch(root / folder / f"{i}.jpg")
-    data = load(card("cars", "stanford_cars", train=(4, 2), test=(4, 2)), tmp_path)
+    data = load_images(card("cars", "stanford_cars", train=(4, 2), test=(4, 2)), tmp_path)
     assert [path.relative_to(root).as_posix() for path in data.train.images] == [
         "cars_train/3.jpg",
         "cars_test/1.jpg",
@@ -99,7 +100,7 @@ def test_cars_combined_layout(tmp_path: Path, lying: str) -> None:
     annotations(root / "cars_annos.mat", "relative_im_path", rows)
     for _, name in rows:
         touch(root / name)
-    data = load(card("cars", "stanford_cars"), tmp_path)
+    data = load_images(card("cars", "stanford_cars"), tmp_path)
     assert names(data.train) == ["10.jpg", "11.jpg", "20.jpg", "21.jpg"]
     assert names(data.query) == ["30.jpg", "31.jpg", "40.jpg", "41.jpg"]
 
@@ -109,7 +110,7 @@ def test_cars_annotations_that_are_none(tmp_path: Path) -> None:
     (root / "car_ims").mkdir(parents=True)
     touch(root / "cars_annos.mat", "no MATLAB file")
     with pytest.raises(DataError, match=r"cars_annos\.mat does not hold the annotations"):
-        load(card("cars", "stanford_cars"), tmp_path)
+        load_images(card("cars", "stanford_cars"), tmp_path)
 
 
 @pytest.mark.skipif(
@@ -117,7 +118,7 @@ def test_cars_annotations_that_are_none(tmp_path: Path) -> None:
     reason="the real Cars-196 images, not ours to ship, are not in ../shared/data",
 )
 def test_the_real_cars() -> None:
-    data = load(cards.load("cars"), SHARED)
+    data = load_images(cards.load_card("cars"), SHARED)
     assert (len(data.train), len(data.query)) == (8054, 8131)
     assert (len(data.train.names), len(data.query.names)) == (98, 98)
     assert len(set(data.train.images) | set(data.query.images)) == 16185
@@ -142,7 +143,7 @@ def make_sop(data: Path, test_class: int = 3) -> Path:
 
 def test_sop(tmp_path: Path) -> None:
     make_sop(tmp_path)
-    data = load(card("sop", "sop", train=(4, 2), test=(4, 2)), tmp_path)
+    data = load_images(card("sop", "sop", train=(4, 2), test=(4, 2)), tmp_path)
     assert names(data.train) == ["train1_0.JPG", "train1_1.JPG", "train2_0.JPG", "train2_1.JPG"]
     assert data.query.names == ("3", "4")
 
@@ -150,14 +151,14 @@ def test_sop(tmp_path: Path) -> None:
 def test_classes_must_be_disjoint(tmp_path: Path) -> None:
     make_sop(tmp_path, test_class=2)
     with pytest.raises(DataError, match="class '2' is trained on and tested"):
-        load(card("sop", "sop"), tmp_path)
+        load_images(card("sop", "sop"), tmp_path)
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     root = make_sop(tmp_path)
     touch(root / "Ebay_test.txt", "image_id class_id super_class_id path\n1 2 3\n")
     with pytest.raises(DataError, match=r"Ebay_test\.txt, line 2"):
-        load(card("sop", "sop"), tmp_path)
+        load_images(card("sop", "sop"), tmp_path)
 
 
 def make_inshop(data: Path) -> Path:
@@ -173,7 +174,7 @@ def make_inshop(data: Path) -> Path:
 
 def test_inshop_numbers_query_and_gallery_alike(tmp_path: Path) -> None:
     make_inshop(tmp_path)
-    data = load(card("inshop", "inshop", train=(2, 1), query=(2, 2), gallery=(4, 3)), tmp_path)
+    data = load_images(card("inshop", "inshop", train=(2, 1), query=(2, 2), gallery=(4, 3)), tmp_path)
     assert data.gallery is not None
     assert data.query.names == data.gallery.names == ("id_3", "id_4", "id_20")
     assert list(zip(names(data.query), data.query.labels.tolist(), strict=True)) == [
@@ -187,7 +188,7 @@ def test_inshop_subset_takes_the_same_classes(tmp_path: Path) -> None:
     root = tmp_path / "own"
     for split, classes in (("train", "ab"), ("query", "cde"), ("gallery", "fed")):
         make_folder(root / split, dict.fromkeys(classes, 3))
-    data = load(card("folder", str(root)), tmp_path, "2x2")
+    data = load_images(card("folder", str(root)), tmp_path, "2x2")
     assert data.gallery is not None
     assert data.query.names == data.gallery.names == ("d", "e")
     assert data.query.labels.tolist() == data.gallery.labels.tolist() == [0, 0, 1, 1]
@@ -201,7 +202,7 @@ def test_folder_in_natural_order(tmp_path: Path) -> None:
     touch(root / "readme.jpg")
     (root / "empty").mkdir()
     (root / "c9" / "0.jpg").rename(root / "c9" / "0.PNG")
-    data = load(card("folder", str(root)), tmp_path)
+    data = load_images(card("folder", str(root)), tmp_path)
     assert data.train.names == ("c1", "c2")
     assert data.query.names == ("c9", "c10")
     assert names(data.train) == ["0.jpg", "1.jpg", *(f"{i}.jpg" for i in range(12))]
@@ -211,7 +212,7 @@ def test_folder_in_natural_order(tmp_path: Path) -> None:
 def test_folder_with_train_and_test(tmp_path: Path) -> None:
     make_folder(tmp_path / "train", {"a": 2, "b": 2, "c": 2})
     make_folder(tmp_path / "test", {"d": 1})
-    data = load(cards.load(str(tmp_path)), tmp_path)
+    data = load_images(cards.load_card(str(tmp_path)), tmp_path)
     assert data.train.names == ("a", "b", "c")
     assert data.query.names == ("d",)
 
@@ -228,25 +229,25 @@ def test_folder_with_train_and_test(tmp_path: Path) -> None:
 )
 def test_folders_that_are_no_data_set(tmp_path: Path, classes: dict[str, int], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        load(card("folder", str(make_folder(tmp_path, classes))), tmp_path)
+        load_images(card("folder", str(make_folder(tmp_path, classes))), tmp_path)
 
 
 def test_one_image_is_enough_to_be_searched(tmp_path: Path) -> None:
     make_folder(tmp_path, {"a": 2, "b": 1})
-    assert len(load(card("folder", str(tmp_path)), tmp_path).query) == 1
+    assert len(load_images(card("folder", str(tmp_path)), tmp_path).query) == 1
 
 
 def test_counts_are_asserted(tmp_path: Path) -> None:
     make_cub(tmp_path)
     with pytest.raises(DataError, match=r"test has 6 images of 2 classes in .*, its card says 7 of 2"):
-        load(card("cub", "CUB_200_2011", test=(7, 2)), tmp_path)
+        load_images(card("cub", "CUB_200_2011", test=(7, 2)), tmp_path)
     with pytest.raises(DataError, match=r"train has 6 images of 2 classes in .*, its card says 6 of 3"):
-        load(card("cub", "CUB_200_2011", train=(6, 3)), tmp_path)
+        load_images(card("cub", "CUB_200_2011", train=(6, 3)), tmp_path)
 
 
 def test_missing_data_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
-        load(cards.load("cub"), tmp_path)
+        load_images(cards.load_card("cub"), tmp_path)
     assert f"{tmp_path / 'CUB_200_2011' / 'image_class_labels.txt'} is missing" in str(error.value)
     assert f"python -m benchmark fetch --dataset cub --data {tmp_path}" in str(error.value)
 
@@ -255,34 +256,34 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     image = make_cub(tmp_path) / "images" / "9.Bird" / "9_1.jpg"
     image.unlink()
     with pytest.raises(DataError, match=f"{image} is missing"):
-        load(card("cub", "CUB_200_2011"), tmp_path)
+        load_images(card("cub", "CUB_200_2011"), tmp_path)
 
 
 def test_an_image_without_class(tmp_path: Path) -> None:
     root = make_cub(tmp_path)
     touch(root / "image_class_labels.txt", "1 7\n")
     with pytest.raises(DataError, match="image 2 has no class"):
-        load(card("cub", "CUB_200_2011"), tmp_path)
+        load_images(card("cub", "CUB_200_2011"), tmp_path)
 
 
 def test_subset(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "own", {"a": 3, "b": 1 + 1, "c": 4, "d": 3, "e": 1, "f": 3})
-    data = load(card("folder", str(root)), tmp_path, "2x3")
+    data = load_images(card("folder", str(root)), tmp_path, "2x3")
     assert data.train.names == ("a", "c")  # b has two
     assert data.query.names == ("d", "f")
     assert names(data.train) == ["0.jpg", "1.jpg", "2.jpg"] * 2
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     with pytest.raises(UsageError, match=r"3x3 is more than there is: 2 classes of train have 3 images \(3 classes"):
-        load(card("folder", str(root)), tmp_path, "3x3")
+        load_images(card("folder", str(root)), tmp_path, "3x3")
     with pytest.raises(UsageError, match="1 classes of train have 4 images"):
-        load(card("folder", str(root)), tmp_path, "2x4")
+        load_images(card("folder", str(root)), tmp_path, "2x4")
     with pytest.raises(UsageError, match="one image a class"):
-        load(card("folder", str(root)), tmp_path, "2x1")
+        load_images(card("folder", str(root)), tmp_path, "2x1")
 
 
 def test_counts_hold_before_the_subset(tmp_path: Path) -> None:
     make_cub(tmp_path)
-    assert len(load(card("cub", "CUB_200_2011", train=(6, 2)), tmp_path, "2x2").train) == 4
+    assert len(load_images(card("cub", "CUB_200_2011", train=(6, 2)), tmp_path, "2x2").train) == 4
 
 
 def test_fingerprint(tmp_path: Path) -> None:
@@ -290,27 +291,27 @@ def test_fingerprint(tmp_path: Path) -> None:
     root = make_cub(here)
     shutil.copytree(here, there)
     own = card("cub", "CUB_200_2011")
-    before = load(own, here).fingerprint
+    before = load_images(own, here).fingerprint
     assert len(before) == 16 and int(before, 16) >= 0
-    assert load(own, there).fingerprint == before
-    assert load(own, here, "2x2").fingerprint != before
+    assert load_images(own, there).fingerprint == before
+    assert load_images(own, here, "2x2").fingerprint != before
     touch(root / "images" / "7.Bird" / "7_0.jpg", "another size")
-    resized = load(own, here).fingerprint
+    resized = load_images(own, here).fingerprint
     assert resized != before
 
 
 def test_labels_are_in_the_fingerprint(tmp_path: Path) -> None:
     file = make_sop(tmp_path) / "Ebay_test.txt"
-    before = load(card("sop", "sop"), tmp_path)
+    before = load_images(card("sop", "sop"), tmp_path)
     file.write_text(file.read_text().replace("2 4 1", "2 3 1"))
-    after = load(card("sop", "sop"), tmp_path)
+    after = load_images(card("sop", "sop"), tmp_path)
     assert after.query.images == before.query.images
     assert (before.query.labels.tolist(), after.query.labels.tolist()) == ([0, 0, 1, 1], [0, 0, 0, 1])
     assert after.fingerprint != before.fingerprint
 
 
 def test_holdout_never_touches_test(tmp_path: Path) -> None:
-    data = load(card("folder", str(make_folder(tmp_path, dict.fromkeys("abcdefghijklmnopqrst", 2)))), tmp_path)
+    data = load_images(card("folder", str(make_folder(tmp_path, dict.fromkeys("abcdefghijklmnopqrst", 2)))), tmp_path)
     validation = holdout(data)
     assert validation.train.names == tuple("abcdefgh")
     assert validation.query.names == tuple("ij")
@@ -322,13 +323,15 @@ def test_holdout_never_touches_test(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("classes", "sides"), [(4, (2, 2)), (5, (3, 2)), (9, (7, 2)), (11, (8, 3))])
 def test_holdout_leaves_two_classes_on_either_side(tmp_path: Path, classes: int, sides: tuple[int, int]) -> None:
-    data = load(card("folder", str(make_folder(tmp_path, dict.fromkeys(map(str, range(2 * classes)), 2)))), tmp_path)
+    data = load_images(
+        card("folder", str(make_folder(tmp_path, dict.fromkeys(map(str, range(2 * classes)), 2)))), tmp_path
+    )
     validation = holdout(data)
     assert (len(validation.train.names), len(validation.query.names)) == sides
 
 
 def test_holdout_of_too_few_classes(tmp_path: Path) -> None:
-    data = load(card("folder", str(make_folder(tmp_path, dict.fromkeys("abcdef", 2)))), tmp_path)
+    data = load_images(card("folder", str(make_folder(tmp_path, dict.fromkeys("abcdef", 2)))), tmp_path)
     with pytest.raises(UsageError, match="3 training classes are too few"):
         holdout(data)
 
@@ -336,12 +339,12 @@ def test_holdout_of_too_few_classes(tmp_path: Path) -> None:
 def test_a_replacing_card_beside_the_data_is_used(tmp_path: Path) -> None:
     root = make_cub(tmp_path)
     touch(root / cards.BESIDE, "name = 'cub'\ntitle = 'Birds'\nlayout = 'cub'\nfolder = 'CUB_200_2011'\n")
-    data = load(cards.load("cub"), tmp_path)
+    data = load_images(cards.load_card("cub"), tmp_path)
     assert "reduced" in data.card.title
     assert not data.card.counts
 
 
 def test_values_are_frozen(tmp_path: Path) -> None:
-    data = load(card("folder", str(make_folder(tmp_path, {"a": 2, "b": 2}))), tmp_path)
+    data = load_images(card("folder", str(make_folder(tmp_path, {"a": 2, "b": 2}))), tmp_path)
     with pytest.raises(dataclasses.FrozenInstanceError):
         data.gallery = data.query  # type: ignore[misc]

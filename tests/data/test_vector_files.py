@@ -13,7 +13,7 @@ from benchmark.data import arrays as module
 from benchmark.data import cards, vectors
 from benchmark.data.arrays import open_array
 from benchmark.data.cards import Vectors
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.data.splits import DataSet, holdout
 from benchmark.data.stored import new_array
 from benchmark.data.vectors import VectorFile, VectorRows
@@ -34,7 +34,7 @@ def save(folder: Path, **arrays: np.ndarray) -> dict[str, Path]:
 
 
 def read(views: int | None = None, **files: Path) -> DataSet:
-    return load(cards.of_vectors(Vectors(views=views, **files)), Path())
+    return load_images(cards.of_vectors(Vectors(views=views, **files)), Path())
 
 
 def rows(data: DataSet, split: str = "train") -> VectorRows:

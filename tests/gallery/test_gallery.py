@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from benchmark.cli import run_command
 from benchmark.data import cards
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.data.splits import DataSet
 from benchmark.errors import BenchmarkError, DataError, UsageError
 from benchmark.gallery import write_gallery
@@ -50,7 +50,7 @@ def ran(results: Path, data_dir: Path, name: str, *more: str) -> Ran:
     words = ["--dataset", name, "--data", str(data_dir), "--results", str(results)]
     assert run_command(["run", *words, "--preset", "smoke", "--device", "cpu", *more]) == 0
     (folder,) = results.glob("*/smoke")
-    return Ran(folder, data_dir, load(cards.load(name, data_dir), data_dir))
+    return Ran(folder, data_dir, load_images(cards.load_card(name, data_dir), data_dir))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def heads(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 @pytest.fixture(scope="module")
 def apart(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """An own folder whose queries are searched in other images; a query class of one image, and names that need escaping."""
-    tiny = load(cards.load("tiny", data_dir), data_dir)
+    tiny = load_images(cards.load_card("tiny", data_dir), data_dir)
     root = tmp_path_factory.mktemp("own") / "shops & more"
     for split, part in (("train", tiny.train), ("query", tiny.query), ("gallery", tiny.query)):
         pixels = part.images

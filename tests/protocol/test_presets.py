@@ -17,7 +17,7 @@ from benchmark.protocol.grid import parse_assignments, specs
 from benchmark.spec import Scalar, Spec
 from benchmark.tuned import PRESETS, read_tuned
 
-CARDS = [cards.load(name) for name in cards.names()]
+CARDS = [cards.load_card(name) for name in cards.names()]
 OWN = CARDS[0].model_copy(update={"name": "own", "layout": "folder"})
 PAIRS = [
     (name, card) for name in presets.preset_names() for card in [*CARDS, OWN] if presets.read_preset(name).suits(card)
@@ -59,13 +59,13 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
 @pytest.mark.parametrize(("name", "base"), [("cars", "cpu"), ("glyphs", "quick")])
 def test_the_teacher_of_heads_is_its_bases(name: str, base: str) -> None:
     """One run, so that whoever has it need not train it again."""
-    card = cards.load(name)
+    card = cards.load_card(name)
     teachers = {grid(preset, card)[0].id for preset in (base, "heads", "budgets")}
     assert len(teachers) == 1
 
 
 def test_lengths_are_runs_of_their_own() -> None:
-    students = grid("smoke", cards.load("tiny"), {"steps": [5, 7]}, chosen=["triplet"], seeds=[0])
+    students = grid("smoke", cards.load_card("tiny"), {"steps": [5, 7]}, chosen=["triplet"], seeds=[0])
     assert [s.steps for s in students] == [5, 7] and len({s.stream for s in students}) == 2
 
 
@@ -75,7 +75,7 @@ def test_every_data_set_has_a_preset() -> None:
 
 def test_paper_is_the_paper() -> None:
     """Park et al. 2019, section 4.1 and the authors' code: literature table of settings."""
-    teacher, *students = grid("paper", cards.load("cub"))
+    teacher, *students = grid("paper", cards.load_card("cub"))
     assert (teacher.backbone, teacher.dim, teacher.method, teacher.lr, teacher.steps) == (
         "resnet50",
         512,
@@ -108,7 +108,7 @@ def test_paper_is_the_paper() -> None:
         ("fitnet", {True}),
     ):
         assert {s.normalize for s in students if s.method == method} == forms
-    assert {s.steps for s in grid("paper", cards.load("sop")) if s.teacher} == {60000}
+    assert {s.steps for s in grid("paper", cards.load_card("sop")) if s.teacher} == {60000}
 
 
 TUNED = {"rkd-d": {"lr": 0.5}, "rkd-da": {"lr": 0.25, "angle_weight": 7.0}}
@@ -117,31 +117,31 @@ TUNED = {"rkd-d": {"lr": 0.5}, "rkd-da": {"lr": 0.25, "angle_weight": 7.0}}
 def test_order_of_settings() -> None:
     def lr(**values: Scalar) -> dict[str, float]:
         assigned = {key.replace("__", ".").replace("_d", "-d"): value for key, value in values.items()}
-        runs = grid("smoke", cards.load("tiny"), assigned, chosen=["triplet", "rkd-d", "rkd-da"], tuned=TUNED)
+        runs = grid("smoke", cards.load_card("tiny"), assigned, chosen=["triplet", "rkd-d", "rkd-da"], tuned=TUNED)
         return {s.method: s.lr for s in runs[1:]}
 
     assert lr() == {"triplet": 3e-3, "rkd-d": 0.5, "rkd-da": 0.25}
     assert lr(lr=0.125) == {"triplet": 0.125, "rkd-d": 0.125, "rkd-da": 0.125}
     assert lr(lr=0.125, rkd_d__lr=1e-4) == {"triplet": 0.125, "rkd-d": 1e-4, "rkd-da": 0.125}
     assert lr(teacher__lr=9.0) == lr()
-    student = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], tuned=TUNED)[1]
+    student = grid("smoke", cards.load_card("tiny"), chosen=["rkd-da"], tuned=TUNED)[1]
     assert student.params["angle_weight"] == 7.0
 
 
 def test_the_teacher_is_trained_where_a_method_needs_it() -> None:
-    card = cards.load("tiny")
+    card = cards.load_card("tiny")
     assert [s.dim for s in grid("smoke", card, chosen=["triplet"], seeds=[0])] == [8]
     assert [s.dim for s in grid("smoke", card, chosen=["triplet", "rkd-d"], seeds=[0])] == [16, 8, 8]
 
 
 def test_an_untrained_student_has_the_head_of_the_others() -> None:
-    found = {spec.method: spec for spec in grid("smoke", cards.load("tiny"), {"hidden": 8})}
+    found = {spec.method: spec for spec in grid("smoke", cards.load_card("tiny"), {"hidden": 8})}
     assert found["untrained"].hidden == found["triplet"].hidden == 8
 
 
 def test_a_tuning_grid_is_one_student_a_value() -> None:
     rates = [{"lr": 1e-3}, {"lr": 1e-2}]
-    _, *students = grid("smoke", cards.load("tiny"), chosen=["rkd-da"], seeds=[0], variants=lambda entry: rates)
+    _, *students = grid("smoke", cards.load_card("tiny"), chosen=["rkd-da"], seeds=[0], variants=lambda entry: rates)
     assert {s.lr for s in students} == {1e-3, 1e-2} and len(students) == 2
 
 
@@ -149,11 +149,11 @@ def test_a_tuning_grid_is_one_student_a_value() -> None:
 @pytest.mark.parametrize("key", ["lr", "rkd-da.angle_weight"])
 def test_numbers_are_finite_wherever_they_come_from(key: str, value: Scalar) -> None:
     with pytest.raises(UsageError):
-        grid("smoke", cards.load("tiny"), {key: value}, chosen=["rkd-da"])
+        grid("smoke", cards.load_card("tiny"), {key: value}, chosen=["rkd-da"])
 
 
 def test_a_number_is_one_number_however_it_is_written() -> None:
-    card = cards.load("tiny")
+    card = cards.load_card("tiny")
     ids = {grid("smoke", card, {"rkd-da.angle_weight": value}, chosen=["rkd-da"])[1].id for value in (2, 2.0)}
     assert len(ids) == 1
 
@@ -161,7 +161,7 @@ def test_a_number_is_one_number_however_it_is_written() -> None:
 def test_what_is_set_of_a_sum_is_set_in_any_order_of_its_parts() -> None:
     for target in ("fitnet+rkd-da", "rkd-da+fitnet"):
         settings = parse_assignments([f"{target}.rkd-da.angle_weight=7", f"{target}.lr=0.5"])
-        student = grid("smoke", cards.load("tiny"), settings, chosen=["fitnet+rkd-da"])[1]
+        student = grid("smoke", cards.load_card("tiny"), settings, chosen=["fitnet+rkd-da"])[1]
         assert student.params["rkd-da.angle_weight"] == 7 and student.lr == 0.5
 
 
@@ -199,9 +199,9 @@ def test_a_damaged_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_every_field_of_the_spec_can_be_set() -> None:
     values = parse_assignments(["lr=3e-4", "flip=true", "schedule=cosine", "batchnorm=frozen", "batch=32"])
     assert values == {"lr": 3e-4, "flip": True, "schedule": "cosine", "batchnorm": "frozen", "batch": 32}
-    student = grid("smoke", cards.load("tiny"), values)[-1]
+    student = grid("smoke", cards.load_card("tiny"), values)[-1]
     assert all(getattr(student, key) == value for key, value in values.items())
-    assert grid("smoke", cards.load("tiny"), {"milestones": "0.5,0.75"})[-1].milestones == (0.5, 0.75)
+    assert grid("smoke", cards.load_card("tiny"), {"milestones": "0.5,0.75"})[-1].milestones == (0.5, 0.75)
 
 
 def test_groups_of_methods() -> None:

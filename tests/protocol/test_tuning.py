@@ -115,10 +115,12 @@ def test_what_the_words_ask_for() -> None:
 def test_a_search_is_one_student_a_trial_and_keeps_what_it_does_not_draw() -> None:
     search = RandomTrials(SMOKE.search, 0, 4)
     words: dict[str, Any] = {"dims": [8], "seeds": [0], "assignments": {}, "tuned": {}, "stream": {"dataset": "tiny"}}
-    _, *students = specs(SMOKE, cards.load("tiny"), chosen=["untrained", "rkd-da"], variants=search.variants, **words)
+    _, *students = specs(
+        SMOKE, cards.load_card("tiny"), chosen=["untrained", "rkd-da"], variants=search.variants, **words
+    )
     untrained, *drawn = students
     assert untrained.steps == 0 and len(drawn) == 4
-    plain = specs(SMOKE, cards.load("tiny"), chosen=["rkd-da"], **words)[-1]
+    plain = specs(SMOKE, cards.load_card("tiny"), chosen=["rkd-da"], **words)[-1]
     assert drawn[0] == plain
     for student, variant in zip(drawn[1:], search.variants(RKD)[1:], strict=True):
         fields = {key: variant[key] for key in ("lr", "weight_decay")}
@@ -202,7 +204,7 @@ def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
         "values_finished": 3,
     }
     student = specs(
-        SMOKE, cards.load("tiny"), chosen=["rkd-da"], dims=[8], seeds=[0], assignments={}, stream={"dataset": "tiny"}, tuned=tuned
+        SMOKE, cards.load_card("tiny"), chosen=["rkd-da"], dims=[8], seeds=[0], assignments={}, stream={"dataset": "tiny"}, tuned=tuned
     )[-1]  # fmt: skip
     assert student.lr == 2e-3 and student.params == {"distance_weight": 1.0, "angle_weight": 7.0}
 

@@ -10,7 +10,7 @@ from test_lockstep import METHODS, train
 
 from benchmark.data import cards
 from benchmark.data.fetch import fetch
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.spec import Spec
 from benchmark.store import Record, Store
 from benchmark.training.context import RunContext
@@ -26,9 +26,9 @@ def spec(method: str, **changes: object) -> Spec:
 
 @pytest.mark.timeout(1200)  # on a busy machine
 def test_every_method_learns(tmp_path: Path) -> None:
-    card = cards.load("glyphs", tmp_path)
+    card = cards.load_card("glyphs", tmp_path)
     fetch(card, tmp_path, None)
-    space = RunContext(load(card, tmp_path, "60x12"), tmp_path, Store(tmp_path / "results"))
+    space = RunContext(load_images(card, tmp_path, "60x12"), tmp_path, Store(tmp_path / "results"))
     teacher = spec("multi-similarity", backbone="conv4-32", dim=32, steps=200, seed=1)
     taught = [one if one.teacher is None else one.replace(teacher=teacher) for one in map(spec, METHODS)]
     train([teacher], space)

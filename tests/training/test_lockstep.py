@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from benchmark import methods
 from benchmark.data import cards
-from benchmark.data.layouts import load
+from benchmark.data.layouts import load_images
 from benchmark.methods.base import Features
 from benchmark.networks.encoder import Encoder
 from benchmark.spec import Spec
@@ -34,7 +34,7 @@ METHODS = [name for name, entry in methods.catalogue().items() if entry.trains]
 
 
 def workspace(data_dir: Path, folder: Path) -> RunContext:
-    return RunContext(load(cards.load("tiny", data_dir), data_dir), data_dir, Store(folder))
+    return RunContext(load_images(cards.load_card("tiny", data_dir), data_dir), data_dir, Store(folder))
 
 
 def train(
