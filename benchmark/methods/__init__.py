@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BenchmarkError, UsageError, unknown
 from ..spec import Scalar
 from . import declarations
-from .entries import Entry, Kind, combined, out_of_bounds
+from .entries import Entry, combined, out_of_bounds
 
 if TYPE_CHECKING:
     from .base import Method
-
-__all__ = ["Entry", "Kind"]
 
 
 def catalogue() -> dict[str, Entry]:
@@ -27,15 +25,10 @@ def catalogue() -> dict[str, Entry]:
     Raises:
         BenchmarkError: a file is none of Python's, or declares what no method can be; with file, line and attribute.
     """
-    entries, faults = declarations.read()
+    entries, faults = declarations.read_methods()
     if faults:
         raise BenchmarkError(_first(faults))
     return entries
-
-
-def faults() -> tuple[str, ...]:
-    """Tell what is wrong with files and classes that hold no method that can be, a line each."""
-    return declarations.read().faults
 
 
 def _first(faults: tuple[str, ...]) -> str:
@@ -53,7 +46,7 @@ def entry(name: str) -> Entry:
         if not all(words):
             raise UsageError(f"{name!r}: a method is missing beside a plus sign; write such as fitnet+rkd-da")
         return combined(name, [entry(word) for word in words])
-    entries, faults = declarations.read()
+    entries, faults = declarations.read_methods()
     if name in entries:
         return entries[name]
     error = unknown("method", name, entries)
