@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from rich.table import Table
 
+from .. import methods
 from ..data import cards
-from ..methods.declarations import read_methods
 from ..networks import names as zoo
 from ..protocol import presets
 from .console import err, out, print_json
@@ -26,7 +26,7 @@ def list_command(what: Literal["datasets", "methods", "backbones", "presets"], /
         print JSON
     """
     rows = ROWS[what]()
-    faults = read_methods().faults if what == "methods" else ()
+    faults = methods.faults() if what == "methods" else ()
     for fault in faults:
         err.print(f"benchmark: {fault}", markup=False, soft_wrap=True)
     if json:
@@ -66,7 +66,7 @@ def distillation_methods() -> list[Row]:
             "defaults": entry.defaults,
             "l2": entry.normalize,
         }
-        for entry in read_methods().entries.values()
+        for entry in methods.declarations.read().entries.values()
     ]
 
 

@@ -25,10 +25,15 @@ def catalogue() -> dict[str, Entry]:
     Raises:
         BenchmarkError: a file is none of Python's, or declares what no method can be; with file, line and attribute.
     """
-    entries, faults = declarations.read_methods()
+    entries, faults = declarations.read()
     if faults:
         raise BenchmarkError(_first(faults))
     return entries
+
+
+def faults() -> tuple[str, ...]:
+    """Tell what is wrong with files and classes that hold no method that can be, a line each."""
+    return declarations.read().faults
 
 
 def _first(faults: tuple[str, ...]) -> str:
@@ -46,7 +51,7 @@ def entry(name: str) -> Entry:
         if not all(words):
             raise UsageError(f"{name!r}: a method is missing beside a plus sign; write such as fitnet+rkd-da")
         return combined(name, [entry(word) for word in words])
-    entries, faults = declarations.read_methods()
+    entries, faults = declarations.read()
     if name in entries:
         return entries[name]
     error = unknown("method", name, entries)

@@ -72,7 +72,7 @@ class Attribute(NamedTuple):
 
 
 @functools.cache
-def read_methods() -> Catalogue:
+def read() -> Catalogue:
     """Read the methods of all files, and what is wrong with the files and classes that hold none that can be."""
     faults: dict[str, None] = {}
     sources: dict[Key, Source] = {}

@@ -35,9 +35,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("base", "task", "rkd", "posthoc"):
         shutil.copy(FOLDER / f"{name}.py", tmp_path)
     monkeypatch.setattr(declarations, "FOLDER", tmp_path)
-    declarations.read_methods.cache_clear()
+    declarations.read.cache_clear()
     yield tmp_path
-    declarations.read_methods.cache_clear()
+    declarations.read.cache_clear()
 
 
 def source(**changes: str) -> str:
@@ -147,7 +147,7 @@ def test_what_a_file_has_wrong_is_one_line(
     assert_one_line(listed, 1, str(error.value))
     assert {"rkd-d", "triplet", "b"} <= {line.split()[1] for line in listed.out.splitlines() if line.count("│") > 2}
     assert methods.entry("b").name == "b"  # runs of others go on, while somebody edits the file
-    if "a" not in declarations.read_methods().entries:
+    if "a" not in declarations.read().entries:
         with pytest.raises(UsageError, match=rf"unknown method 'a'; .*; not read: .*/a\.py, line {line}"):
             methods.entry("a")
 
@@ -160,7 +160,7 @@ def test_what_several_files_have_wrong_is_a_line_each(folder: Path, cli: Callabl
     listed = cli("list", "methods", "--json")
     assert re.findall(r"/(\w+\.py), line (\d+): ", listed.err)[:3] == [("b.py", "1"), ("c.py", "1"), ("a.py", "7")]
     assert re.search(r"/rkd\.py, line \d+: RKDDistance is called 'rkd-d', as A in d\.py is", listed.err)
-    assert len(listed.err.splitlines()) == 4 and "rkd-d" not in declarations.read_methods().entries
+    assert len(listed.err.splitlines()) == 4 and "rkd-d" not in declarations.read().entries
     with pytest.raises(BenchmarkError, match=r"/b\.py, line 1: .* \(and 3 more: benchmark list methods\)$"):
         methods.catalogue()
 
@@ -168,7 +168,7 @@ def test_what_several_files_have_wrong_is_a_line_each(folder: Path, cli: Callabl
 def test_what_is_wrong_with_a_base_is_told_once(folder: Path) -> None:
     text = source(name="", weight="weight = 1.0") + '\n\nclass B(A):\n    name = "b"\n\n\nclass C(A):\n    name = "c"\n'
     (folder / "a.py").write_text(text)
-    (fault,) = declarations.read_methods().faults
+    (fault,) = declarations.read().faults
     assert "a.py, line 6: A.weight" in fault
 
 
@@ -194,7 +194,7 @@ def test_what_may_be_written(folder: Path, changes: dict[str, str]) -> None:
 def test_classes_beside_methods_are_none(folder: Path) -> None:
     more = "class Point(NamedTuple):\n    name: str\n\nclass _Base(Method):\n    scale: float = 1.0\n"
     (folder / "a.py").write_text(source() + more)
-    assert declarations.read_methods().faults == () and "a" in methods.catalogue()
+    assert declarations.read().faults == () and "a" in methods.catalogue()
 
 
 @pytest.mark.parametrize(
