@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BenchmarkError, UsageError, unknown
 from ..spec import Scalar
 from . import declarations
-from .entries import Entry, Kind, combined, out_of_bounds
+from .entries import Entry, combined, out_of_bounds
 
 if TYPE_CHECKING:
     from .base import Method
-
-__all__ = ["Entry", "Kind"]
 
 
 def catalogue() -> dict[str, Entry]:

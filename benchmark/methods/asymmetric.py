@@ -3,8 +3,6 @@
 The student is mapped into the teacher's space by a learned linear projector, which these papers put into the network itself.
 """
 
-from __future__ import annotations
-
 import functools
 
 import torch

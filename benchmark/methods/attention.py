@@ -1,7 +1,5 @@
 """Attention transfer: match where the networks look."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

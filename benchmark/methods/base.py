@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import Kind, entry, load, typed
+from . import entry, load, typed
+from .entries import Kind
 
 T = TypeVar("T")
 

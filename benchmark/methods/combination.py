@@ -1,7 +1,5 @@
 """Several methods at once: the sum of their losses, as `fitnet+rkd-da` names it (Park et al. 2019, Table 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Contrastive representation distillation: tell the teacher's view of the same image from its views of others."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """DarkRank: match how the teacher ranks the nearest neighbours of each anchor."""
 
-from __future__ import annotations
-
 import itertools
 
 import torch

@@ -44,11 +44,11 @@ class Source(NamedTuple):
 
     def wrong(self, why: str, name: str = "", line: int = 0) -> BenchmarkError:
         """The error of the class, or of one of its attributes."""
-        attribute = f".{name}" if name else ""
-        return BenchmarkError(f"{self.path}, line {line or self.node.lineno}: {self.node.name}{attribute} {why}")
+        subject = f"{self.node.name}.{name}" if name else self.node.name
+        return BenchmarkError(f"{self.path}, line {line or self.node.lineno}: {subject} {why}")
 
 
-class Member(NamedTuple):
+class Attribute(NamedTuple):
     """A name that a class's body binds: `name: annotation = value`, or a function."""
 
     source: Source
@@ -109,8 +109,8 @@ def read() -> Catalogue:
         with noted():
             if (task := tasks.get(method.task)) is None:
                 del entries[method.name]
-                member = _members(_lineage(sources[method.module, method.cls], sources))["task"]
-                raise member.wrong(
+                attribute = _attributes(_lineage(sources[method.module, method.cls], sources))["task"]
+                raise attribute.wrong(
                     f"is {method.task!r}, which is no loss of labels alone; write one of {', '.join(tasks)}"
                 )
             needs = tuple(dict.fromkeys((*method.needs, *task.needs)))
@@ -174,29 +174,29 @@ def _entry(source: Source, sources: Mapping[Key, Source], *, is_base: bool) -> E
         if "name" in own and ("kind" in own or not own["name"].annotation):
             raise source.wrong("derives from no Method; write class NAME(Method), with `from .base import Method`")
         return None
-    members = _members(lineage)
+    attributes = _attributes(lineage)
     if source.key == METHOD or (("name" not in own) and (is_base or source.node.name.startswith("_"))):
         return None
     if "name" not in own:
         raise source.wrong(f"declares no name, so that nobody can ask for it; write name = {FACTS['name']!r}")
-    facts = {name: members[name].literal for name in FACTS if name in members}
-    defaults = {name: item.literal for name, item in members.items() if item.annotation in TYPES}
+    facts = {name: attributes[name].literal for name in FACTS if name in attributes}
+    defaults = {name: item.literal for name, item in attributes.items() if item.annotation in TYPES}
     for name in FACTS:
         if name not in facts:
             raise source.wrong(f"declares no {name}; write {name} = {FACTS[name]!r}")
         if why := impossible(name, facts, defaults, derives_from_posthoc=POSTHOC in keys):
             raise source.wrong(why, name, own[name].line if name in own else 0)
     needed = "compress(self, embedding)" if facts["kind"] == "posthoc" else "forward(self, batch)"
-    if (facts["trains"] or POSTHOC in keys) and members[needed.partition("(")[0]].source.key in (METHOD, POSTHOC):
+    if (facts["trains"] or POSTHOC in keys) and attributes[needed.partition("(")[0]].source.key in (METHOD, POSTHOC):
         raise source.wrong(f"defines no {needed}")
     return Entry(**facts, defaults=defaults, module=source.path.stem, cls=source.node.name)
 
 
-def _members(lineage: Iterable[Source]) -> dict[str, Member]:
+def _attributes(lineage: Iterable[Source]) -> dict[str, Attribute]:
     """Gather what a class and its bases bind, by name. Raises a BenchmarkError where one of these is not written as it is read."""
-    result: dict[str, Member] = {}
+    result: dict[str, Attribute] = {}
     for item in (item for source in lineage for item in _body(source)):
-        _check_member(item)
+        _check_attribute(item)
         before = result.get(item.name, item)
         if before.is_function != item.is_function:
             raise item.wrong(
@@ -207,21 +207,21 @@ def _members(lineage: Iterable[Source]) -> dict[str, Member]:
     return result
 
 
-def _body(source: Source) -> Iterator[Member]:
+def _body(source: Source) -> Iterator[Attribute]:
     for item in source.node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             annotation = ast.unparse(item.annotation).strip("'\"")
-            yield Member(source, item.target.id, item.lineno, annotation.removeprefix("typing."), item.value)
+            yield Attribute(source, item.target.id, item.lineno, annotation.removeprefix("typing."), item.value)
         elif isinstance(item, ast.Assign) and len(item.targets) == 1 and isinstance(item.targets[0], ast.Name):
-            yield Member(source, item.targets[0].id, item.lineno, "", item.value)
+            yield Attribute(source, item.targets[0].id, item.lineno, "", item.value)
         elif isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield Member(source, item.name, item.lineno, is_function=True)
+            yield Attribute(source, item.name, item.lineno, is_function=True)
         elif not isinstance(item, ast.ClassDef):
             names = [node for node in ast.walk(item) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-            yield from (Member(source, node.id, node.lineno) for node in names)
+            yield from (Attribute(source, node.id, node.lineno) for node in names)
 
 
-def _check_member(item: Member) -> None:
+def _check_attribute(item: Attribute) -> None:
     """Raise a BenchmarkError where a name is bound in a way that would be without effect, or stand for two things."""
     name = item.name
     if item.is_function:

@@ -5,8 +5,6 @@ centroids of its own training embeddings, class by class; the student's are the 
 times the rate, as proxy-anchor does. Scale 30 is common for normalised softmax.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Neuron selectivity transfer: match the distributions of the channels' activation patterns."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

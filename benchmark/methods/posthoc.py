@@ -1,7 +1,5 @@
 """Controls without a student: the teacher's embedding made smaller, fitted on the training images. Their cost is the teacher's."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Match the teacher's embedding point by point, through a learned linear map into its space."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """The teacher's distances as targets: how much a pair attracts and repels (relaxed contrastive), or how far apart it is (relative)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Relational Knowledge Distillation: match distances between pairs, and angles between triples, of a batch."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +21,7 @@ AT_ONCE = 2**23
 T = TypeVar("T")
 
 
-def scaled(d: Tensor) -> Tensor:
+def over_mean(d: Tensor) -> Tensor:
     """Distances [n, n] in units of their mean over distinct pairs (equations 5 and 6); duplicates are no distinct ones.
 
     Zeros where all rows are one: a collapsed student has no distances to scale, and no gradient here.
@@ -37,7 +35,7 @@ def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     The mean is over all n² entries, the diagonal's zeros included, as in the authors' code; the paper sums over distinct pairs.
     """
-    return F.smooth_l1_loss(scaled(student), scaled(teacher))
+    return F.smooth_l1_loss(over_mean(student), over_mean(teacher))
 
 
 def inverse(d: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Simultaneous similarity-based self-distillation: wide heads on the same trunk teach the narrow one. No teacher."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

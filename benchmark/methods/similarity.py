@@ -1,7 +1,5 @@
 """Match the batch's matrix of similarities: as probabilities (PKT), row by row (SP), or through a kernel (CC)."""
 
-from __future__ import annotations
-
 import math
 
 import torch.nn.functional as F

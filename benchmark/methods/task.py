@@ -1,7 +1,5 @@
 """Losses on labels alone: what teachers are trained by, and the baselines of the comparison. From pytorch-metric-learning."""
 
-from __future__ import annotations
-
 import torch
 from pytorch_metric_learning import distances, losses, miners, reducers
 from torch import Tensor

@@ -168,7 +168,7 @@ def test_what_several_files_have_wrong_is_a_line_each(folder: Path, cli: Callabl
 def test_what_is_wrong_with_a_base_is_told_once(folder: Path) -> None:
     text = source(name="", weight="weight = 1.0") + '\n\nclass B(A):\n    name = "b"\n\n\nclass C(A):\n    name = "c"\n'
     (folder / "a.py").write_text(text)
-    (fault,) = methods.faults()
+    (fault,) = declarations.read().faults
     assert "a.py, line 6: A.weight" in fault
 
 
@@ -194,7 +194,7 @@ def test_what_may_be_written(folder: Path, changes: dict[str, str]) -> None:
 def test_classes_beside_methods_are_none(folder: Path) -> None:
     more = "class Point(NamedTuple):\n    name: str\n\nclass _Base(Method):\n    scale: float = 1.0\n"
     (folder / "a.py").write_text(source() + more)
-    assert methods.faults() == () and "a" in methods.catalogue()
+    assert declarations.read().faults == () and "a" in methods.catalogue()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from benchmark.errors import UsageError
 from benchmark.methods import darkrank, rkd
 from benchmark.methods.base import Batch, Features, Method, Widths, distances
 from benchmark.methods.entries import TYPES
-from benchmark.methods.rkd import angles, scaled
+from benchmark.methods.rkd import angles, over_mean
 from benchmark.methods.s2sd import S2SD
 from benchmark.methods.task import DistanceWeightedMiner, draw_triplets
 
@@ -88,7 +88,10 @@ def test_catalogue_is_what_the_classes_say() -> None:
                 expected = expected or task.is_random
             assert getattr(entry, field) == expected, (name, field)
         annotated = {
-            key: kind for base in reversed(cls.__mro__) for key, kind in vars(base).get("__annotations__", {}).items()
+            key: getattr(kind, "__name__", kind)
+            for base in reversed(cls.__mro__)
+            if issubclass(base, Method)
+            for key, kind in vars(base).get("__annotations__", {}).items()
         }
         own = {key: getattr(cls, key) for key, kind in annotated.items() if kind in TYPES and hasattr(cls, key)}
         assert entry.defaults == own, name
@@ -402,7 +405,7 @@ def test_distances_by_hand() -> None:
 def test_scaled_distances_have_unit_mean_over_pairs() -> None:
     x = torch.tensor([[0.0], [1.0], [3.0]])
     mean = (1 + 3 + 2) / 3
-    assert torch.allclose(scaled(distances(x)), torch.tensor([[0.0, 1, 3], [1, 0, 2], [3, 2, 0]]) / mean)
+    assert torch.allclose(over_mean(distances(x)), torch.tensor([[0.0, 1, 3], [1, 0, 2], [3, 2, 0]]) / mean)
 
 
 def test_angles_at_named_points() -> None:
