@@ -116,7 +116,7 @@ class Cell:
         """Recall@1 in percent, by seed."""
         return self.by_seed(lambda record: 100 * record.metrics["recall@1"])
 
-    @property
+    @cached_property
     def recalled(self) -> Summary:
         """Recall@1 in percent."""
         return summarise(self.recall.values())

@@ -96,6 +96,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # With the path of a driver, Selenium looks for none on the network.
     found = Chrome(options, Service(driver))
+    found.set_script_timeout(120)  # the default is too short on a machine that is busy
     yield found
     found.quit()
 
