@@ -88,7 +88,7 @@ def test_files_and_names_are_there(section: str) -> None:
     files = [
         file
         for path in {*paths} - {*own}
-        for file in ((ROOT / path).glob("*.py") if path.endswith("/") else [ROOT / path])
+        for file in ((ROOT / path).rglob("*.py") if path.endswith("/") else [ROOT / path])
     ]
     text = "".join(file.read_text() for file in files)
     prose = re.sub(r"^```.*?^```", "", SECTIONS[section], flags=re.S | re.M)

@@ -31,7 +31,7 @@ class Catalogue(NamedTuple):
     faults: tuple[str, ...]  # of files and classes that could not be read, a line each
 
 
-class Source(NamedTuple):
+class MethodClass(NamedTuple):
     """A class in a file of the package."""
 
     path: Path
@@ -51,7 +51,7 @@ class Source(NamedTuple):
 class Attribute(NamedTuple):
     """A name that a class's body binds: `name: annotation = value`, or a function."""
 
-    source: Source
+    source: MethodClass
     name: str
     line: int
     annotation: str = ""
@@ -75,7 +75,7 @@ class Attribute(NamedTuple):
 def read() -> Catalogue:
     """Read the methods of all files, and what is wrong with the files and classes that hold none that can be."""
     faults: dict[str, None] = {}
-    sources: dict[Key, Source] = {}
+    sources: dict[Key, MethodClass] = {}
     entries: dict[str, Entry] = {}
     first: dict[str, Entry] = {}
 
@@ -137,23 +137,23 @@ def origins(tree: ast.Module) -> dict[str, Key]:
     }
 
 
-def _classes(path: Path) -> dict[Key, Source]:
+def _classes(path: Path) -> dict[Key, MethodClass]:
     """The classes of a file, by file and name."""
     tree = parsed(path)
     nodes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     known = {node.name: (path.stem, node.name) for node in nodes} | origins(tree)
-    result: dict[Key, Source] = {}
+    result: dict[Key, MethodClass] = {}
     for node in nodes:
         names = [ast.unparse(base).partition(".") for base in node.bases]
         bases = tuple((known[first][0], rest or known[first][1]) for first, _, rest in names if first in known)
-        source = Source(path, node, bases)
+        source = MethodClass(path, node, bases)
         if source.key in result:
             raise source.wrong(f"is defined in line {result[source.key].node.lineno} already; rename one of them")
         result[source.key] = source
     return result
 
 
-def _lineage(source: Source, sources: Mapping[Key, Source], below: tuple[Key, ...] = ()) -> list[Source]:
+def _lineage(source: MethodClass, sources: Mapping[Key, MethodClass], below: tuple[Key, ...] = ()) -> list[MethodClass]:
     """The class and its bases in this package, the farthest first."""
     if source.key in below:
         raise source.wrong("is its own base; write class NAME(Method), with `from .base import Method`")
@@ -161,7 +161,7 @@ def _lineage(source: Source, sources: Mapping[Key, Source], below: tuple[Key, ..
     return [*(each for base in bases for each in _lineage(base, sources, (*below, source.key))), source]
 
 
-def _entry(source: Source, sources: Mapping[Key, Source], *, is_base: bool) -> Entry | None:
+def _entry(source: MethodClass, sources: Mapping[Key, MethodClass], *, is_base: bool) -> Entry | None:
     """The method that a class is; None of another class, and of one that only serves others as a base.
 
     Raises:
@@ -192,7 +192,7 @@ def _entry(source: Source, sources: Mapping[Key, Source], *, is_base: bool) -> E
     return Entry(**facts, defaults=defaults, module=source.path.stem, cls=source.node.name)
 
 
-def _attributes(lineage: Iterable[Source]) -> dict[str, Attribute]:
+def _attributes(lineage: Iterable[MethodClass]) -> dict[str, Attribute]:
     """Gather what a class and its bases bind, by name. Raises a BenchmarkError where one of these is not written as it is read."""
     result: dict[str, Attribute] = {}
     for item in (item for source in lineage for item in _body(source)):
@@ -207,7 +207,7 @@ def _attributes(lineage: Iterable[Source]) -> dict[str, Attribute]:
     return result
 
 
-def _body(source: Source) -> Iterator[Attribute]:
+def _body(source: MethodClass) -> Iterator[Attribute]:
     for item in source.node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             annotation = ast.unparse(item.annotation).strip("'\"")
