@@ -13,14 +13,12 @@ from cyclopts import App, CycloptsError, Parameter, Token, convert
 from pydantic import ValidationError
 
 from .commands.console import err
-from .errors import BenchmarkError, UsageError, wrong_field
+from .errors import BenchmarkError, UsageError, is_out_of_memory, wrong_field
 
 # Each is a module of `commands`, imported when it is called, and the function of that name in it.
 VERBS = (
     "run", "tune", "report", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "extract", "bench", "list",
 )  # fmt: skip
-# torch has an error of its own for a GPU, which is a RuntimeError, and none for the CPU.
-OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
 
 
 def _value(kind: type, tokens: tuple[Token, ...]) -> Any:
@@ -87,7 +85,7 @@ def _told(error: BaseException) -> tuple[str, int]:
             return "stopped; run the same command again to go on", 130
         case OSError():  # a full disk, no permission, a path that is no folder: the system's words name the path
             return str(error), 1
-        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        case Exception() if is_out_of_memory(error):
             said = (str(error) or "the system gives no more").splitlines()[0]
             return f"out of memory; a smaller network, batch or image needs less ({said})", 1
     raise error

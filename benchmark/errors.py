@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,12 @@ class WeightsError(BenchmarkError):
 
 class TrainingError(BenchmarkError):
     """Training cannot go on, for instance because a loss is no longer finite."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a machine or a GPU has no more memory to give, which torch tells of the CPU by a RuntimeError's words alone."""
+    lacking = re.search("out of memory|can't allocate memory|not enough memory", str(error))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacking is not None)
 
 
 def wrong_field(error: ValidationError, *, option: bool = False) -> str:

@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "faiss-c
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """What a record says of where it was made, as the process is now."""
+    """Say for a record where it is made, as the process is now."""
     name = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"

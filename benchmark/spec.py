@@ -28,7 +28,7 @@ class Frozen(BaseModel):
 
 
 class Stream(Frozen):
-    """What students that are trained together share: equal streams draw equal batches, image for image and crop for crop."""
+    """The part of a run that students trained together share: equal streams draw equal batches, image for image and crop for crop."""
 
     dataset: Name
     data: str = Field("", description="digest of the file listing of an own folder; empty for a card of the suite")
@@ -119,7 +119,7 @@ class Spec(Stream):
 
     @property
     def canonical(self) -> str:
-        """What `id` hashes: sorted, compact JSON of the fields that are not at their defaults.
+        """The text that `id` hashes: sorted, compact JSON of the fields that are not at their defaults.
 
         So a field that a later version adds, with a default that means "as before", leaves old ids as they are; and a default that
         is changed shows, since records hold all fields and their ids are checked on reading.
@@ -167,10 +167,10 @@ class Spec(Stream):
     @property
     def members(self) -> tuple[Spec, ...]:
         """The finished runs that a post-hoc run is made of: its teacher, or of an ensemble all generations, the last one first."""
-        found: list[Spec] = [] if self.teacher is None else [self.teacher]
-        while self.method == ENSEMBLE and found[-1].generation > 1 and found[-1].teacher is not None:
-            found.append(found[-1].teacher)
-        return tuple(found)
+        members: list[Spec] = [] if self.teacher is None else [self.teacher]
+        while self.method == ENSEMBLE and members[-1].generation > 1 and members[-1].teacher is not None:
+            members.append(members[-1].teacher)
+        return tuple(members)
 
     @property
     def parents(self) -> tuple[Spec, ...]:

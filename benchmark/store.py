@@ -1,4 +1,4 @@
-"""Finished runs as JSON files. Done means that the file exists; it is written last and at once."""
+"""Finished runs as files in a folder. Done means that the record exists; it is written last and at once."""
 
 from __future__ import annotations
 
@@ -7,121 +7,18 @@ import functools
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
-from pydantic import Field, ValidationError, model_validator
 
-from .errors import BenchmarkError, wrong_field
-from .files import clear_partial, digest, read_regular, sealed, unsealed, write_atomically
-from .spec import Frozen, Spec
+from .errors import BenchmarkError
+from .files import clear_partial, digest, read_regular, sealed, write_atomically
+from .record import MOST, Record, read_record
+from .spec import Spec
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Correlation = Annotated[float, Field(ge=-1, le=1)]
-Metrics = dict[str, Fraction]
-Count = Annotated[int, Field(ge=0, le=2**62)]
-SomeItems = Annotated[int, Field(ge=1, le=2**62)]
-MOST = 2**24  # bytes of a record; the largest have some thousands
 SUM = ".safetensors.sha256"  # of the file beside weights, as `sha256sum` writes and checks it
-_METRIC = re.compile(r"recall@[1-9]\d{0,8}|map@r|r_precision")
-
-
-class Evaluation(Frozen):
-    """Retrieval by one network on one set of images."""
-
-    l2: Metrics = Field(description="by raw Euclidean distance: recall@K, map@r, r_precision; fractions of 1")
-    cosine: Metrics = Field(description="the same by cosine similarity")
-    queries: SomeItems = Field(description="queries that have a partner, the ones that are scored")
-    dropped: Count = Field(description="queries without a partner, left out")
-    gallery: SomeItems = Field(description="items that a query is searched in")
-    relevance: Literal["class", "teacher"] = Field(
-        "class", description="to be found: its class, or the teacher's 10 nearest"
-    )
-
-    @model_validator(mode="after")
-    def _possible(self) -> Evaluation:
-        """Recall@1 is among the metrics, and all are what they can be: Recall@K grows with K, MAP@R is at most R-precision."""
-        for metrics in (self.l2, self.cosine):
-            if unknown := [name for name in metrics if not _METRIC.fullmatch(name)]:
-                raise ValueError(f"{unknown[0]!r} is no metric")
-            if "recall@1" not in metrics:
-                raise ValueError("recall@1 is missing")
-            recalls = sorted((int(name[7:]), value) for name, value in metrics.items() if name.startswith("recall@"))
-            if any(later < before for (_, before), (_, later) in itertools.pairwise(recalls)):
-                raise ValueError("recall@K falls where K grows")
-            if metrics.get("map@r", 0) > metrics.get("r_precision", 1) + 1e-6:  # as they are rounded
-                raise ValueError("map@r is above r_precision")
-        if self.l2.keys() != self.cosine.keys():
-            raise ValueError("l2 and cosine have different metrics")
-        return self
-
-
-class Point(Frozen):
-    """One evaluation on the way, on validation classes."""
-
-    step: Count
-    evaluation: Evaluation
-
-
-class Geometry(Frozen):
-    """How the embeddings of what is searched lie in their space, by the main distance."""
-
-    effective_dimension: NotNegative = Field(description="exp of the entropy of the singular values")
-    spectral_decay: float = Field(description="KL divergence from the singular values to uniform ones, in nats")
-    overlap: Fraction | None = Field(description="share of the 10 nearest that are the teacher's; null without one")
-    rank_correlation: Correlation | None = Field(description="Spearman's, of distances to the teacher's")
-
-
-class Record(Frozen):
-    """A finished run: what was asked, what came out, what it took, and what it ran on."""
-
-    id: str
-    spec: Spec
-    evaluation: Evaluation = Field(description="after the last step; never the best")
-    asymmetric: Evaluation | None = Field(
-        None, description="of queries mapped into the teacher's space; null without a map"
-    )
-    geometry: Geometry | None = Field(None, description="null in validation runs, and from before it was measured")
-    curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")
-    loss: float | None = Field(description="mean over the last tenth of the steps; null where nothing is trained")
-    parameters: Count
-    seconds: dict[str, NotNegative] = Field(description="train: this student's own share of its group; evaluate")
-    data: str = Field(description="fingerprint of the images' names, contents, labels; where there is no listing, that")
-    listing: str = Field("", description="the same with sizes for contents; empty from before contents were read")
-    weights: str = Field(description="digest of the network's weights")
-    projector: str | None = Field(None, description="digest of the map into the teacher's space; null without one")
-    teacher: str | None = Field(description="digest of the teacher's weights; null without a teacher")
-    environment: dict[str, str] = Field(description="code, and the edition of the method's file; libraries, device")
-
-    @property
-    def dirty(self) -> bool:
-        """Whether it was run with code that was not committed."""
-        return self.environment.get("code", "").endswith("+dirty")
-
-    def was_of(self, fingerprint: str, listing: str) -> bool:
-        """Whether it was run on the images of that fingerprint; of an older record only whether their listing is the same."""
-        return self.data == fingerprint if self.listing else self.data == listing
-
-    @property
-    def listed(self) -> str:
-        """The images' fingerprint by names, sizes and labels, which records of all versions have."""
-        return self.listing or self.data
-
-    @property
-    def metrics(self) -> Metrics:
-        """By the main distance: cosine for normalised embeddings, else raw L2, where an offset makes cosine meaningless."""
-        return self.evaluation.cosine if self.spec.normalize else self.evaluation.l2
-
-    @property
-    def asymmetric_metrics(self) -> Metrics:
-        """By the distance that is the teacher's main one; empty where queries cannot be mapped into its space."""
-        if self.asymmetric is None or self.spec.teacher is None:
-            return {}
-        return self.asymmetric.cosine if self.spec.teacher.normalize else self.asymmetric.l2
 
 
 class Store:
@@ -247,7 +144,7 @@ class Store:
         return self.done(spec) and self.has_weights(spec)
 
     def missing(self, specs: Iterable[Spec], *, weights: bool = False) -> list[Spec]:
-        """What is still to run: specs without a record, and parents of those whose weights are not on this machine, or damaged.
+        """List what is still to run: specs without a record, and parents of those whose weights are not on this machine, or damaged.
 
         Args:
             weights: specs whose own weights are not here, or damaged, too.
@@ -288,16 +185,3 @@ class Store:
                 scored = f"{path} was scored on {record.spec.evaluation} classes"
                 raise BenchmarkError(f"{scored}; move it to {self.folder / kind}")
             yield record
-
-
-def read_record(path: Path) -> Record:
-    """The record in a file, checked against its schema, its digest and its own id."""
-    advice = "restore it, or delete it and run again"
-    try:
-        record = Record.model_validate(unsealed(read_regular(path, MOST)))
-    except ValueError as error:
-        why = wrong_field(error) if isinstance(error, ValidationError) else error
-        raise BenchmarkError(f"{path} is not a record ({why}); {advice}") from None
-    if record.id != record.spec.id or path.stem != f"{record.spec.method}-{record.id}":
-        raise BenchmarkError(f"{path}: its spec has the id {record.spec.id}, so file or content was changed; {advice}")
-    return record

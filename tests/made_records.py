@@ -7,8 +7,9 @@ import io
 from rich.console import Console
 
 from benchmark.costs import Costs, NetworkCost, SearchCost
+from benchmark.record import Evaluation, Geometry, Point, Record
 from benchmark.spec import Spec
-from benchmark.store import Evaluation, Geometry, Point, Record, Store
+from benchmark.store import Store
 
 KINDS = {  # of the test's own: the golden tables do not change with the catalogue
     "untrained": "none",

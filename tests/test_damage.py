@@ -25,8 +25,9 @@ from benchmark.data.layouts import load_images
 from benchmark.data.splits import Split
 from benchmark.errors import BenchmarkError
 from benchmark.protocol import tuning
+from benchmark.record import read_record
 from benchmark.spec import Stream
-from benchmark.store import Store, read_record
+from benchmark.store import Store
 from benchmark.training.context import RunContext
 from benchmark.training.evaluator import Evaluator
 from benchmark.training.group import make_student

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import digest, write_atomically
+from benchmark.record import Evaluation, Record, read_record
 from benchmark.spec import Spec, Stream, derive, waves
-from benchmark.store import Evaluation, Record, Store, read_record
+from benchmark.store import Store
 
 
 def record(spec: Spec, recall: float = 0.5) -> Record:

@@ -12,8 +12,9 @@ import pytest
 from conftest import Result, assert_one_line, fields_of
 from PIL import Image
 
+from benchmark.record import Record
 from benchmark.spec import Spec
-from benchmark.store import Record, Store
+from benchmark.store import Store
 
 Cli = Callable[..., Result]
 

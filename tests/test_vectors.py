@@ -19,8 +19,9 @@ from benchmark.data import vectors as module
 from benchmark.data.cards import Vectors
 from benchmark.protocol.experiment import gather, resolve
 from benchmark.protocol.request import Request
+from benchmark.record import Evaluation, Record
 from benchmark.spec import Spec
-from benchmark.store import Evaluation, Record, Store
+from benchmark.store import Store
 from benchmark.training import executors
 from benchmark.training.context import RunContext
 from benchmark.training.executors import Task, local

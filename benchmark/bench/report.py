@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..methods import catalogue
+from ..record import Evaluation, Geometry, Record
 from ..spec import Spec
-from ..store import Evaluation, Geometry, Record, Store
+from ..store import Store
 from ..timing import Times
 
 REPEATS = 5

@@ -13,7 +13,8 @@ from ..errors import UsageError
 from ..protocol.experiment import gather, repeat, resolve
 from ..protocol.presets import preset_names
 from ..protocol.request import Request
-from ..store import Record, Store, read_record
+from ..record import Record, read_record
+from ..store import Store
 from ..training.driver import Driver
 from .console import carry_out, device_of, out, say_written
 from .options import Asked, CheckpointEvery, DryRun

@@ -13,10 +13,11 @@ from rich.text import Text
 from ..errors import UsageError
 from ..protocol.experiment import gather
 from ..protocol.request import Data, Device, Request
+from ..record import Record, read_record
 from ..report.cells import one_line
 from ..report.write import differences, overview_files
 from ..shipping.apply import find
-from ..store import Record, Store, read_record
+from ..store import Store
 from ..training.driver import Driver
 from .console import RESULTS, device_of, folders_of, out
 from .options import Baseline, Results

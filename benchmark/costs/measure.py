@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import BenchmarkError
 from ..networks.encoder import Encoder, encoder
+from ..record import Record
 from ..spec import Spec
-from ..store import Record
 from ..timing import repeated
 from ..training.context import environment
 from ..training.loop import autocast, seeded

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from filelock import FileLock
 
 from ..cores import cores
 from ..errors import BenchmarkError, DataError
 from ..files import SEAL, read_regular, sealed, unsealed, write_atomically
 from .decode import revision
-from .vectors import VectorRows
-
-if TYPE_CHECKING:
-    from .splits import Split
 
 MEMORY = "contents.json"
 _VERSION = 2  # of what is said of a content
@@ -76,55 +69,3 @@ def _remembered(file: Path) -> dict[str, list[Any]]:
         return {name: known for name, known in fields.items() if isinstance(known, list) and len(known) == 6}
     except (OSError, ValueError, BenchmarkError):
         return {}
-
-
-@dataclass(eq=False)
-class Contents:
-    """Fingerprints that tell a data set from others, computed when they are asked for.
-
-    Args:
-        root: the data set's own folder; names are relative to it, so that it does not matter where it lies.
-        splits: by name.
-        rule: how files become pixels: part of what the data are.
-        folder: where the files' digests are remembered.
-    """
-
-    root: Path
-    splits: Mapping[str, Split]
-    rule: str
-    folder: Path
-
-    @cached_property
-    def listing(self) -> str:
-        """16 hexadecimal digits of names, sizes and labels: all that tells older records' images. Of what is rendered, and of
-        vectors, the content.
-
-        Raises:
-            OSError: an image that the annotations name is missing.
-        """
-        return self._fingerprint("", lambda paths: [str(path.stat().st_size) for path in paths])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits of names, contents and labels.
-
-        Raises:
-            DataError: an image cannot be read.
-        """
-        if not any(isinstance(split.images, tuple) for split in self.splits.values()):
-            return self.listing
-        return self._fingerprint(self.rule, lambda paths: digests(paths, self.folder))
-
-    def _fingerprint(self, rule: str, said_of: Callable[[Sequence[Path]], list[str]]) -> str:
-        digest = hashlib.sha256(rule.encode())
-        for name, split in self.splits.items():
-            digest.update(f"{name} {len(split)}\n".encode())
-            digest.update(np.ascontiguousarray(split.labels, "<i8").data)
-            if isinstance(split.images, VectorRows):
-                digest.update(split.images.digest)
-            elif isinstance(split.images, np.ndarray):
-                digest.update(np.ascontiguousarray(split.images).data)
-            else:
-                for path, said in zip(split.images, said_of(split.images), strict=True):
-                    digest.update(f"{path.relative_to(self.root).as_posix()}\0{said}\n".encode())
-        return digest.hexdigest()[:16]

@@ -14,9 +14,8 @@ from . import cards, glyphs
 from .arrays import LABELS, Form, open_array
 from .cache import cache_dir
 from .cards import Card
-from .contents import Contents
 from .decode import RULE
-from .splits import DataSet, Row, Split, Splits, first_of, grouped, natural, split_halves, take, three
+from .splits import Contents, DataSet, Row, Split, Splits, first_of, grouped, natural, split_halves, take, three
 from .vectors import VectorFile, VectorRows
 
 KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"

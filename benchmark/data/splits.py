@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from ..errors import UsageError
 from .cards import Card
-from .contents import Contents
+from .contents import digests
 from .vectors import VectorRows
 
 
@@ -51,6 +53,58 @@ class Split:
     def of_whole(self, compute: Callable[[Split], np.ndarray]) -> np.ndarray:
         """This split's rows of what `compute` gives for the whole."""
         return compute(self) if self.whole is None else compute(self.whole)[self.first : self.first + len(self)]
+
+
+@dataclass(eq=False)
+class Contents:
+    """Fingerprints that tell a data set from others, computed when they are asked for.
+
+    Args:
+        root: the data set's own folder; names are relative to it, so that it does not matter where it lies.
+        splits: by name.
+        rule: how files become pixels: part of what the data are.
+        folder: where the files' digests are remembered.
+    """
+
+    root: Path
+    splits: Mapping[str, Split]
+    rule: str
+    folder: Path
+
+    @cached_property
+    def listing(self) -> str:
+        """16 hexadecimal digits of names, sizes and labels: all that tells older records' images. Of what is rendered, and of
+        vectors, the content.
+
+        Raises:
+            OSError: an image that the annotations name is missing.
+        """
+        return self._fingerprint("", lambda paths: [str(path.stat().st_size) for path in paths])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of names, contents and labels.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        if not any(isinstance(split.images, tuple) for split in self.splits.values()):
+            return self.listing
+        return self._fingerprint(self.rule, lambda paths: digests(paths, self.folder))
+
+    def _fingerprint(self, rule: str, said_of: Callable[[Sequence[Path]], list[str]]) -> str:
+        digest = hashlib.sha256(rule.encode())
+        for name, split in self.splits.items():
+            digest.update(f"{name} {len(split)}\n".encode())
+            digest.update(np.ascontiguousarray(split.labels, "<i8").data)
+            if isinstance(split.images, VectorRows):
+                digest.update(split.images.digest)
+            elif isinstance(split.images, np.ndarray):
+                digest.update(np.ascontiguousarray(split.images).data)
+            else:
+                for path, said in zip(split.images, said_of(split.images), strict=True):
+                    digest.update(f"{path.relative_to(self.root).as_posix()}\0{said}\n".encode())
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,12 @@ from ..data import cards
 from ..data.layouts import load_images
 from ..data.splits import DataSet, Split
 from ..errors import BenchmarkError, DataError, UsageError
+from ..record import Record
 from ..report.cells import ROLES
 from ..report.comparison import Comparison
 from ..retrieval.geometry import Space
 from ..retrieval.search import Ints
 from ..spec import waves
-from ..store import Record
 from ..training.context import RunContext
 from ..training.evaluator import Evaluator
 from ..training.measure import TOLERANCE

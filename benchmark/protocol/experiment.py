@@ -15,8 +15,9 @@ from ..data.vectors import VectorRows
 from ..errors import UsageError, unknown
 from ..methods import entry
 from ..networks import names as networks
+from ..record import Record
 from ..spec import ENSEMBLE, Spec
-from ..store import Record, Store
+from ..store import Store
 from ..tuned import Settings, TunedFiles
 from . import grid
 from .grid import Variants, split_key

@@ -16,8 +16,8 @@ from rich.table import Table
 from .. import methods
 from ..data.cards import read_toml
 from ..errors import BenchmarkError, UsageError
+from ..record import Record
 from ..spec import Scalar, Spec, derive
-from ..store import Record
 from ..tuned import Settings, read_tuned, write_tuned
 from .grid import parse_scalar
 from .presets import Axis, Preset, Range

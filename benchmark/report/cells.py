@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ..record import Record
 from ..spec import ENSEMBLE, Spec, Stream
-from ..store import Record
 from .stats import Summary, summarise
 
 SELF_TAUGHT = "self-taught"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from ..record import Geometry, Metrics, Record
 from ..spec import Spec
-from ..store import Geometry, Metrics, Record
 from . import render
 from .cells import ROLES, Cell, code, displayed, fixed, percent, signed
 from .comparison import Comparison

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ..store import Record
+from ..record import Record
 from .cells import OF_ANY_DIM, Cell, Row, batches, cells_of, roles_of, settings
 from .stats import Summary, holm, p_value, paired
 

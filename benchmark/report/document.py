@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..costs import Costs
+from ..record import Record
 from ..spec import TEACHER_VECTORS, VECTORS
-from ..store import Record
 from .cells import Cell, code, one_line
 from .comparison import Comparison
 from .cost_table import cost_table

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..store import Record
+from ..record import Record
 from .cells import FAMILIES, Cell, Row, batches
 from .comparison import Comparison
 from .render import phrases

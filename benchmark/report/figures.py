@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..costs import Costs
-from ..store import Record
+from ..record import Record
 from . import style
 from .cells import OF_ANY_DIM, ROLES, Cell, Row
 from .comparison import Comparison

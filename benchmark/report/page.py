@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..store import Record
+from ..record import Record
 from . import columns
 from .cells import ROLES, displayed
 from .columns import laid_out

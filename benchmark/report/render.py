@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..store import Record
+from ..record import Record
 from .cells import AGREEMENT, DASH, fixed, listed, one_line, signed
 from .stats import FEW_SEEDS
 

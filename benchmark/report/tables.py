@@ -10,7 +10,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from ..store import Record
+from ..record import Record
 from . import columns
 from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Row, fixed, settings, varied
 from .columns import TEXT, Column, Tried, difference_column, headings, recall_column

@@ -16,7 +16,8 @@ from ..data import cards
 from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
 from ..methods import catalogue, entry
-from ..store import Record, Store
+from ..record import Record
+from ..store import Store
 from ..tuned import PRESETS, TunedFiles
 from .cells import AGREEMENT, REFERENCE_ROLES, SELF_TAUGHT, printable
 from .comparison import BASELINE, Comparison

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from ..absurd import Doubles, Ints, absurd_rows
-from ..store import Geometry
+from ..record import Geometry
 from .metrics import NEAREST
 from .search import Floats, Metric, neighbours
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
-from ..store import Evaluation, Metrics
+from ..record import Evaluation, Metrics
 from .search import Floats, Ints, Metric, lengths, prepared
 
 Labels = NDArray[Any]

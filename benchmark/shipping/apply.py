@@ -12,8 +12,9 @@ from ..data.stored import new_array
 from ..data.vectors import VectorFile, Views
 from ..errors import BenchmarkError, DataError, UsageError
 from ..networks.weights import load_encoder
+from ..record import read_record
 from ..spec import Spec
-from ..store import Store, read_record
+from ..store import Store
 from ..training.student import embed
 
 SHOWN = 8  # candidates in a message

@@ -28,7 +28,7 @@ def silent(what: str, done: int, of: int) -> None:
 
 @dataclass
 class RunContext:
-    """What all groups of a command share: the data set, the store, the device."""
+    """The things that all groups of a command share: the data set, the store, the device."""
 
     dataset: DataSet
     data_dir: Path
@@ -70,7 +70,7 @@ class RunContext:
         return "training" if whole is self.dataset.train else "query" if whole is self.dataset.query else "gallery"
 
     def targets(self, evaluation: Literal["test", "validation"]) -> Ints:
-        """Of own vectors without labels, what there is to be found for each query: the teacher's nearest [n, NEAREST] by cosine."""
+        """The rows that each query is to find where own vectors have no labels: the teacher's nearest [n, NEAREST] by cosine."""
         if evaluation not in self._targets:
             images = (self.dataset if evaluation == "test" else holdout(self.dataset)).query.images
             assert isinstance(images, VectorRows)

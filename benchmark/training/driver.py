@@ -15,8 +15,9 @@ from ..errors import UsageError
 from ..methods import edition
 from ..protocol.experiment import Experiment
 from ..protocol.presets import choose_preset
+from ..record import Record, read_record
 from ..spec import Spec, waves
-from ..store import Record, Store, read_record
+from ..store import Store
 
 if TYPE_CHECKING:
     import torch

@@ -10,18 +10,18 @@ import torch
 
 from ..data.splits import DataSet, Split
 from ..networks.encoder import Network
+from ..record import Evaluation, Geometry
 from ..retrieval.geometry import Space, geometry
 from ..retrieval.metrics import agreement, evaluate
 from ..retrieval.search import Floats
 from ..spec import Spec
-from ..store import Evaluation, Geometry
 from .context import RunContext
 from .streams import Inputs, open_inputs
 from .student import Student, embed
 
 
 class Measured(NamedTuple):
-    """What a record says of retrieval, by its fields' names."""
+    """The part of a record that is about retrieval, by its fields' names."""
 
     evaluation: Evaluation
     asymmetric: Evaluation | None
@@ -40,7 +40,7 @@ class Evaluator:
 
     @classmethod
     def open(cls, group: Sequence[Spec], context: RunContext) -> Evaluator:
-        """Of a group of one stream. Raises a BenchmarkError where its data or a teacher are not usable."""
+        """Open the data and the teachers of a group of one stream. Raises a BenchmarkError where its data or a teacher are not usable."""
         dataset = context.of(group[0].stream)
         inputs = open_inputs(dataset, group, context)
         members = dict.fromkeys(member for spec in group for member in spec.members)

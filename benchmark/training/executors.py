@@ -17,8 +17,8 @@ from typing import Any
 
 from ..errors import BenchmarkError
 from ..machine import Threads, cores, keep_memory, set_threads
+from ..record import read_record
 from ..spec import Spec
-from ..store import read_record
 from .context import RunContext, silent
 from .group import Failure, Outcome, run
 from .loop import Interrupted, Watch, stoppable
@@ -30,7 +30,7 @@ WATCH_EVERY = 1.0  # seconds between two messages of a child about its losses
 
 @dataclass(frozen=True)
 class Task:
-    """What holds for all groups of a command."""
+    """The settings that hold for all groups of a command."""
 
     context: RunContext
     checkpoint_every: float = 120.0  # seconds
@@ -93,7 +93,7 @@ class _Child(ProcessPoolExecutor):
 
 
 def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
-    """As many groups at a time as there are cores, each in a child process: for steps too small to be shared out among threads.
+    """Run as many groups at a time as there are cores, each in a child process: for steps too small to be shared out among threads.
 
     Students of a group do not depend on each other, so that groups are parted where there are fewer of them than cores. Features
     are computed before, with all threads.

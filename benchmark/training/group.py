@@ -19,8 +19,8 @@ from ..machine import Threads
 from ..methods.posthoc import PostHoc
 from ..networks.encoder import Compressed, Network
 from ..networks.weights import serialized
+from ..record import Evaluation, Point, Record, read_record
 from ..spec import Spec, Stream, derive
-from ..store import Evaluation, Point, Record, read_record
 from .context import RunContext
 from .evaluator import Evaluator
 from .loop import Watch, fit

@@ -8,8 +8,9 @@ from safetensors.torch import load
 
 from ..errors import BenchmarkError
 from ..files import digest, read_regular
+from ..record import Evaluation, Record
 from ..spec import waves
-from ..store import Evaluation, Record, Store
+from ..store import Store
 from .context import RunContext
 from .evaluator import Evaluator
 from .group import Failure, Outcome, make_student

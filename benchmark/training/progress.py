@@ -1,4 +1,4 @@
-"""What a run shows while it works: bars on a terminal, plain lines elsewhere."""
+"""The display of a run while it works: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks of a stream read: crops of images, or cached features of frozen trunks. One interface, so that training is one."""
+"""The inputs of a stream's networks: crops of images, or cached features of frozen trunks. One interface, so that training is one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ImageInputs:
         return Drawn(lambda spec: images, labels, index)
 
     def plain(self, spec: Spec, split: Split) -> Rows:
-        """What the network of a spec reads in evaluation: a row an image of the split."""
+        """The images that the network of a spec reads in evaluation, uint8 [n, h, w, 3]: a row an image of the split."""
         return centre_crop(self._decoded(split), self.stream.image)
 
     def _decoded(self, split: Split) -> np.ndarray:
@@ -191,7 +191,7 @@ def _posthoc(spec: Spec) -> bool:
 
 
 def _origin(spec: Spec) -> object:
-    """What tells the trunks of two specs apart, before they are built."""
+    """A key that tells the trunks of two specs apart before they are built."""
     run = spec.trunk if spec.on_features else spec
     return (run or (spec.backbone, spec.pretrained)), (run or spec).precision
 

@@ -174,7 +174,7 @@ class Student:
 
 
 def peek(path: Path) -> dict[str, Any]:
-    """What `Student.save` wrote, the weights left in the file; of older versions without `basis` and `threads`.
+    """Read what `Student.save` wrote, onto the CPU; of older versions without `basis` and `threads`.
 
     Raises:
         Exception: there is no such file, or it is damaged.

@@ -1,4 +1,4 @@
-"""What can be known of runs before their first step."""
+"""Checks of runs before their first step: all that can be known by then."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from .. import methods
 from ..data.batches import check_batches
 from ..data.vectors import VectorRows
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, is_out_of_memory
 from ..networks.encoder import encoder
 from ..networks.names import RESNETS
 from ..networks.trunks import trunk
@@ -48,6 +48,8 @@ def check_size(backbone: str, pixels: int, device: torch.device) -> None:
             trunk(backbone, pretrained=False).to(device)(images)
     # Whatever a network says to images that it is not made for.
     except (AssertionError, RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).split("\n")[0]
         raise UsageError(f"{backbone} cannot be trained on images of {pixels} px: {reason}") from error
 

@@ -22,8 +22,9 @@ from PIL import Image
 from benchmark import methods
 from benchmark.cli import app
 from benchmark.errors import unknown
+from benchmark.record import read_record
 from benchmark.spec import Spec
-from benchmark.store import Store, read_record
+from benchmark.store import Store
 
 Cli = Callable[..., Result]
 
@@ -514,9 +515,8 @@ def test_report_without_results(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.data.contents import Contents
     from benchmark.data.source import Source
-    from benchmark.data.splits import DataSet, Split
+    from benchmark.data.splits import Contents, DataSet, Split
     from benchmark.training import trial
 
     labels = np.repeat(np.arange(150), 5)

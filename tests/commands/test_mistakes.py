@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,7 +165,7 @@ def test_what_does_not_fit_into_memory(cli: Cli, folder: Path, data_dir: Path, m
     words = f"run {SMOKE} --device cpu --methods triplet".format(data=data_dir, tmp=folder).split()
     for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes\nx")):
         with monkeypatch.context() as patch:
-            patch.setattr("benchmark.training.estimate._passes", lambda *_, error=error: (_ for _ in ()).throw(error))
+            patch.setattr("benchmark.training.trial.trunk", lambda *_, error=error, **__: (_ for _ in ()).throw(error))
             assert_one_line(cli(*words), 1, "out of memory")
     assert not (folder / "out").exists()
 
@@ -209,16 +211,22 @@ def test_what_is_published_is_what_later_runs_use(tune: Callable[..., Result], t
     assert tune("rkd-d", "--grid", "lr=1e-2", "--publish").code == 0 and not files.own.exists()
 
 
-def test_tune_and_another_command_do_not_write_at_once(tune: Callable[..., Result], tmp_path: Path) -> None:
-    """Whether there is something to train or not."""
+def test_tune_waits_while_another_command_chooses(tune: Callable[..., Result], tmp_path: Path) -> None:
+    """Each would write without the other's choice."""
     folder = tmp_path / "out" / "tiny" / "smoke"
-    for _ in range(2):
-        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
+    held, seen = threading.Event(), []
+
+    def choose() -> None:
         with FileLock(folder / ".lock"):
-            before = sorted(folder.rglob("*"))
-            assert_one_line(tune("rkd-d", "--grid", "lr=1e-3"), 1, "is writing to")
-            assert sorted(folder.rglob("*")) == before
-        assert tune("rkd-d", "--grid", "lr=1e-3").code == 0
-        tuned = folder / "tuned.toml"
-        assert json.dumps(read_tuned(tuned)) == '{"rkd-d": {"lr": 0.001}}'
-        tuned.unlink()
+            held.set()
+            time.sleep(8)
+            seen.append((folder / "tuned.toml").exists())
+
+    other = threading.Thread(target=choose)
+    other.start()
+    assert held.wait(8)
+    assert tune("rkd-d", "--grid", "lr=1e-3").code == 0
+    other.join()
+    assert seen == [False]
+    assert json.dumps(read_tuned(folder / "tuned.toml")) == '{"rkd-d": {"lr": 0.001}}'

@@ -13,7 +13,7 @@ from conftest import Result, fields_of
 from made_records import student
 
 from benchmark.commands.verify import threads_of, verdict
-from benchmark.store import Record
+from benchmark.record import Record
 from benchmark.training.student import Student
 
 HERE = {"code": "1a2b3c4", "method": "abcd", "device": "cpu AVX512", "threads": "2", "torch": "2.14.1"}

@@ -19,7 +19,7 @@ from benchmark.data import cards, contents
 from benchmark.data.contents import MEMORY, digests
 from benchmark.data.decode import RULE
 from benchmark.data.layouts import load_images
-from benchmark.data.splits import DataSet
+from benchmark.data.splits import Contents, DataSet
 from benchmark.errors import DataError
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_the_rule_of_decoding_is_part_of_it(tmp_path: Path) -> None:
     data = read(folder(tmp_path / "set", True))
-    other = contents.Contents(data.contents.root, data.contents.splits, "another rule", tmp_path)
+    other = Contents(data.contents.root, data.contents.splits, "another rule", tmp_path)
     assert other.fingerprint != data.fingerprint and other.listing == data.listing
 
 
@@ -153,6 +153,6 @@ def test_own_images_of_an_older_version_are_left_alone_and_said(cli: Callable[..
     root = folder(tmp_path / "set", True)
     older = tmp_path / "results" / f"set-{read(root).listing[:6]}"
     older.mkdir(parents=True)
-    words = f"run --dataset {root} --methods triplet --steps 2 --device cpu --results {tmp_path / 'results'} --dry-run"
+    words = f"run --dataset {root} --methods triplet --steps 2 --set batch=16 --device cpu --results {tmp_path / 'results'} --dry-run"
     said = cli(*words.split())
     assert said.code == 0 and f"{older} has results of images of these names and sizes" in said.out.replace("\n", " ")

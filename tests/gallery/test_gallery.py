@@ -28,9 +28,10 @@ from benchmark.gallery import write_gallery
 from benchmark.gallery.map import LEAST, MAP_CLASSES, MAP_IMAGES, look_of, sample
 from benchmark.gallery.networks import choose_runs
 from benchmark.gallery.page import pick
+from benchmark.record import read_record
 from benchmark.report.write import Folder
 from benchmark.retrieval.search import neighbours
-from benchmark.store import Store, read_record
+from benchmark.store import Store
 from benchmark.training.context import RunContext
 from benchmark.training.evaluator import Evaluator
 from benchmark.training.group import make_student

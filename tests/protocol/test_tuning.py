@@ -21,7 +21,7 @@ from benchmark.protocol import presets, tuning
 from benchmark.protocol.grid import specs
 from benchmark.protocol.presets import Range
 from benchmark.protocol.tuning import Choice, Grid, RandomTrials
-from benchmark.store import Evaluation, Record
+from benchmark.record import Evaluation, Record
 from benchmark.tuned import read_tuned
 
 SMOKE = presets.read_preset("smoke")

@@ -21,13 +21,13 @@ from pydantic import ValidationError
 
 from benchmark.costs import write_costs
 from benchmark.gallery.map import _svg
+from benchmark.record import Evaluation, Point, Record
 from benchmark.report.cells import SELF_TAUGHT
 from benchmark.report.contrast import contrast_folders
 from benchmark.report.figures import families_figure
 from benchmark.report.render import rich
 from benchmark.report.stats import summarise
 from benchmark.report.write import Folder, terminal_table
-from benchmark.store import Evaluation, Point, Record
 
 ALL = {"dimension", "differences", "cost", "steps", "curves"}
 # A spec refuses some of them as names; as the value of a parameter it takes them all.

@@ -12,6 +12,7 @@ from made_records import KINDS, TEACHER, golden_costs, golden_records, record, s
 
 from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
+from benchmark.record import Point
 from benchmark.report.comparison import Comparison
 from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.cost_table import price
@@ -31,7 +32,7 @@ from benchmark.report.write import (
     write_files,
 )
 from benchmark.spec import Spec
-from benchmark.store import Point, Store
+from benchmark.store import Store
 
 
 def seeds(make, scores, **fields):

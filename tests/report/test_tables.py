@@ -32,6 +32,7 @@ from made_records import (
 
 from benchmark.costs import write_costs
 from benchmark.errors import BenchmarkError, UsageError
+from benchmark.record import Point
 from benchmark.report import columns
 from benchmark.report.cells import DASH, fixed
 from benchmark.report.columns import Column, of_cells, of_runs
@@ -42,7 +43,6 @@ from benchmark.report.figures import curves_figure, steps_figure
 from benchmark.report.stats import paired, summarise
 from benchmark.report.tables import comparison_csv, runs_csv, tuning_csv
 from benchmark.report.write import Folder, result_folders, terminal_table, write_files
-from benchmark.store import Point
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glyphs" / "quick"
 FILES = ["runs.csv", "comparison.csv", "comparison.md", "comparison.tex", "report.html"]

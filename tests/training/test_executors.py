@@ -16,8 +16,8 @@ from conftest import tiny_spec
 from test_lockstep import assert_equal, start, weights, workspace
 
 from benchmark.machine import Threads
+from benchmark.record import Record
 from benchmark.spec import Spec, waves
-from benchmark.store import Record
 from benchmark.training import executors, group
 from benchmark.training.context import RunContext
 from benchmark.training.executors import Task, local, processes
@@ -82,8 +82,10 @@ def test_a_child_that_is_killed_takes_no_other_along(
     def watch(specs: object) -> Callable[[int, Mapping[str, float]], None]:
         def kill(step: int, losses: Mapping[str, float]) -> None:
             if not killed:
-                killed.append(multiprocessing.active_children()[0].pid or 0)
-                os.kill(killed[0], sent)
+                pid = multiprocessing.active_children()[0].pid
+                assert pid
+                killed.append(pid)
+                os.kill(pid, sent)
 
         return kill
 

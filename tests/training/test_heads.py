@@ -15,8 +15,8 @@ from test_lockstep import assert_equal, final_weights, start, train, weights, wo
 from benchmark import methods
 from benchmark.data.cache import features, view
 from benchmark.errors import DataError
+from benchmark.record import Record
 from benchmark.spec import Spec, Stream
-from benchmark.store import Record
 from benchmark.training.streams import compute_features, open_inputs
 
 METHODS = [name for name, entry in methods.catalogue().items() if entry.trains and "maps" not in entry.needs]

@@ -11,8 +11,9 @@ from test_lockstep import METHODS, train
 from benchmark.data import cards
 from benchmark.data.fetch import fetch
 from benchmark.data.layouts import load_images
+from benchmark.record import Record
 from benchmark.spec import Spec
-from benchmark.store import Record, Store
+from benchmark.store import Store
 from benchmark.training.context import RunContext
 
 MARGIN = 0.05  # of Recall@1: about three standard errors of the 720 queries

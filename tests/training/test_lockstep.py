@@ -23,8 +23,9 @@ from benchmark.data import cards
 from benchmark.data.layouts import load_images
 from benchmark.methods.base import Features
 from benchmark.networks.encoder import Encoder
+from benchmark.record import Record
 from benchmark.spec import Spec
-from benchmark.store import Record, Store
+from benchmark.store import Store
 from benchmark.training.context import RunContext
 from benchmark.training.group import Failure, Outcome, run
 from benchmark.training.loop import Watch

@@ -13,7 +13,7 @@ from conftest import tiny_spec
 from safetensors.torch import load_file, save
 from test_lockstep import assert_equal, train, weights, workspace
 
-from benchmark.data.contents import Contents
+from benchmark.data.splits import Contents
 from benchmark.spec import Spec
 from benchmark.training.context import RunContext
 
