@@ -41,8 +41,6 @@ def verify(
     tolerance
         points by which a metric of that run may differ; another machine rounds differently, and training carries that on
     """
-    if not tolerance >= 0:
-        raise UsageError(f"--tolerance wants points, 0 or more, not {tolerance:g}")
     if rerun is None and (data or device):
         raise UsageError("--data and --device are for --rerun ID")
     if rerun is not None:

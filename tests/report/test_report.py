@@ -294,7 +294,7 @@ def test_a_record_of_other_classes_is_named(tmp_path, cli, kind, evaluation):
     save(tmp_path / "glyphs" / "quick", [stray], kind)
     for words in (["report"], ["verify"]):
         found = cli(*words, "--results", tmp_path)
-        assert_one_line(found, 1, f"{kind}/rkd-d-{stray.id}.json", "validation")
+        assert_one_line(found, 1, f"{kind}/rkd-d-{stray.id}.json", f"{evaluation} classes")
     assert not (tmp_path / "glyphs" / "quick" / "comparison.md").exists()
 
 
@@ -661,8 +661,8 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
         (["report", "--readme", "none.md"], "none.md"),
         (["verify", "--rerun", "zzz"], "no run has an id"),
         (["verify", "--data", "."], "for --rerun"),
-        (["verify", "--tolerance", "-0.1"], "--tolerance wants points"),
-        (["verify", "--tolerance", "nan"], "--tolerance wants points"),
+        (["verify", "--tolerance", "-0.1"], "--tolerance: '-0.1'"),
+        (["verify", "--tolerance", "nan"], "--tolerance: 'nan'"),
         (["costs", "--results", "nowhere"], "no results below nowhere"),
     ],
 )
