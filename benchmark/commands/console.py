@@ -42,18 +42,11 @@ def print_json(value: Any) -> None:
     out.print(json.dumps(value, indent=1), markup=False, soft_wrap=True)
 
 
-def carry_out(
-    driver: Driver, specs: Sequence[Spec], device: str | None, checkpoint_every: float, *, dry: bool, yes: bool
-) -> int | None:
-    """Run some specs; the number of failures. Of a dry run None: what would be refused is, and the plan is shown."""
-    # A device that is none is told, whatever is left to do.
-    where = device_of(device) if specs or device else None
-    if where is not None and dry:
-        driver.rehearse(specs, where)
-    if dry:
-        out.print(plan_table(waves(list(specs))))
-        return None
-    return driver.run(specs, where, checkpoint_every=checkpoint_every, yes=yes) if specs and where is not None else 0
+def show_plan(driver: Driver, specs: Sequence[Spec], device: torch.device | None) -> None:
+    """Meet what a run of these specs would refuse, on a device where there is one to run on, and print them."""
+    if device is not None:
+        driver.rehearse(specs, device)
+    out.print(plan_table(waves(list(specs))))
 
 
 def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:

@@ -16,7 +16,7 @@ from ..protocol.request import Request
 from ..record import Record, read_record
 from ..store import Store
 from ..training.driver import Driver
-from .console import carry_out, device_of, out, say_written
+from .console import device_of, out, say_written, show_plan
 from .options import Asked, CheckpointEvery, DryRun
 
 if TYPE_CHECKING:
@@ -49,11 +49,15 @@ def run(
     store = plan.store
     driver = Driver(plan, store, out)
     missing = driver.announce(plan.specs, dry=dry_run, weights=like is not None)
-    failures = carry_out(driver, missing, request.device, checkpoint_every, dry=dry_run, yes=yes)
-    if failures is None:
+    # A device that is none is told, whatever is left to do.
+    where = device_of(request.device) if missing or request.device else None
+    if dry_run:
+        show_plan(driver, missing, where)
         return 0
-    if missing:
-        _measure_costs(store, device_of(request.device))
+    failures = 0
+    if missing and where is not None:
+        failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=yes)
+        _measure_costs(store, where)
     if any(store.records.glob("*.json")):
         _report(store.folder)
     return 1 if failures else 0

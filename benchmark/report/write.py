@@ -72,13 +72,6 @@ class Folder:
         runs, tuned = alike(list(Store(path))), list(Store(path, "tuning"))
         if not runs and not tuned:
             raise UsageError(f"no results in {path}: neither runs/ nor tuning/ holds a record")
-        for kind, records, evaluation in (("runs", runs, "test"), ("tuning", tuned, "validation")):
-            strays = [record for record in records if record.spec.evaluation != evaluation]
-            if strays:
-                raise BenchmarkError(
-                    f"{path / kind / f'{strays[0].spec.method}-{strays[0].id}.json'} was scored on {strays[0].spec.evaluation} "
-                    f"classes, and {kind}/ holds runs of {evaluation} classes alone; move it out ({len(strays)} of such)"
-                )
         names = sorted({record.spec.dataset for record in (*runs, *tuned)})
         if len(names) > 1:
             raise BenchmarkError(f"{path} mixes the data sets {', '.join(names)}; keep each in a folder of its own")
