@@ -104,7 +104,7 @@ def test_teacher_and_student_see_the_same_crop(data_dir: Path, tmp_path: Path) -
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_goes_on_where_it_was(data_dir: Path, tmp_path: Path, sent: signal.Signals) -> None:
     """Children write checkpoints when their parent is stopped, and are gone after it."""
-    words, steps = ("--set", "views=2", "--set", "teacher.steps=2"), 3000
+    words, steps = ("--set", "views=2", "--set", "teacher.steps=2"), 1200
     whole = start(data_dir, tmp_path / "whole", *words, steps=steps)
     process = start(data_dir, tmp_path / "stopped", *words, steps=steps)
     assert process.stdout is not None
