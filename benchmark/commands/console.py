@@ -42,11 +42,15 @@ def print_json(value: Any) -> None:
     out.print(json.dumps(value, indent=1), markup=False, soft_wrap=True)
 
 
-def show_plan(driver: Driver, specs: Sequence[Spec], device: torch.device | None) -> None:
-    """Meet what a run of these specs would refuse, on a device where there is one to run on, and print them."""
-    if device is not None:
-        driver.rehearse(specs, device)
-    out.print(plan_table(waves(list(specs))))
+def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry: bool) -> torch.device | None:
+    """Find the device to run specs on; None where there is nothing to run, or a dry run has told what would be run or refused."""
+    # A device that is none is told, whatever is left to do.
+    device = device_of(name) if specs or name else None
+    if dry:
+        if device is not None:
+            driver.rehearse(specs, device)
+        out.print(plan_table(waves(list(specs))))
+    return device if specs and not dry else None
 
 
 def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:

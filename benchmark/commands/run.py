@@ -16,7 +16,7 @@ from ..protocol.request import Request
 from ..record import Record, read_record
 from ..store import Store
 from ..training.driver import Driver
-from .console import device_of, out, say_written, show_plan
+from .console import out, say_written, where_to_run
 from .options import Asked, CheckpointEvery, DryRun
 
 if TYPE_CHECKING:
@@ -49,13 +49,11 @@ def run(
     store = plan.store
     driver = Driver(plan, store, out)
     missing = driver.announce(plan.specs, dry=dry_run, weights=like is not None)
-    # A device that is none is told, whatever is left to do.
-    where = device_of(request.device) if missing or request.device else None
+    where = where_to_run(driver, missing, request.device, dry=dry_run)
     if dry_run:
-        show_plan(driver, missing, where)
         return 0
     failures = 0
-    if missing and where is not None:
+    if where is not None:
         failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=yes)
         _measure_costs(store, where)
     if any(store.records.glob("*.json")):

@@ -13,7 +13,7 @@ from ..protocol.tuning import asked, choice_table, choose, tune_command, write_c
 from ..report.write import Folder
 from ..store import Store
 from ..training.driver import Driver
-from .console import device_of, out, say_written, show_plan
+from .console import out, say_written, where_to_run
 from .options import AskedOfTune, CheckpointEvery, DryRun
 
 
@@ -67,13 +67,11 @@ def tune(
     driver = Driver(plan, store, out)
     taught = {spec.teacher.id for spec in students if spec.teacher is not None}
     missing = driver.announce([spec for spec in plan.specs if spec.id in taught or spec in students], dry=dry_run)
-    # A device that is none is told, whatever is left to do.
-    where = device_of(shared.device) if missing or shared.device else None
+    where = where_to_run(driver, missing, shared.device, dry=dry_run)
     if dry_run:
-        show_plan(driver, missing, where)
         return 0
     failures = 0
-    if missing and where is not None:
+    if where is not None:
         failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=True)
     defaults = {spec.id for spec in resolve(given, lambda entry: [{}]).specs}
     ids = {spec.id for spec in students}
