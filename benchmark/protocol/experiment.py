@@ -114,7 +114,10 @@ def gather(request: Request, *, dry: bool = False) -> Experiment:
     if (request.dataset is None) == (request.vectors is None):
         raise UsageError(f"give --dataset or --features{', not both' if request.dataset else ''}")
     folder = request.data or cards.default_data_dir()
-    card = cards.of_vectors(request.vectors) if request.vectors else cards.load_card(str(request.dataset), folder)
+    if request.vectors is not None:
+        card = cards.of_vectors(request.vectors)
+    else:
+        card = cards.load_card(str(request.dataset), folder, request.columns, closed=request.closed)
     source = Source(card, folder, request.mirror, request.subset)
     preset, why = choose_preset(request.preset, card, request.device)
     if request.mirror is not None and not dry:
@@ -194,9 +197,10 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         dims = integers("--dims", request.dims)
     elif variants:
         dims = list(preset.tuning.dims or [dims[(len(dims) - 1) // 2]])
+    held_out = cards.is_own(card) and experiment.images().validation is not None
     specs = [
         spec
-        for fold in (preset.tuning.parts if variants else ("",))
+        for fold in (preset.tuning.parts if variants and not held_out else ("",))
         for spec in grid.specs(
             preset,
             card,

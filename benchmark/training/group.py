@@ -198,6 +198,7 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
         parameters=sum(p.numel() for p in student.encoder.parameters()),
         seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
         data=evaluator.dataset.fingerprint,
+        closed=evaluator.dataset.closed,
         listing=evaluator.dataset.listing,
         weights=digest(weights),
         projector=None if projector is None else digest(projector),
