@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import UsageError
+from ..errors import BenchmarkError, UsageError
 from ..protocol.experiment import gather
 from ..protocol.request import Data, Device, Request
+from ..queries import check_queries
 from ..record import Record, read_record
 from ..report.cells import one_line
 from ..report.write import differences, overview_files
@@ -49,6 +50,12 @@ def verify(
     lines = [line for folder in folders for line in differences(folder.path, folder.files())]
     if results not in [folder.path for folder in folders]:
         lines += differences(results, overview_files(results, folders))
+    for folder in folders:
+        for record in folder.runs:
+            try:
+                check_queries(record, Store(folder.path).queries(record.spec))
+            except BenchmarkError as error:
+                lines.append(str(error))
     for line in lines:
         out.print(one_line(line), markup=False, soft_wrap=True)
     records = sum(len(folder.runs) + len(folder.tuned) for folder in folders)

@@ -14,7 +14,7 @@ from ..data.cache import cache_dir, decoded
 from ..data.splits import DataSet, Split, holdout
 from ..data.vectors import VectorRows
 from ..methods import edition
-from ..provenance import environment
+from ..provenance import environment, sources
 from ..retrieval.metrics import NEAREST
 from ..retrieval.search import Ints, neighbours
 from ..spec import TEACHER_VECTORS, Spec, Stream
@@ -35,11 +35,13 @@ class RunContext:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Callable[[str, int, int], None] = silent  # of decoding and the like; 0 of 0 is a remark
     environment: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
     _targets: dict[tuple[str, str], Ints] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Once: it is of the code as it was loaded, not as it is when a run ends or another process begins.
+        # Once: they are of the code as it was loaded, not as it is when a run ends or another process begins.
         self.environment = self.environment or environment(self.device)
+        self.sources = self.sources or sources()
 
     def say(self, text: str) -> None:
         """Have a remark shown."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from safetensors.torch import load
 
 from ..errors import BenchmarkError
-from ..files import digest, read_regular
-from ..record import Evaluation, Record
+from ..files import digest, read_regular, write_atomically
+from ..queries import check_queries
+from ..record import ROUNDING, Evaluation, Record
 from ..spec import waves
 from ..store import Store
 from .context import RunContext
-from .evaluator import Evaluator
+from .evaluator import Evaluator, Measured
 from .group import Failure, Outcome, make_student
 from .student import Student
 
@@ -67,9 +69,20 @@ def _group(records: Sequence[Record], context: RunContext) -> Iterator[Outcome]:
         if off > TOLERANCE:
             yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
         else:
-            measured_now = record.model_copy(update={"geometry": record.geometry or measured.geometry})
-            context.store.save(measured_now)
-            yield measured_now
+            yield _completed(record, measured, context.store, exact=off <= ROUNDING)
+
+
+def _completed(record: Record, measured: Measured, store: Store, *, exact: bool) -> Record:
+    """Save a record with what it lacked, its queries only if they are `exact`ly those of its metrics; and their file, if that is gone."""
+    update: dict[str, Any] = {"geometry": record.geometry or measured.geometry}
+    content = b"" if measured.queries is None else measured.queries.packed()
+    if content and exact and record.queries is None:
+        update |= {"by_class": measured.by_class, "queries": digest(content)}
+    completed = record.model_copy(update=update)
+    if content and completed.queries == digest(content):
+        write_atomically(store.queries(record.spec), content)
+    store.save(completed)
+    return completed
 
 
 def load_projector(student: Student, record: Record, store: Store) -> bool:
@@ -94,6 +107,7 @@ def _check(record: Record, context: RunContext) -> None:
     spec, store, images = record.spec, context.store, context.dataset
     if not record.was_of(images.fingerprint, images.listing):
         raise BenchmarkError(f"{spec.label}: it was run on other images ({record.data}) than these")
+    check_queries(record, store.queries(spec))
     for parent in spec.parents:
         if not store.weights(parent).exists():
             raise BenchmarkError(f"{spec.label}: the weights of {parent.label} are not on this machine")
