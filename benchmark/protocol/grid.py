@@ -146,7 +146,7 @@ def _students(settings: Settings, teacher: Spec, trunk: Settings, entry: methods
         settings |= {name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim", "hidden")}
         trunk = {}
     if not entry.trains:
-        return [_spec(_untrained({**settings, **once}), trunk)]
+        return [_spec(_untrained({**settings, **once}), {**trunk, **taught})]
     chain = [_spec(settings, {**trunk, **taught})]
     if not (taught and generations > 1):
         return chain
