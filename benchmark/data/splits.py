@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,6 +129,11 @@ class DataSet:
     def listing(self) -> str:
         """The same of names, sizes and labels, by which older records know their images."""
         return self.contents.listing
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields of a record that say which images it is of."""
+        return {"data": self.fingerprint, "listing": self.listing, "closed": self.closed}
 
     @property
     def labelled(self) -> bool:

@@ -16,6 +16,7 @@ from ..methods.base import Features, Widths
 from .trunks import Trunk, trunk
 
 if TYPE_CHECKING:
+    from ..methods.closed import ClosedForm
     from ..methods.posthoc import PostHoc
 
 EMBEDDING = frozenset({"embedding"})
@@ -114,6 +115,17 @@ class Encoder(Network):
             buffer.copy_(before[name])
         self.centre.copy_(pooled.mean(0))
         self.scale.copy_((pooled - self.centre).square().sum(1).mean().sqrt().clamp(min=1e-6))
+
+    @torch.no_grad()
+    def solve(self, method: ClosedForm, features: Tensor, labels: Tensor, teacher: Tensor | None) -> None:
+        """Take the linear head that a method finds for the training images, of their pooled features and the teacher's embeddings."""
+        centre, matrix = method.solve(features, labels, teacher)
+        self.centre.copy_(centre)
+        self.scale.fill_(1.0)
+        self.head.weight.copy_(matrix)
+        self.head.bias.zero_()
+        if teacher is not None:
+            method.align(self(features).embedding, teacher)
 
     def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
         pooled, maps = self.pooled(inputs)

@@ -240,8 +240,8 @@ def _lacking(name: str, experiment: Experiment, students: Settings) -> str:
     """Why a method does not apply to students of these settings, or nothing."""
     method, vectors = entry(name), experiment.card.vectors is not None
     on_features = vectors or bool(students.get("views"))
-    if not method.has_head and not on_features:
-        return "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
+    if not on_features and (not method.has_head or method.kind == "control"):
+        return "trains no head: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
     if not method.has_head and not vectors and not networks.pooled(students["backbone"]):
         return "needs to know how many features the backbone has"
     if name == ENSEMBLE:

@@ -147,7 +147,7 @@ def _students(
         settings |= {name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim", "hidden")}
         trunk = {}
     if not entry.trains:
-        return [_spec(_untrained({**settings, **once}), trunk)]
+        return [_spec(_untrained({**settings, **once}), {**trunk, **taught})]
     chain = [_spec(settings, {**trunk, **taught})]
     if not (taught and generations > 1):
         return chain

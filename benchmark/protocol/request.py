@@ -34,7 +34,7 @@ class Shared:
     vectors: Annotated[Vectors | None, Parameter(name="*")] = None  # an option a field
     preset: PresetName = None
     methods: str | None = None
-    """comma-separated names, or all, relational, individual, posthoc; names joined by + are one method, the sum of their losses"""
+    """comma-separated names, or all, relational, individual, posthoc, control; names joined by + are one method, the sum of their losses"""
     set: tuple[str, ...] = ()
     """KEY=VALUE, repeatable: a field of the spec or a hyper-parameter, for all students, or as teacher.KEY or METHOD.KEY"""
     data: Data = None

@@ -17,7 +17,7 @@ from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows, Views
 from ..files import digest
 from ..networks.encoder import Encoder, Identity, Network, encoder
-from ..networks.trunks import trunk
+from ..networks.trunks import Trunk, trunk
 from ..networks.weights import load_encoder, serialized
 from ..spec import Spec, Stream, derive
 from .context import RunContext
@@ -209,14 +209,8 @@ def trunk_features(spec: Spec, stream: Stream, context: RunContext) -> TrunkFeat
     Raises:
         BenchmarkError: there are no weights.
     """
-    run = spec.trunk if spec.on_features else spec
-    if run is not None:
-        network = load_encoder(run, context.store, context.device).trunk
-        assert network is not None
-    else:
-        with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
-            network = trunk(spec.backbone, spec.pretrained).to(context.device).eval()
-    owner, device = run or spec, context.device
+    network, device = frozen_trunk(spec, context), context.device
+    owner = (spec.trunk if spec.on_features else spec) or spec
 
     @torch.no_grad()
     def extract(images: np.ndarray) -> np.ndarray:
@@ -226,6 +220,17 @@ def trunk_features(spec: Spec, stream: Stream, context: RunContext) -> TrunkFeat
 
     key = f"{digest(serialized(network))} {owner.precision} {device.type}"
     return TrunkFeatures(owner.backbone, key, network.pooled, extract, stream, context)
+
+
+def frozen_trunk(spec: Spec, context: RunContext) -> Trunk:
+    """The trunk itself, in eval mode. Raises as `trunk_features`."""
+    run = spec.trunk if spec.on_features else spec
+    if run is not None:
+        network = load_encoder(run, context.store, context.device).trunk
+        assert network is not None
+        return network
+    with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
+        return trunk(spec.backbone, spec.pretrained).to(context.device).eval()
 
 
 def open_inputs(dataset: DataSet, group: Sequence[Spec], context: RunContext) -> Inputs:

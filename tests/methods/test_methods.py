@@ -97,7 +97,11 @@ def test_catalogue_is_what_the_classes_say() -> None:
         assert entry.defaults == own, name
         assert all(type(value).__name__ == annotated[key] for key, value in own.items())
         assert {*entry.later} <= {*entry.defaults}
-        assert entry.reference and cls.__doc__ and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
+        assert (
+            entry.reference
+            and cls.__doc__
+            and {*entry.needs, *entry.optional} <= {*Features._fields, "labels", "teacher"}
+        )
 
 
 @pytest.mark.parametrize("name", methods.catalogue())

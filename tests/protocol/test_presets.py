@@ -158,6 +158,16 @@ def test_the_teacher_is_trained_where_a_method_needs_it() -> None:
     assert [s.dim for s in grid("smoke", card, chosen=["triplet", "rkd-d"], seeds=[0])] == [16, 8, 8]
 
 
+def test_controls_are_linear_heads_and_one_run_whatever_the_seeds() -> None:
+    found = {name for name, entry in methods.catalogue().items() if entry.kind == "control"}
+    runs = [spec for spec in grid("heads", cards.load_card("glyphs"), {"hidden": 8}) if spec.method in found]
+    seeds = {name: sorted(spec.seed for spec in runs if spec.method == name and spec.dim == 16) for name in found}
+    assert seeds == dict.fromkeys(found, [0]) | {"ridge": [0, 1, 2, 3, 4]}  # one a teacher
+    assert {(spec.steps, spec.hidden) for spec in runs} == {(0, 0)} and {spec.dim for spec in runs} == {16, 32, 64, 128}
+    assert all(spec.trunk is not None for spec in runs)
+    assert {spec.method for spec in runs if spec.teacher} == {"ridge"}
+
+
 def test_an_untrained_student_has_the_head_of_the_others() -> None:
     found = {spec.method: spec for spec in grid("smoke", cards.load_card("tiny"), {"hidden": 8})}
     assert found["untrained"].hidden == found["triplet"].hidden == 8
@@ -233,7 +243,7 @@ def test_groups_of_methods() -> None:
     relational = presets.select(["relational"], preset)
     assert {"rkd-d", "rkd-a", "rkd-da", "triplet", "untrained"} <= set(relational) and "hinton" not in relational
     everything = presets.select(["all"], preset)
-    others = presets.select(["individual", "posthoc"], preset)
+    others = presets.select(["individual", "posthoc", "control"], preset)
     assert set(relational) | set(others) == set(everything) and "pca" in others and "ensemble" not in others
     with pytest.raises(UsageError, match="did you mean 'individual'"):
         presets.select(["individul"], preset)
