@@ -162,7 +162,7 @@ def test_controls_are_linear_heads_and_one_run_whatever_the_seeds() -> None:
     found = {name for name, entry in methods.catalogue().items() if entry.kind == "control"}
     runs = [spec for spec in grid("heads", cards.load_card("glyphs"), {"hidden": 8}) if spec.method in found]
     seeds = {name: sorted(spec.seed for spec in runs if spec.method == name and spec.dim == 16) for name in found}
-    assert seeds == dict.fromkeys(found, [0]) | {"ridge": [0, 1, 2, 3, 4]}  # one a teacher
+    assert seeds == {name: [0] for name in found} | {"ridge": [0, 1, 2, 3, 4]}  # one a teacher
     assert {(spec.steps, spec.hidden) for spec in runs} == {(0, 0)} and {spec.dim for spec in runs} == {16, 32, 64, 128}
     assert all(spec.trunk is not None for spec in runs)
     assert {spec.method for spec in runs if spec.teacher} == {"ridge"}
