@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from ..data.splits import DataSet, Split
 from ..errors import UsageError
 from ..methods import entry
 from ..networks.encoder import Encoder, Network
+from ..networks.weights import load_encoder
 from ..record import Record, read_record
 from ..store import Store
 from ..training.context import RunContext, silent
@@ -106,27 +106,32 @@ def open_student(
     """
     record, store = read_record(path), Store(path.parents[1])
     spec = record.spec
-    if entry(spec.method).is_posthoc:
-        raise UsageError(
-            f"{spec.label} is made of the teacher's embeddings, and has no network of its own; ship the teacher, {spec.members[0].id}"
-        )
-    if not entry(spec.method).has_head:
-        raise UsageError(f"{spec.label} is features as they are: nothing was made of them that could be shipped")
-    weights = weights_of(record, store)
     context = RunContext(dataset_of([record], data_dir, dataset, columns), data_dir, store, device, progress)
     evaluator = Evaluator.open([spec], context)
     student = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, device)
-    student.encoder.load_state_dict(load(weights))
     projector = Projector(student) if student.method.aligns and load_projector(student, record, store) else None
-    network = student.encoder.eval().requires_grad_(False)
+    return FinishedStudent(record, whole_network(record, store, device), projector, context)
+
+
+def whole_network(record: Record, store: Store, device: torch.device) -> Shipped:
+    """A finished run's network, of a head on features behind the trunk whose features it was trained on.
+
+    Raises:
+        UsageError: the run is made of its teacher's embeddings, or has no network.
+        BenchmarkError: weights are missing, or not those of the record.
+    """
+    spec, method = record.spec, entry(record.spec.method)
+    if method.is_posthoc:
+        raise UsageError(
+            f"{spec.label} is made of the teacher's embeddings, and has no network of its own; ship the teacher, {spec.members[0].id}"
+        )
+    if not method.has_head:
+        raise UsageError(f"{spec.label} is features as they are: nothing was made of them that could be shipped")
+    weights_of(record, store)
+    network = load_encoder(spec, store, device)
     if spec.on_features and not spec.reads_vectors:
-        network = _with_trunk(network, student, context)
-    return FinishedStudent(record, Shipped(network, 0 if spec.reads_vectors else spec.image).eval(), projector, context)
-
-
-def _with_trunk(head: Network, student: Student, context: RunContext) -> Network:
-    """The head behind the trunk whose features it was trained on."""
-    spec, trunk = student.spec, frozen_trunk(student.spec, context)
-    network = Encoder(trunk, trunk.pooled, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
-    network.load_state_dict(head.state_dict(), strict=False)  # which has all but the trunk's
-    return network.to(context.device).eval().requires_grad_(False)
+        trunk = frozen_trunk(spec, store, device)
+        whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
+        whole.load_state_dict(network.state_dict(), strict=False)  # which has all but the trunk's
+        network = whole.to(device).eval().requires_grad_(False)
+    return Shipped(network, 0 if spec.reads_vectors else spec.image).eval()

@@ -20,6 +20,7 @@ from ..networks.encoder import Encoder, Identity, Network, encoder
 from ..networks.trunks import Trunk, trunk
 from ..networks.weights import load_encoder, serialized
 from ..spec import Spec, Stream, derive
+from ..store import Store
 from .context import RunContext
 from .loop import Drawn
 from .student import Rows, autocast, seeded
@@ -209,7 +210,7 @@ def trunk_features(spec: Spec, stream: Stream, context: RunContext) -> TrunkFeat
     Raises:
         BenchmarkError: there are no weights.
     """
-    network, device = frozen_trunk(spec, context), context.device
+    network, device = frozen_trunk(spec, context.store, context.device), context.device
     owner = (spec.trunk if spec.on_features else spec) or spec
 
     @torch.no_grad()
@@ -222,15 +223,15 @@ def trunk_features(spec: Spec, stream: Stream, context: RunContext) -> TrunkFeat
     return TrunkFeatures(owner.backbone, key, network.pooled, extract, stream, context)
 
 
-def frozen_trunk(spec: Spec, context: RunContext) -> Trunk:
+def frozen_trunk(spec: Spec, store: Store, device: torch.device) -> Trunk:
     """The trunk itself, in eval mode. Raises as `trunk_features`."""
     run = spec.trunk if spec.on_features else spec
     if run is not None:
-        network = load_encoder(run, context.store, context.device).trunk
+        network = load_encoder(run, store, device).trunk
         assert network is not None
         return network
     with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
-        return trunk(spec.backbone, spec.pretrained).to(context.device).eval()
+        return trunk(spec.backbone, spec.pretrained).to(device).eval()
 
 
 def open_inputs(dataset: DataSet, group: Sequence[Spec], context: RunContext) -> Inputs:
