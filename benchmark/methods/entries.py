@@ -42,6 +42,8 @@ BOUNDS = {
     "share": (0.0, 1.0, True),
     "temperature": (0.0, math.inf, False),
 }
+# Texts that have a meaning, by the same last word.
+WORDS = {"miner": ("ours", "authors")}
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,12 @@ def combined(name: str, parts: Sequence[Entry]) -> Entry:
 
 
 def out_of_bounds(name: str, value: Scalar) -> str:
-    """Tell which numbers a hyper-parameter of that name may be, where it has no meaning at that value; else nothing."""
-    low, high, closed = BOUNDS.get(re.split(r"[._]", name)[-1], (-math.inf, math.inf, True))
-    if isinstance(value, str) or low < value <= high or (closed and value == low):
+    """Tell what a hyper-parameter of that name may be, where it has no meaning at that value; else nothing."""
+    last = re.split(r"[._]", name)[-1]
+    low, high, closed = BOUNDS.get(last, (-math.inf, math.inf, True))
+    if isinstance(value, str):
+        return "" if value in WORDS.get(last, (value,)) else " or ".join(WORDS[last])
+    if low < value <= high or (closed and value == low):
         return ""
     return f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more" if closed else f"more than {low:g}"
 

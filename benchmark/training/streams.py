@@ -44,6 +44,7 @@ class ImageInputs:
             pretrained=spec.pretrained,
             normalize=spec.normalize,
             hidden=spec.hidden,
+            plain=spec.head == "plain",
             frozen_batchnorm=spec.batchnorm == "frozen",
         )
 
@@ -101,7 +102,8 @@ class FeatureInputs:
     def encoder(self, spec: Spec) -> Network:
         if not methods.entry(spec.method).has_head:
             return Identity(spec.dim, normalize=spec.normalize)
-        return Encoder(None, self._sources[spec.id].width, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
+        head = {"normalize": spec.normalize, "hidden": spec.hidden, "plain": spec.head == "plain"}
+        return Encoder(None, self._sources[spec.id].width, spec.dim, **head)
 
     def frozen(self, spec: Spec) -> Network:
         return load_encoder(spec, self.context.store, self.context.device, trunk=False)

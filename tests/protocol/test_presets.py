@@ -48,7 +48,7 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
         }
     assert {s.method for s in students} <= set(found.methods) and {s.seed for s in students} == set(found.seeds)
     trained = [s for s in students if methods.entry(s.method).trains]
-    shared = ("batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
+    shared = ("head", "batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
               "schedule", "milestones", "decay", "weight_decay", "head_lr", "precision", "views", "trunk")  # fmt: skip
     for name in shared:
         assert len({getattr(s, name) for s in trained}) == 1, name
@@ -58,7 +58,7 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
         forms = {(s.method, s.steps, s.hidden, s.seed) for s in trained if s.dim == dim}
         assert forms == set(itertools.product(apply, *factors))
     untrained = next(s for s in students if s.method == "untrained")
-    for name in ("backbone", "pretrained", "batchnorm", "precision", "image", "resize"):  # it is their step 0
+    for name in ("backbone", "pretrained", "batchnorm", "precision", "image", "resize", "head"):  # it is their step 0
         assert getattr(untrained, name) == getattr(trained[0], name), name
     assert untrained.steps == 0
 
@@ -124,7 +124,10 @@ def test_paper_is_the_paper() -> None:
         "step",
         (0.5, 0.75),
     )
-    assert {s.dim for s in students} == {16, 32, 64, 128}
+    assert {s.dim for s in students} == {16, 32, 64, 128} and {s.head for s in (teacher, *students)} == {"plain"}
+    assert {s.method for s in (teacher, *students) if s.params.get("miner") == "authors"} == {
+        "triplet", "fitnet", "attention", "darkrank"
+    }  # fmt: skip
     for method, forms in (
         ("rkd-d", {True, False}),
         ("rkd-a", {True, False}),

@@ -12,7 +12,9 @@ from made_records import KINDS, TEACHER, golden_costs, golden_records, record, s
 
 from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
-from benchmark.record import Point
+from benchmark.protocol.experiment import gather, resolve
+from benchmark.protocol.request import Request
+from benchmark.record import Point, Record
 from benchmark.report.comparison import Comparison
 from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.cost_table import price
@@ -20,7 +22,7 @@ from benchmark.report.document import document
 from benchmark.report.families import Families
 from benchmark.report.overview import Reported, overview_markdown
 from benchmark.report.page import commands
-from benchmark.report.paper import data, of_protocol, published
+from benchmark.report.paper import of_protocol, published
 from benchmark.report.render import BUSY, FLAGS, LEGEND, Heading, Line, Table, Value, rich
 from benchmark.report.write import (
     Folder,
@@ -363,17 +365,18 @@ def test_mixed_data_sets_are_an_error(tmp_path):
         Folder.read(tmp_path)
 
 
-PAPER = {
-    "dataset": "cars", "resize": 256, "image": 224, "batch": 128, "per_class": 5, "backbone": "resnet18", "dim": 64,
-    "steps": 8000, "normalize": False,
-}  # fmt: skip
-PAPER_TEACHER = Spec(
-    dataset="cars", method="triplet", resize=256, image=224, batch=128, backbone="resnet50", dim=512, steps=4000
-)
+def paper_runs(dataset: str = "cars", **words: object) -> list[Spec]:
+    """The runs of the preset `paper`."""
+    return list(resolve(gather(Request(dataset=dataset, preset="paper", **words), dry=True)).specs)  # type: ignore[arg-type]
+
+
+def ran(spec: Spec, recall: float) -> Record:
+    return record(recall=recall, **{name: getattr(spec, name) for name in Spec.model_fields})
 
 
 def test_the_paper_stands_beside_runs_of_its_protocol_only():
-    ours = [record("rkd-da", 0.80 + seed / 100, seed=seed, teacher=PAPER_TEACHER, **PAPER) for seed in range(3)]
+    chosen = [s for s in paper_runs() if (s.method, s.dim, s.normalize) == ("rkd-da", 64, False) and s.seed < 3]
+    ours = [ran(spec, 0.80 + spec.seed / 100) for spec in chosen]
     table = next(t for t in document(Comparison(ours, KINDS), "paper").tables if t.key == "paper")
     assert table.title == "The paper against ours"
     (line,) = (line for line in table.lines if line.values[5].text != "–")
@@ -386,19 +389,45 @@ def test_the_paper_stands_beside_runs_of_its_protocol_only():
         "81.00",
         "+0.83 ± 2.48",
     ]
-    for change in (
-        {"image": 96},
-        {"batch": 48},
-        {"steps": 600},
-        {"backbone": "efficientnet_lite0"},
-        {"pretrained": False},
-    ):
-        other = record("rkd-da", 0.8, teacher=PAPER_TEACHER, **{**PAPER, **change})
-        assert not of_protocol(other.spec)
-        table = next(t for t in document(Comparison([other], KINDS), "cpu").tables if t.key == "paper")
-        assert table.title == "Published, under another protocol" and len(table.columns) == 5
-    small = record("rkd-da", 0.8, teacher=PAPER_TEACHER.replace(dim=128), **PAPER)
-    assert not of_protocol(small.spec)
+    other = ran(chosen[0].replace(lr=1.0), 0.8)
+    table = next(t for t in document(Comparison([other], KINDS), "cpu").tables if t.key == "paper")
+    assert table.title == "Published, under another protocol" and len(table.columns) == 5
+
+
+@pytest.mark.parametrize("dataset", ["cub", "cars", "sop"])
+def test_the_preset_is_the_protocol(dataset: str) -> None:
+    """Of each published number of Tables 1 and 2 there is a run, whose every field is the protocol's."""
+    runs = [*paper_runs(dataset), *paper_runs(dataset, methods="rkd-da", generations=3, seeds="0")]
+    fields = ("method", "backbone", "dim", "normalize", "generation")
+    made = {tuple(getattr(spec, name) for name in fields) for spec in runs if of_protocol(spec)}
+    assert {number[1:6] for number in published(dataset) if number.table != "3"} <= made
+    strangers = {"untrained", "hinton", "regression", "ensemble"}  # which the tables have not
+    assert {spec.method for spec in runs if not of_protocol(spec)} == strangers
+
+
+CHANGES: dict[str, object] = {
+    "data": "d", "subset": "8x6", "evaluation": "validation", "steps": 1, "batch": 127, "per_class": 4, "resize": 255,
+    "image": 223, "flip": False, "views": 8, "params": {"distance_weight": 1.0, "angle_weight": 1.0}, "teacher": None,
+    "backbone": "resnet50", "pretrained": False, "trunk": Spec(dataset="cars", method="triplet"), "hidden": 512,
+    "head": "scaled", "batchnorm": "frozen", "optimizer": "adamw", "lr": 1.0, "head_lr": 3.0, "weight_decay": 1.0,
+    "schedule": "constant", "milestones": (0.5,), "decay": 0.2, "precision": "bf16",
+}  # fmt: skip
+
+
+def test_no_field_of_a_run_may_be_another_or_of_its_teacher() -> None:
+    student = next(s for s in paper_runs() if s.method == "rkd-da")
+    assert student.teacher is not None and of_protocol(student)
+    assert {*CHANGES, "dataset", "seed", "method", "dim", "normalize"} == {*Spec.model_fields}
+    for name, value in CHANGES.items():
+        changes = {name: value} | ({"views": 8} if name == "trunk" else {})
+        assert not of_protocol(student.replace(**changes)), name
+        if name not in ("teacher", "backbone", "trunk", "views"):  # which can only be another network's
+            taught = student.teacher.replace(**(changes if name != "params" else {name: {"margin": 0.1}}))
+            assert not of_protocol(student.replace(teacher=taught)), f"teacher.{name}"
+    for changes in ({"dim": 128}, {"normalize": False}, {"backbone": "resnet18"}, {"method": "contrastive"}):
+        assert not of_protocol(student.replace(teacher=student.teacher.replace(**changes))), changes
+    assert of_protocol(student.replace(seed=9, teacher=student.teacher.replace(seed=9)))
+    assert not of_protocol(student.replace(teacher=student)), "a student taught by a student of its size"
 
 
 def test_the_paper_s_numbers():
@@ -416,7 +445,6 @@ def test_the_paper_s_numbers():
     assert len(found) == 1 + 7 * 4 + 3 * 4 + 3 + 3
     assert [one.recall for one in published("sop")] == [76.58, 77.61, 77.36, 76.96, 74.5, 75.1, 77.5]
     assert not list(published("glyphs"))
-    assert data()["protocol"]["steps"]["sop"] == 60000
     assert all(table.key != "paper" for table in document(Comparison(list(golden_records()), KINDS), "quick").tables)
 
 
