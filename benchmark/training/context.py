@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ class RunContext:
     progress: Callable[[str, int, int], None] = silent  # of decoding and the like; 0 of 0 is a remark
     environment: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    _targets: dict[str, Ints] = field(default_factory=dict)
+    _targets: dict[tuple[str, str], Ints] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Once: they are of the code as it was loaded, not as it is when a run ends or another process begins.
@@ -71,14 +70,15 @@ class RunContext:
         whole = split.whole or split
         return "training" if whole is self.dataset.train else "query" if whole is self.dataset.query else "gallery"
 
-    def targets(self, evaluation: Literal["test", "validation"]) -> Ints:
+    def targets(self, stream: Stream) -> Ints:
         """The rows that each query is to find where own vectors have no labels: the teacher's nearest [n, NEAREST] by cosine."""
-        if evaluation not in self._targets:
-            images = (self.dataset if evaluation == "test" else holdout(self.dataset)).query.images
+        key = stream.evaluation, stream.fold
+        if key not in self._targets:
+            images = self.of(stream).query.images
             assert isinstance(images, VectorRows)
-            self._targets[evaluation] = neighbours(images.of(TEACHER_VECTORS)[:], None, NEAREST, "cosine")
-        return self._targets[evaluation]
+            self._targets[key] = neighbours(images.of(TEACHER_VECTORS)[:], None, NEAREST, "cosine")
+        return self._targets[key]
 
     def of(self, stream: Stream) -> DataSet:
         """The data set as a stream sees it."""
-        return self.dataset if stream.evaluation == "test" else holdout(self.dataset)
+        return self.dataset if stream.evaluation == "test" else holdout(self.dataset, stream.fold)

@@ -97,6 +97,6 @@ class Evaluator:
         data, at = self.dataset, self.dataset.card.recall_at
         gallery = None if space.gallery is space.query else space.gallery
         if not data.labelled:
-            return agreement(space.query, self.context.targets(self.inputs.stream.evaluation), at, gallery)
+            return agreement(space.query, self.context.targets(self.inputs.stream), at, gallery)
         labels = None if gallery is None else self._searched.labels
         return evaluate(space.query, data.query.labels, gallery, labels, at, same=space.same)

@@ -95,7 +95,7 @@ class FeatureInputs:
         for source, split in itertools.product(sources.values(), dataset.splits):
             source.plain(split)
         if not dataset.labelled:
-            context.targets(self.stream.evaluation)
+            context.targets(self.stream)
 
     def encoder(self, spec: Spec) -> Network:
         if not methods.entry(spec.method).has_head:
