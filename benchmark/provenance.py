@@ -54,18 +54,28 @@ def sources() -> dict[str, str]:
     return {room: digest(text)[:8] for room, text in texts.items()}
 
 
+def edited_since(code: str) -> list[str]:
+    """The package's files that differ from those of a commit, such as a record's `code`; none where git does not know it."""
+    try:
+        names = _git("diff", "--name-only", "--relative", code.removesuffix("+dirty"), "--", ".")
+        return [name for name in names.splitlines() if name.endswith(".py")]
+    except (OSError, subprocess.CalledProcessError):
+        return []
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(PACKAGE), *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
 def code_version() -> str:
     """The commit that the package was run from, `+dirty` where the package differs from it; the release number when installed."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(PACKAGE), *words], check=True, capture_output=True, text=True
-        ).stdout.strip()
 
     try:
         if not (PACKAGE.parent / ".git").exists():
             return version("embedding-distillation-benchmark")
-        dirty = git("status", "--porcelain", "--", str(PACKAGE))
-        return git("rev-parse", "--short=10", "HEAD") + ("+dirty" if dirty else "")
+        dirty = _git("status", "--porcelain", "--", str(PACKAGE))
+        return _git("rev-parse", "--short=10", "HEAD") + ("+dirty" if dirty else "")
     except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
         return "unknown"

@@ -689,8 +689,6 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
         (["report", "--readme", "none.md"], "none.md"),
         (["verify", "--rerun", "zzz"], "no run has an id"),
         (["verify", "--data", "."], "for --rerun"),
-        (["verify", "--tolerance", "-0.1"], "--tolerance: '-0.1'"),
-        (["verify", "--tolerance", "nan"], "--tolerance: 'nan'"),
         (["costs", "--results", "nowhere"], "no results below nowhere"),
     ],
 )
