@@ -131,7 +131,8 @@ def whole_network(record: Record, store: Store, device: torch.device) -> Shipped
     network = load_encoder(spec, store, device)
     if spec.on_features and not spec.reads_vectors:
         trunk = frozen_trunk(spec, store, device)
-        whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
+        normalize, hidden, plain = spec.normalize, spec.hidden, spec.head == "plain"
+        whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=normalize, hidden=hidden, plain=plain)
         whole.load_state_dict(network.state_dict(), strict=False)  # which has all but the trunk's
         network = whole.to(device).eval().requires_grad_(False)
     return Shipped(network, 0 if spec.reads_vectors else spec.image).eval()
