@@ -32,7 +32,7 @@ def search_page(
     query, index = prepared(*embeddings, metric)
     at = {path.resolve(): row for row, path in enumerate(gallery)}
     own = np.array([at.get(path.resolve(), -1) for path in queries])
-    nearest = np.concatenate([rows for _, rows in index.search(query, k, own)])
+    nearest = np.concatenate([rows for _, rows in index.search(query, k, own if (own >= 0).any() else None)])
     picture = functools.cache(picture_of)
 
     def hits(row: int) -> list[dict[str, object]]:
