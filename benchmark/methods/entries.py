@@ -78,6 +78,21 @@ class Entry:
         """Whether it is made of the teacher's embeddings, without a student."""
         return self.kind == "posthoc"
 
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it reads labels, itself or by the task loss that it adds."""
+        return "labels" in self.needs
+
+    @property
+    def paper(self) -> str:
+        """Name the paper that it is from, by which methods are grouped: the number on arXiv, else first author, venue and year, else
+        its own name."""
+        if number := re.search(r"arXiv (\d{4}\.\d{4,5})", self.reference):
+            return number[1]
+        author = re.search(r"([^\W\d_]+)(?: et al\.| and \w+)?,", self.reference)
+        venue = re.search(r"[A-Z]\w*(?: workshop)? (?:19|20)\d\d", self.reference)
+        return f"{author[1]}, {venue[0]}" if author and venue else self.name
+
 
 def combined(name: str, parts: Sequence[Entry]) -> Entry:
     """The sum of methods, of the kind "mixed" where individual and relational ones come together: task losses join either.

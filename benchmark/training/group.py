@@ -104,8 +104,7 @@ def _train(
         except Exception as error:  # a method that cannot be made is no reason to lose the others
             yield _failure(spec, error)
     failed = prepare_methods(students, evaluator)
-    ready = [student for student in students if student.spec.id not in failed]
-    if specs[0].steps and ready:
+    if specs[0].steps and (ready := [student for student in students if student.spec.id not in failed]):
         failed |= fit(
             ready,
             teachers,
@@ -187,22 +186,23 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
     except Exception as error:  # a map of the method's own is part of it
         return _failure(spec, error)
     weights = serialized(student.encoder)
-    context.store.save_weights(spec, weights, projector)
+    queries = None if measured.queries is None else measured.queries.packed()
+    context.store.save_weights(spec, weights, projector, queries)
     threads = ", ".join(map(str, student.threads or [torch.get_num_threads()]))
     record = Record(
         id=spec.id,
         spec=spec,
-        **measured._asdict(),
+        **measured._asdict() | {"queries": None if queries is None else digest(queries)},
         curve=tuple(Point(step=step, evaluation=Evaluation.model_validate(value)) for step, value in student.curve),
         loss=sum(student.tail) / len(student.tail) if student.tail else None,
         parameters=sum(p.numel() for p in student.encoder.parameters()),
         seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
-        data=evaluator.dataset.fingerprint,
-        listing=evaluator.dataset.listing,
+        **evaluator.dataset.identity,
         weights=digest(weights),
         projector=None if projector is None else digest(projector),
         teacher=digest(context.store.read_weights(spec.teacher)) if spec.teacher is not None else None,
         environment={**context.environment, "threads": threads, "method": methods.edition(spec.method)},
+        sources=dict(context.sources),
     )
     _save(record, context)
     context.checkpoint(spec).unlink(missing_ok=True)
