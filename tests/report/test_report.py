@@ -86,8 +86,8 @@ def test_these_methods_by_hand():
     """RKD - IKD by seed: 2, 3, 4 points; t of 2 degrees of freedom x 1 / sqrt 3 = 2.48. Of one paper each, it is of no kind."""
     families = two_families([0.62, 0.63, 0.64], [0.60, 0.60, 0.60])
     assert said(families).startswith(
-        "Not resolved, since methods of 1 and 1 papers are too few to speak of kinds: these 1 relational minus these 1 individual"
-        " methods: +3.00 ± 2.48 points of Recall@1 and +1.50 ± 1.24 of MAP@R (at d = 16, linear head)."
+        "Not resolved, since methods of 1 and 1 papers are too few to speak of kinds: relational minus individual is"
+        " +3.00 ± 2.48 points of Recall@1 and +1.50 ± 1.24 of MAP@R, of these 1 and 1 methods alone (at d = 16, linear head)."
     )
     assert "95 % intervals over 3 seeds, one teacher." in said(families) and "rkd-d and fitnet: +3.00" in said(families)
 
