@@ -89,8 +89,9 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
 
 
 def sealed(fields: dict[str, Any], *, sort: bool = True) -> str:
-    """JSON text of some fields, with a digest of all of them as one more; `sort` orders the fields by name."""
-    return json.dumps({**fields, SEAL: _seal(fields)}, indent=1, sort_keys=sort) + "\n"
+    """JSON text of some fields, with a digest of all of them as one more; `sort` orders the fields by name. A list of numbers is a line."""
+    text = json.dumps({**fields, SEAL: _seal(fields)}, indent=1, sort_keys=sort) + "\n"
+    return re.sub(r"\[\n[-+.\w,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
 
 
 def unsealed(content: bytes) -> dict[str, Any]:

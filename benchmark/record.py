@@ -19,6 +19,7 @@ Correlation = Annotated[float, Field(ge=-1, le=1)]
 Metrics = dict[str, Fraction]
 Count = Annotated[int, Field(ge=0, le=2**62)]
 SomeItems = Annotated[int, Field(ge=1, le=2**62)]
+ROUNDING = 2e-6  # of numbers with six decimals, and of their means
 MOST = 2**24  # bytes of a record; the largest have some thousands
 _METRIC = re.compile(r"recall@[1-9]\d{0,8}|map@r|r_precision")
 
@@ -60,6 +61,32 @@ class Point(Frozen):
     evaluation: Evaluation
 
 
+class ByClass(Frozen):
+    """Retrieval by the main distance, class by class in the order of their labels; classes without a scored query are left out."""
+
+    queries: tuple[SomeItems, ...] = Field(description="queries of each class that are scored")
+    hits: tuple[Count, ...] = Field(description="those of them whose nearest neighbour is of their class")
+    precision: tuple[Fraction, ...] = Field(description="map@r of each class")
+
+    @model_validator(mode="after")
+    def _even(self) -> ByClass:
+        if not len(self.queries) == len(self.hits) == len(self.precision) > 0:
+            raise ValueError("classes have queries, hits and precision each")
+        if any(hits > queries for hits, queries in zip(self.hits, self.queries, strict=True)):
+            raise ValueError("a class has more hits than queries")
+        return self
+
+    def gives(self, evaluation: Evaluation, metrics: Metrics) -> bool:
+        """Whether the classes' numbers make up those of all queries, as both are rounded."""
+        total = sum(self.queries)
+        precision = sum(n * each for n, each in zip(self.queries, self.precision, strict=True)) / total
+        return (
+            total == evaluation.queries
+            and abs(sum(self.hits) / total - metrics["recall@1"]) <= ROUNDING
+            and abs(precision - metrics.get("map@r", precision)) <= ROUNDING
+        )
+
+
 class Geometry(Frozen):
     """How the embeddings of what is searched lie in their space, by the main distance."""
 
@@ -78,17 +105,29 @@ class Record(Frozen):
     asymmetric: Evaluation | None = Field(
         None, description="of queries mapped into the teacher's space; null without a map"
     )
+    by_class: ByClass | None = Field(
+        None, description="null in validation runs, without labels, and from before it was kept"
+    )
+    queries: str | None = Field(None, description="digest of the file of queries beside the weights; null as by_class")
     geometry: Geometry | None = Field(None, description="null in validation runs, and from before it was measured")
     curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")
     loss: float | None = Field(description="mean over the last tenth of the steps; null where nothing is trained")
     parameters: Count
     seconds: dict[str, NotNegative] = Field(description="train: this student's own share of its group; evaluate")
     data: str = Field(description="fingerprint of the images' names, contents, labels; where there is no listing, that")
+    closed: bool = Field(False, description="whether some of the searched classes were trained on")
     listing: str = Field("", description="the same with sizes for contents; empty from before contents were read")
     weights: str = Field(description="digest of the network's weights")
     projector: str | None = Field(None, description="digest of the map into the teacher's space; null without one")
     teacher: str | None = Field(description="digest of the teacher's weights; null without a teacher")
     environment: dict[str, str] = Field(description="code, and the edition of the method's file; libraries, device")
+    sources: dict[str, str] = Field({}, description="digests of the code, room by room; empty from before it was kept")
+
+    @model_validator(mode="after")
+    def _of_classes(self) -> Record:
+        if self.by_class is not None and not self.by_class.gives(self.evaluation, self.metrics):
+            raise ValueError("by_class does not give its metrics")
+        return self
 
     @property
     def dirty(self) -> bool:

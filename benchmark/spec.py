@@ -36,6 +36,10 @@ class Stream(Frozen):
     evaluation: Literal["test", "validation"] = Field(
         "test", description="validation: train on the first 80 % of the training classes, evaluate on the rest"
     )
+    fold: str = Field(
+        "",
+        description="'2/3', of a validation run: the second of three parts of the training classes is held out instead",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     steps: Annotated[int, Field(ge=0, le=10**9)] = 1000
     batch: Annotated[int, Field(ge=2, le=10**9)] = 64
@@ -56,6 +60,14 @@ class Stream(Frozen):
             raise ValueError(f"a subset is CLASSESxIMAGES, such as 8x6, not {value!r}")
         return value
 
+    @field_validator("fold")
+    @classmethod
+    def _fold(cls, value: str) -> str:
+        part, _, parts = value.partition("/")
+        if value and not (re.fullmatch(r"[1-9]\d{0,3}/[1-9]\d{0,3}", value) and 2 <= int(parts) >= int(part)):
+            raise ValueError(f"a fold is PART/PARTS, such as 2/3, not {value!r}")
+        return value
+
     @property
     def on_features(self) -> bool:
         """Whether networks read features of frozen trunks, or own vectors, so that only heads train."""
@@ -63,6 +75,8 @@ class Stream(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Stream:
+        if self.fold and self.evaluation == "test":
+            raise ValueError(f"fold={self.fold} is of validation runs, and this one is evaluated on test classes")
         if self.image > self.resize:
             raise ValueError(f"the crop (image={self.image}) is larger than the decoded image (resize={self.resize})")
         if self.per_class > self.batch:
@@ -83,6 +97,10 @@ class Spec(Stream):
     )
     hidden: Annotated[int, Field(ge=0, le=2**20)] = Field(
         0, description="width of the head's hidden layer; 0: a linear head"
+    )
+    head: Literal["scaled", "plain"] = Field(
+        "scaled",
+        description="scaled: reads centred features of unit mean square norm, and keeps it at step 0; plain: torch's layers on raw ones",
     )
     dim: Width = 64
     normalize: bool = Field(True, description="l2-normalise the embedding, in training and in evaluation")

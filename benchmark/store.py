@@ -44,6 +44,10 @@ class Store:
         """The map into the teacher's space, of a method that has one."""
         return self.checkpoints / f"{spec.id}.projector.safetensors"
 
+    def queries(self, spec: Spec) -> Path:
+        """Retrieval query by query."""
+        return self.checkpoints / f"{spec.id}.queries.npz"
+
     def checkpoint(self, spec: Spec, edition: str) -> Path:
         """Where a run in training is kept; another file for each edition of its method, so that no run is of two."""
         return self.checkpoints / f"{spec.id}.{edition}.pt"
@@ -72,13 +76,18 @@ class Store:
             if path.suffix in (".pt", ".lock"):
                 records = map(read_record, self.records.glob(f"*-{id}.json"))
                 litter = any(self.has_weights(record.spec) for record in records)
-            elif path.name.endswith((".sha256", ".projector.safetensors")):
+            elif path.name.endswith((".sha256", ".projector.safetensors", ".queries.npz")):
                 litter = not (self.checkpoints / f"{id}.safetensors").exists()
             if litter:
                 path.unlink(missing_ok=True)
 
-    def save_weights(self, spec: Spec, weights: bytes, projector: bytes | None = None) -> None:
-        """Write a network's file, and that of its map into the teacher's space, each with its SHA-256 beside it."""
+    def save_weights(
+        self, spec: Spec, weights: bytes, projector: bytes | None = None, queries: bytes | None = None
+    ) -> None:
+        """Write a network's file, and that of its map into the teacher's space, each with its SHA-256 beside it; and its queries."""
+        self.queries(spec).unlink(missing_ok=True)
+        if queries is not None:
+            write_atomically(self.queries(spec), queries)
         for path, content in ((self.weights(spec), weights), (self.projector(spec), projector)):
             if content is not None:
                 write_atomically(path, content)
@@ -131,7 +140,8 @@ class Store:
             fits = not self.done(spec) or read_record(self.path(spec)) == record
             with self.claimed([spec] if fits and digest(content) == record.weights else []) as held:
                 for each in held:
-                    self.save_weights(each, content)
+                    queries = other.queries(each)
+                    self.save_weights(each, content, queries=read_regular(queries) if queries.exists() else None)
                     write_atomically(self.path(each), other.path(each).read_bytes())
                     brought.append(record)
         return brought

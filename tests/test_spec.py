@@ -46,13 +46,25 @@ def test_the_id_is_stable() -> None:
 )
 def test_every_field_changes_the_id(field: str) -> None:
     other = {
-        "dataset": "x", "data": "x", "subset": "2x2", "evaluation": "validation", "seed": 5, "steps": 7, "batch": 11, "per_class": 2,
+        "dataset": "x", "data": "x", "subset": "2x2", "evaluation": "validation",
+        "fold": "1/2", "seed": 5, "steps": 7, "batch": 11, "per_class": 2,
         "resize": 99, "image": 17, "flip": True, "method": "x", "params": {"margin": 0.3}, "backbone": "x", "pretrained": True,
         "dim": 3, "normalize": False, "batchnorm": "frozen", "optimizer": "adam", "lr": 0.5, "head_lr": 9.0, "weight_decay": 0.5,
         "schedule": "cosine", "decay": 0.7, "precision": "bf16", "views": 3, "hidden": 5,
     }  # fmt: skip
-    spec = tiny_spec()
+    spec = tiny_spec(evaluation="validation" if field == "fold" else "test")
     assert spec.replace(**{field: other[field]}).id != spec.id
+
+
+@pytest.mark.parametrize("fold", ["0/2", "3/2", "1/1", "1", "a/b", "1/2\n"])
+def test_impossible_folds(fold: str) -> None:
+    with pytest.raises(ValidationError, match="a fold is PART/PARTS"):
+        tiny_spec(evaluation="validation", fold=fold)
+
+
+def test_folds_are_of_training_classes() -> None:
+    with pytest.raises(ValidationError, match="fold=1/2 is of validation runs"):
+        tiny_spec(fold="1/2")
 
 
 @pytest.mark.parametrize("parent", ["teacher", "trunk"])

@@ -73,6 +73,7 @@ def test_what_lies_beside_no_weights_goes(cli: Cli, smoke: list[str], ran: Store
     cli(*smoke, "--methods", "regression,triplet", "--steps", "2", "--set", "teacher.steps=2", "--dry-run")
     assert stray.exists()  # nothing is touched by a plan
     cli(*smoke, "--methods", "regression,triplet", "--steps", "2", "--set", "teacher.steps=2")
+    others |= {ran.queries(other.spec).name for other in ran if other.id != record.id}
     kept = {Store.weights(ran, other.spec).name for other in ran if other.id != record.id}
     names = {path.name for path in ran.checkpoints.iterdir()}
     assert names == kept | {f"{name}.sha256" for name in kept} | others

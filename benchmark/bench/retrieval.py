@@ -58,7 +58,7 @@ def form(name: str, n: int, width: int, at: Sequence[int]) -> Callable[[], objec
         return [hits[:, :number].any(1).float().mean().item() for number in asked]
 
     def suite() -> object:
-        return evaluate(embeddings, labels, at=asked)
+        return evaluate(embeddings, labels, at=asked).evaluation
 
     return {"faiss, bare search": bare, "ours": suite, "AccuracyCalculator": calculator, "plain": plain}[name]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,15 +54,24 @@ def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry
 
 
 def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
-    table = Table("wave", "group", "method", "network", "l2", "seed", "steps", "batch", "lr", "id")
+    """The runs by wave; those that differ in dimension, seed, fold and learning rate alone are a line."""
+    lines: dict[tuple[object, ...], list[Spec]] = {}
     for wave, groups in enumerate(plan, 1):
-        for group, specs in enumerate(groups, 1):
-            for spec in specs:
-                l2 = "yes" if spec.normalize else "no"
-                numbers = spec.seed, spec.steps, spec.batch, f"{spec.lr:g}"
-                cells = (wave, group, spec.method, f"{spec.backbone}-{spec.dim}", l2, *numbers, spec.id)
-                table.add_row(*map(str, cells))
+        for spec in (spec for group in groups for spec in group):
+            network = spec.backbone + (f", hidden {spec.hidden}" if spec.hidden else "")
+            l2 = "yes" if spec.normalize else "no"
+            lines.setdefault((wave, spec.method, network, l2, spec.steps, spec.batch), []).append(spec)
+    table = Table("wave", "method", "network", "l2", "steps", "batch", "dim", "seed", "lr", "runs", "id")
+    for key, specs in lines.items():
+        several = [_span({getattr(spec, name) for spec in specs}) for name in ("dim", "seed", "lr")]
+        table.add_row(*map(str, key), *several, str(len(specs)), specs[0].id if len(specs) == 1 else "")
     return table
+
+
+def _span(values: Collection[float]) -> str:
+    """All of a few numbers; of more than four how many they are, and the first and the last."""
+    texts = [f"{value:g}" for value in sorted(values)]
+    return ", ".join(texts) if len(texts) <= 4 else f"{texts[0]} to {texts[-1]} ({len(texts)})"
 
 
 def folders_of(results: Path, baseline: str = "triplet") -> Sequence[Folder]:

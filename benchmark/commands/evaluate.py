@@ -47,7 +47,7 @@ def evaluate(
         None if gallery_embeddings is None else open_array(gallery_embeddings, "embeddings", EMBEDDINGS),
         None if gallery_labels is None else open_array(gallery_labels, "labels", LABELS),
     )
-    result = metrics.evaluate(*query, *gallery, at=tuple(integers("--at", at)))
+    result = metrics.evaluate(*query, *gallery, at=tuple(integers("--at", at))).evaluation
     for what, rows in (("embeddings", query[0]), ("gallery embeddings", gallery[0])):
         if rows is not None and len(bad := absurd_rows(rows)):
             # Beside the numbers, which may be JSON for a program.

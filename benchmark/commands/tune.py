@@ -32,14 +32,15 @@ def tune(
 ) -> int:
     """Choose settings on held-out training classes: equally many tried for every method, in lockstep, scored by MAP@R.
 
-    Trains on the first 80 % of the training classes (teacher included) and scores on the rest; test classes are not read.
+    Trains on most of the training classes (teacher included) and scores on the rest, by the preset's [tuning] in folds, else once, on the
+    last fifth; test classes are not read. Where [tuning] says by what, each head or dimension has a choice of its own.
     Writes tuning.csv and tuned.toml: the choice, which run uses and which replaces the earlier one of the same methods. It lies
     beside tuning.csv, or in the folder of the preset whose tuned settings this one takes (tuned = NAME in its file).
 
     Parameters
     ----------
     dims
-        comma-separated; the default is the preset's middle one
+        comma-separated; the default is what the preset's [tuning] says, or its middle one
     seed
         the one seed of all runs, and of what is drawn
     steps
@@ -48,7 +49,7 @@ def tune(
         KEY=VALUE,VALUE,...; repeatable: all combinations are tried; the default is four values of lr
     trials
         try the preset's setting and others, drawn from its [search] and from the methods' own ranges, this many in all;
-        the default is 20 where the preset has a [search] and no --grid is given
+        where the preset has a [search] and no --grid is given, the default is its [tuning]'s, or 20
     measure_only
         write tuning.csv, and leave the settings that runs use as they are
     publish
@@ -79,7 +80,9 @@ def tune(
     command = tune_command({**options, "--seed": seed or None, "--steps": steps, **option, "--set": shared.set})
     # Two commands that choose at once would each write without the other's choice.
     with FileLock(store.folder / ".lock"):
-        choice = choose([record for record in store if record.id in ids], candidates, students, defaults)
+        choice = choose(
+            [record for record in store if record.id in ids], candidates, students, defaults, plan.preset.tuning.by
+        )
         out.print(choice_table(choice, candidates))
         if not measure_only:
             for line in dict.fromkeys(line for path in paths for line in write_choice(path, choice, command)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,10 +9,11 @@ from tempfile import TemporaryDirectory
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import UsageError
+from ..errors import BenchmarkError, UsageError
 from ..protocol.experiment import gather
 from ..protocol.request import Data, Device, Request
-from ..record import Record, read_record
+from ..queries import check_queries
+from ..record import read_record
 from ..report.cells import one_line
 from ..report.write import differences, overview_files
 from ..shipping.apply import find
@@ -21,6 +21,7 @@ from ..store import Store
 from ..training.driver import Driver
 from .console import RESULTS, device_of, folders_of, out
 from .options import Baseline, Results
+from .rerun import differences_of, threads_of, verdict
 
 
 def verify(
@@ -28,7 +29,6 @@ def verify(
     results: Results = RESULTS,
     baseline: Baseline = "triplet",
     rerun: str | None = None,
-    tolerance: float = 0.5,
     data: Data = None,
     device: Device = None,
 ) -> int:
@@ -37,18 +37,23 @@ def verify(
     Parameters
     ----------
     rerun
-        the beginning of a run's id: train it again, and compare its metrics
-    tolerance
-        points by which a metric of that run may differ; another machine rounds differently, and training carries that on
+        the beginning of a run's id: train it again, and hold its metrics against the record's. Another machine rounds differently, and
+        training carries that on: they may differ as two seeds of its row do
     """
     if rerun is None and (data or device):
         raise UsageError("--data and --device are for --rerun ID")
     if rerun is not None:
-        return run_again(results, rerun, tolerance, data, device)
+        return run_again(results, rerun, data, device)
     folders = folders_of(results, baseline)
     lines = [line for folder in folders for line in differences(folder.path, folder.files())]
     if results not in [folder.path for folder in folders]:
         lines += differences(results, overview_files(results, folders))
+    for folder in folders:
+        for record in folder.runs:
+            try:
+                check_queries(record, Store(folder.path).queries(record.spec))
+            except BenchmarkError as error:
+                lines.append(str(error))
     for line in lines:
         out.print(one_line(line), markup=False, soft_wrap=True)
     records = sum(len(folder.runs) + len(folder.tuned) for folder in folders)
@@ -56,7 +61,7 @@ def verify(
     return 1 if lines else 0
 
 
-def run_again(results: Path, id: str, tolerance: float, data: Path | None, device: str | None) -> int:
+def run_again(results: Path, id: str, data: Path | None, device: str | None) -> int:
     """Train a run again, in a folder that is thrown away, and hold its metrics against its record's."""
     path = find(results, id)
     record, folder = read_record(path), path.parents[1]
@@ -89,51 +94,6 @@ def run_again(results: Path, id: str, tolerance: float, data: Path | None, devic
     for name, off in differences_of(record, again).items():
         table.add_row(name, f"{100 * record.metrics[name]:.2f}", f"{100 * again.metrics[name]:.2f}", f"{off:+.2f}")
     out.print(table)
-    words, failed = verdict(record, again, tolerance)
+    words, failed = verdict(record, again, list(before))
     out.print(words, markup=False, soft_wrap=True)
     return 1 if failed else 0
-
-
-def threads_of(record: Record) -> int:
-    """The number of threads that a run began with; 0 where its record does not tell."""
-    first = record.environment.get("threads", "").partition(",")[0]
-    return int(first) if re.fullmatch(r"[1-9]\d{0,3}", first) else 0
-
-
-def differences_of(record: Record, again: Record) -> dict[str, float]:
-    """Points by which the metrics that both have differ."""
-    return {
-        name: 100 * (again.metrics[name] - record.metrics[name]) for name in record.metrics if name in again.metrics
-    }
-
-
-def verdict(record: Record, again: Record, tolerance: float) -> tuple[str, bool]:
-    """Judge a run that was trained again: the words for it, and whether it failed.
-
-    Equal to the bit where the weights are the same and no metric differs; else rounding up to the tolerance, and a fault above it.
-    What else differs between the two runs stands beside it as a possible reason, and changes nothing of that.
-
-    Args:
-        tolerance: points by which a metric may differ.
-    """
-    worst = max(map(abs, differences_of(record, again).values()))
-    same = again.weights == record.weights
-    if same and worst == 0:
-        return "the same weights, to the bit", False
-    failed = worst > tolerance
-    kind = f"{'the same' if same else 'other'} weights; {'a fault' if failed else 'rounding'}"
-    judged = f"metrics differ by up to {worst:.2f} points, {tolerance:g} are allowed"
-    return f"{kind}: {judged}; {_reason(record, again)}", failed
-
-
-def _reason(record: Record, again: Record) -> str:
-    """Say what differs between a run and its repetition but their numbers; what an older record lacks says nothing."""
-    before, now = record.environment, again.environment
-    differing = [name for name in before if now.get(name, before[name]) != before[name]]
-    changed = {name: f"{name} {before[name]}, now {now[name]}" for name in differing}
-    code = [changed.pop(name) for name in ("code", "method") if name in changed]
-    reasons = ["its teacher was trained again as well, to other weights"] * (again.teacher != record.teacher)
-    reasons += [f"the machine, threads or libraries are others ({'; '.join(changed.values())})"] * bool(changed)
-    reasons += [f"the code has changed ({'; '.join(code)})"] * bool(code)
-    same = "machine, threads, libraries and code are the same, unless the processor is another model"
-    return "; ".join(reasons) or same

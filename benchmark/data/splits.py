@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +30,9 @@ class Split:
     images: tuple[Path, ...] | np.ndarray | VectorRows  # files; uint8 [n, h, w] where they are rendered; or own vectors
     labels: np.ndarray  # int64 [n], sorted
     names: tuple[str, ...]
-    whole: Split | None = (
-        None  # what a held-out part was cut from, at row `first`: what is cached of the whole serves its parts
-    )
-    first: int = 0
+    # What a held-out part was cut from, and the rows of it that it has: what is cached of the whole serves its parts.
+    whole: Split | None = None
+    rows: slice | np.ndarray = field(default_factory=lambda: slice(None))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,7 +53,7 @@ class Split:
 
     def of_whole(self, compute: Callable[[Split], np.ndarray]) -> np.ndarray:
         """This split's rows of what `compute` gives for the whole."""
-        return compute(self) if self.whole is None else compute(self.whole)[self.first : self.first + len(self)]
+        return compute(self) if self.whole is None else compute(self.whole)[self.rows]
 
 
 @dataclass(eq=False)
@@ -103,7 +104,8 @@ class Contents:
                 digest.update(np.ascontiguousarray(split.images).data)
             else:
                 for path, said in zip(split.images, said_of(split.images), strict=True):
-                    digest.update(f"{path.relative_to(self.root).as_posix()}\0{said}\n".encode())
+                    name = Path(os.path.relpath(path, self.root)).as_posix()  # a table may name what lies elsewhere
+                    digest.update(f"{name}\0{said}\n".encode())
         return digest.hexdigest()[:16]
 
 
@@ -116,6 +118,7 @@ class DataSet:
     query: Split
     gallery: Split | None
     contents: Contents
+    validation: Split | None = None  # of own data that say so: held out to choose settings by
 
     @property
     def fingerprint(self) -> str:
@@ -128,8 +131,18 @@ class DataSet:
         return self.contents.listing
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """The fields of a record that say which images it is of."""
+        return {"data": self.fingerprint, "listing": self.listing, "closed": self.closed}
+
+    @property
     def labelled(self) -> bool:
         return bool(self.train.names)
+
+    @property
+    def closed(self) -> bool:
+        """Whether some of the searched classes are trained on."""
+        return not {*self.train.names}.isdisjoint(self.query.names)
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -140,24 +153,40 @@ Row = tuple[str, Path]  # class name, image
 Splits = dict[str, Split]  # train and test; or train, query and gallery
 
 
-def holdout(dataset: DataSet) -> DataSet:
-    """The validation protocol: train on the first 80 % of the training classes, search among the rest; no test image.
+def holdout(dataset: DataSet, fold: str = "") -> DataSet:
+    """The validation protocol: search among some of the training classes, train on the others; no test image.
+
+    Own data that have a split of that name are searched in it, and all of their training classes train.
+
+    Args:
+        fold: "2/3" holds out the second of three parts, which follow each other; "" the last fifth, and at least two classes.
 
     Raises:
-        UsageError: fewer than the four training classes that give two on either side.
+        UsageError: fewer than two training classes would be on either side.
     """
     train = dataset.train
     classes = train.classes
-    first = min(classes * 4 // 5, classes - 2)
-    if first < 2:
+    if dataset.validation is not None:
+        return replace(dataset, query=dataset.validation, gallery=None)
+    if fold:
+        part, parts = map(int, fold.split("/"))
+        first, end = classes * (part - 1) // parts, classes * part // parts
+    else:
+        first, end = min(classes * 4 // 5, classes - 2), classes
+    if min(end - first, classes - (end - first)) < 2:
         raise UsageError(
-            f"{dataset.card.name}: {classes} training classes are too few to hold some out for validation; at least 4"
+            f"{dataset.card.name}: {classes} training classes are too few to hold out {fold or 'some'} for validation; "
+            f"at least {2 * parts if fold else 4}"
         )
-    start = int(np.searchsorted(train.labels, first))  # labels are sorted
-    kept, held = take(train, range(first)), take(train, range(first, classes))
-    return replace(
-        dataset, train=replace(kept, whole=train), query=replace(held, whole=train, first=start), gallery=None
-    )
+
+    def cut(chosen: Sequence[int]) -> Split:
+        rows = np.flatnonzero(np.isin(train.labels, chosen))
+        start, end = int(rows[0]), int(rows[-1]) + 1
+        # As a slice where that will do: of what is mapped into memory it makes no copy.
+        return replace(take(train, chosen), whole=train, rows=slice(start, end) if end - start == len(rows) else rows)
+
+    trained = [*range(first), *range(end, classes)]
+    return replace(dataset, train=cut(trained), query=cut(range(first, end)), gallery=None)
 
 
 def grouped(rows: Iterable[Row], names: Sequence[str] = ()) -> Split:

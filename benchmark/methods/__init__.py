@@ -96,8 +96,12 @@ def _class(method: Entry) -> type[Any]:
 # Of the files as they were read first: a run may outlast an edit.
 @functools.cache
 def edition(name: str) -> str:
-    """Digest of the text of the method's file, or of its parts' files, and of the methods' files that these import: what tells a method
-    from itself before it was edited."""
+    """Digest of the text of `sources_of` a method: what tells it from itself before it was edited."""
+    return hashlib.sha256(b"".join(text for _, text in sorted(sources_of(name).items()))).hexdigest()[:10]
+
+
+def sources_of(name: str) -> dict[str, bytes]:
+    """The method's file, or its parts' files, and the methods' files that these import: text by module."""
     parts = [entry(part) for part in (name, *entry(name).parts)]
     waiting = [each.module for part in parts for each in (part, *([entry(part.task)] if part.task else []))]
     texts: dict[str, bytes] = {}
@@ -108,7 +112,7 @@ def edition(name: str) -> str:
         if module not in texts and module != "base" and path.exists():
             texts[module] = path.read_bytes()
             waiting += [imported for imported, _ in declarations.origins(declarations.parsed(path)).values()]
-    return hashlib.sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest()[:10]
+    return texts
 
 
 def typed(name: str, params: Mapping[str, Any]) -> dict[str, Scalar]:

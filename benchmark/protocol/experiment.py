@@ -33,6 +33,7 @@ RESERVED = {
     "subset": "--subset",
     "teacher": "--teacher, or teacher.KEY=VALUE",
     "evaluation": "benchmark tune",
+    "fold": "benchmark tune",
     "data": "--dataset",
     "trunk": "--preset",
     "params": "METHOD.KEY=VALUE",
@@ -113,7 +114,10 @@ def gather(request: Request, *, dry: bool = False) -> Experiment:
     if (request.dataset is None) == (request.vectors is None):
         raise UsageError(f"give --dataset or --features{', not both' if request.dataset else ''}")
     folder = request.data or cards.default_data_dir()
-    card = cards.of_vectors(request.vectors) if request.vectors else cards.load_card(str(request.dataset), folder)
+    if request.vectors is not None:
+        card = cards.of_vectors(request.vectors)
+    else:
+        card = cards.load_card(str(request.dataset), folder, request.columns, closed=request.closed)
     source = Source(card, folder, request.mirror, request.subset)
     preset, why = choose_preset(request.preset, card, request.device)
     if request.mirror is not None and not dry:
@@ -146,8 +150,8 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
     """The experiment with the runs that its request stands for; the same for the same request and data.
 
     Args:
-        variants: what is tried of each method, one student a variant, on held-out training classes; the students have the preset's
-            middle dimension where none is asked for.
+        variants: what is tried of each method, one student a variant, on held-out training classes; where no dimension is asked for,
+            the students have those at which the preset tunes.
 
     Raises:
         UsageError: a name is unknown, a value impossible, or what is set would be without effect.
@@ -174,11 +178,12 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         target, field = split_key(key)
         if any(field in tried.get(method, ()) for method in ([target] if target else chosen)):
             raise UsageError(f"{key} is both set and tuned; leave out one")
+    evaluation = "validation" if variants else "test"
     stream: Settings = {
         "dataset": card.name,
         "data": experiment.source.own,
         "subset": request.subset,
-        "evaluation": "validation" if variants else "test",
+        "evaluation": evaluation,
     }
     if card.vectors is not None:
         rows = experiment.images().train.images
@@ -191,19 +196,24 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
     if request.dims is not None:
         dims = integers("--dims", request.dims)
     elif variants:
-        dims = [dims[(len(dims) - 1) // 2]]
-    specs = grid.specs(
-        preset,
-        card,
-        chosen=chosen,
-        dims=dims,
-        seeds=preset.seeds if request.seeds is None else integers("--seeds", request.seeds),
-        assignments=values,
-        stream=stream,
-        tuned={} if variants else experiment.tuned.read(),
-        variants=variants,
-        generations=request.generations,
-    )
+        dims = list(preset.tuning.dims or [dims[(len(dims) - 1) // 2]])
+    held_out = cards.is_own(card) and experiment.images().validation is not None
+    specs = [
+        spec
+        for fold in (preset.tuning.parts if variants and not held_out else ("",))
+        for spec in grid.specs(
+            preset,
+            card,
+            chosen=chosen,
+            dims=dims,
+            seeds=preset.seeds if request.seeds is None else integers("--seeds", request.seeds),
+            assignments=values,
+            stream={**stream, "fold": fold},
+            tuned={} if variants else experiment.tuned.read(),
+            variants=variants,
+            generations=request.generations,
+        )
+    ]
     return replace(experiment, specs=tuple(specs), left_out=left_out)
 
 
@@ -230,8 +240,8 @@ def _lacking(name: str, experiment: Experiment, students: Settings) -> str:
     """Why a method does not apply to students of these settings, or nothing."""
     method, vectors = entry(name), experiment.card.vectors is not None
     on_features = vectors or bool(students.get("views"))
-    if not method.has_head and not on_features:
-        return "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
+    if not on_features and (not method.has_head or method.kind == "control"):
+        return "trains no head: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
     if not method.has_head and not vectors and not networks.pooled(students["backbone"]):
         return "needs to know how many features the backbone has"
     if name == ENSEMBLE:

@@ -14,13 +14,13 @@ from .. import methods
 from ..data.cards import Card
 from ..errors import UsageError, unknown, wrong_field
 from ..spec import ENSEMBLE, Scalar, Spec
-from ..tuned import Settings
+from ..tuned import Settings, Tuned, settings_for
 from .presets import Preset, layers
 
 # What a run that is made of its teacher's embeddings has from it.
 OF_TEACHER = ("backbone", "pretrained", "batchnorm", "precision")
 _OF_UNTRAINED = (
-    "method", "dataset", "data", "subset", "evaluation", "seed", "backbone", "pretrained", "dim", "normalize", "batchnorm",
+    "method", "dataset", "data", "subset", "evaluation", "fold", "seed", "backbone", "pretrained", "dim", "normalize", "batchnorm",
     "resize", "image", "precision", "views",
 )  # fmt: skip
 _SHOWN = 60  # letters of a value in a message
@@ -67,7 +67,7 @@ def specs(
     seeds: Sequence[int],
     assignments: Settings,
     stream: Settings,
-    tuned: Mapping[str, Settings],
+    tuned: Mapping[str, Sequence[Tuned]],
     variants: Variants | None = None,
     generations: int = 0,
 ) -> list[Spec]:
@@ -77,7 +77,7 @@ def specs(
         assignments: `FIELD`, `teacher.FIELD` or `METHOD.FIELD`, where FIELD is a field of Spec or a hyper-parameter of the method;
             a list stands for one run a value.
         stream: fields that hold for every run, the teacher's too: dataset, data, subset, evaluation, views of own vectors.
-        tuned: settings by method (`read_tuned`).
+        tuned: choices by method (`read_tuned`).
         variants: what is tried of a trained method: settings over all others, one student each (`tuning.Grid`, `tuning.RandomTrials`).
         generations: students have the teacher's size and teach the next generation, this many in all, with an ensemble of them, and so have
             the baselines beside them; 0: only methods that are between networks of one size do, for one generation.
@@ -92,49 +92,50 @@ def specs(
         if target not in ("", "teacher"):
             methods.entry(target)
         by_target[target][field] = value
-    teacher = _teacher({**below.teacher, **by_target["teacher"], **stream})
+    given = ({**own, **by_target["teacher"], **stream} for own in below.teachers)
+    teachers = list({teacher.id: teacher for teacher in map(_teacher, given)}.values())
     trunk = {"trunk": _spec({**below.trunk, **stream}, {})} if below.trunk else {}
-    result = [teacher] if any(methods.entry(name).needs_teacher for name in chosen) else []
+    taught = any(methods.entry(name).needs_teacher for name in chosen)
+    result = list(dict.fromkeys(teachers[seed % len(teachers)] for seed in seeds)) if taught else []
     for name in chosen:
         entry = methods.entry(name)
-        base: Settings = {
-            "normalize": entry.normalize,
-            **below.shared,
-            **below.student,
-            **tuned.get(name, {}),
-            **preset.method.get(name, {}),
-            **by_target[""],
-            **by_target[name],
-            **stream,
-        }
+        low: Settings = {"normalize": entry.normalize, **below.shared, **below.student}
+        high = {**preset.method.get(name, {}), **by_target[""], **by_target[name], **stream}
+        base = {**low, **high}
         tried = variants(entry) if variants and entry.trains else [{}]
         # One form a combination of the values that are lists (milestones are a list by nature).
         lists = {key: value for key, value in base.items() if isinstance(value, list) and key != "milestones"}
         for values, variant, dim, seed in itertools.product(itertools.product(*lists.values()), tried, dims, seeds):
             form = dict(zip(lists, values, strict=True))
             # The dimension of what has no head is assigned: it is the features', not the students'.
-            settings = {"dim": dim, "seed": seed, **base, **form, **variant, "method": name}
+            own = {"dim": dim, "seed": seed}
+            chosen_for = settings_for({**own, **base, **form}, tuned.get(name, ())) or {}
+            settings = {**own, **low, **chosen_for, **high, **form, **variant, "method": name}
             _check(settings, entry)
-            result += _students(settings, teacher, trunk, entry, generations)
+            result += _students(settings, teachers, trunk, entry, generations)
         if not any(spec.method == name for spec in result):
-            raise UsageError(f"{name}: the teacher's embedding has {teacher.dim} numbers, fewer than {min(dims)}")
+            raise UsageError(f"{name}: the teacher's embedding has {teachers[0].dim} numbers, fewer than {min(dims)}")
     return list({spec.id: spec for spec in result}.values())
 
 
 def _teacher(settings: Settings) -> Spec:
-    """The one run that teaches all students, whatever their seeds: of seed 0 unless teacher.seed says otherwise."""
+    """A run that teaches students of other seeds as well: of seed 0 unless teacher.seed says otherwise."""
     entry = methods.entry(settings["method"])
     if entry.kind != "none":
         raise UsageError(f"teacher.method={entry.name}: a teacher is trained by a task loss, and {entry.name} is none")
     return _spec(settings if entry.trains else _untrained(settings), {})
 
 
-def _students(settings: Settings, teacher: Spec, trunk: Settings, entry: methods.Entry, generations: int) -> list[Spec]:
+def _students(
+    settings: Settings, teachers: Sequence[Spec], trunk: Settings, entry: methods.Entry, generations: int
+) -> list[Spec]:
     """The runs of one setting of a method: one; none of a post-hoc one with more numbers than the teacher has; a chain of generations."""
+    turn = settings["seed"] % len(teachers)
+    teacher = teachers[turn]
     if settings.get("views") and "maps" in entry.needs:
         raise UsageError(f"{entry.name} reads feature maps, and features of a frozen trunk have none")
-    # What neither trains nor draws is one run, whatever the seeds of the others.
-    once = {} if entry.trains or entry.is_random else {"seed": 0}
+    # What neither trains nor draws is one run a teacher, whatever the seeds of the others.
+    once = {} if entry.trains or entry.is_random else {"seed": turn if entry.needs_teacher else 0}
     if entry.is_posthoc:  # it reads what the teacher reads
         own = {name: getattr(teacher, name) for name in OF_TEACHER}
         whole = _spec(_untrained({**settings, **own, **once}), {"teacher": teacher})
@@ -143,10 +144,10 @@ def _students(settings: Settings, teacher: Spec, trunk: Settings, entry: methods
     if generations or entry.same_size:
         if settings.get("views"):
             raise UsageError(f"{entry.name}: heads on frozen features are not of the teacher's size")
-        settings |= {name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim", "hidden")}
+        settings |= {name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim", "hidden", "head")}
         trunk = {}
     if not entry.trains:
-        return [_spec(_untrained({**settings, **once}), trunk)]
+        return [_spec(_untrained({**settings, **once}), {**trunk, **taught})]
     chain = [_spec(settings, {**trunk, **taught})]
     if not (taught and generations > 1):
         return chain
@@ -166,7 +167,7 @@ def _untrained(settings: Settings) -> Settings:
 
 def of_untrained(entry: methods.Entry) -> tuple[str, ...]:
     """The fields that a network has which is evaluated as it is."""
-    return (*_OF_UNTRAINED, "hidden") if entry.kind == "none" and entry.has_head else _OF_UNTRAINED
+    return (*_OF_UNTRAINED, "hidden", "head") if entry.kind == "none" and entry.has_head else _OF_UNTRAINED
 
 
 def _check(settings: Settings, entry: methods.Entry) -> None:

@@ -33,6 +33,22 @@ Choices = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 Axis = Range | Choices
 
 
+class Tuning(Frozen):
+    """How settings are chosen, where a command does not say."""
+
+    trials: Annotated[int, Field(ge=1)] = 20
+    folds: Annotated[int, Field(ge=2, le=9999)] | None = Field(
+        None, description="each part of the training classes is held out once; None: the last fifth is"
+    )
+    dims: tuple[Width, ...] | None = Field(None, description="of the students; None: the preset's middle one")
+    by: tuple[str, ...] = Field((), description="fields of a run; each of their combinations has a choice of its own")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The folds, as a run names its own."""
+        return tuple(f"{part}/{self.folds}" for part in range(1, self.folds + 1)) if self.folds else ("",)
+
+
 class Overrides(BaseModel):
     """The changes of a preset for one data set."""
 
@@ -41,6 +57,7 @@ class Overrides(BaseModel):
     dims: tuple[Width, ...] | None = None
     shared: Settings = {}
     teacher: Settings = {}
+    teachers: tuple[Settings, ...] | None = None
     student: Settings = {}
     trunk: Settings = {}
 
@@ -49,11 +66,12 @@ class Preset(BaseModel):
     """A protocol: `shared` settings, then those of the `teacher` and of every `student`, then those of a `method`.
 
     A list in a method's settings stands for one run a value (RKD with and without l2). `dataset` changes settings by a card's name or
-    layout. `base` is a preset that this one builds on: its teacher is this one's, the same run, and its other settings lie below
+    layout. `teachers` are changes of the teacher's settings, each a teacher of its own: in turn, by a student's seed, they teach all
+    methods. `base` is a preset that this one builds on: its teacher is this one's, the same run, and its other settings lie below
     these. `tuned` is a preset whose tuned settings are used, instead of one's own. `trunk` changes the teacher's settings to those
     of a run whose trunk is frozen under all students. `search` is what `tune --trials` draws from: a Range or a list of values by
-    field of Spec; a method's own ranges are in its file. `default_for` names cards or layouts that this preset is taken for where
-    none is asked for; one that `wants_gpu` only where there is a GPU.
+    field of Spec; a method's own ranges are in its file; `tuning` says how many, and on which classes. `default_for` names cards or
+    layouts that this preset is taken for where none is asked for; one that `wants_gpu` only where there is a GPU.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -69,10 +87,12 @@ class Preset(BaseModel):
     base: str = ""
     tuned: str = ""
     teacher: Settings = {}
+    teachers: tuple[Settings, ...] = ()
     student: Settings
     method: dict[str, Settings] = {}
     dataset: dict[str, Overrides] = {}
     search: dict[str, Axis] = {}
+    tuning: Tuning = Tuning()
 
     @field_validator("search")
     @classmethod
@@ -145,7 +165,7 @@ class Layers(NamedTuple):
     """The settings of a preset for one data set."""
 
     shared: Settings
-    teacher: Settings  # `shared` included
+    teachers: tuple[Settings, ...]  # `shared` included; the first of most presets is the only one
     student: Settings
     # Of the run whose trunk is frozen under the students; None where weights are pretrained or train.
     trunk: Settings | None
@@ -156,25 +176,31 @@ def layers(preset: Preset, card: Card) -> Layers:
     override = preset.overrides(card)
     own = {**preset.shared, **override.shared}
     name = override.base or preset.base
-    below = layers(read_preset(name), card) if name else Layers({}, own, {}, None)
-    teacher = {**below.teacher, **preset.teacher, **override.teacher}
+    below = layers(read_preset(name), card) if name else Layers({}, (own,), {}, None)
+    changes = preset.teachers if override.teachers is None else override.teachers
+    teachers = [
+        {**lower, **preset.teacher, **override.teacher, **changed}
+        for lower in (below.teachers[:1] if changes else below.teachers)
+        for changed in changes or ({},)
+    ]
     return Layers(
         shared={**below.shared, **own},
-        teacher=teacher,
+        teachers=tuple(teachers),
         student={**below.student, **preset.student, **override.student},
-        trunk={**teacher, **override.trunk} if override.trunk else below.trunk,
+        trunk={**teachers[0], **override.trunk} if override.trunk else below.trunk,
     )
 
 
 def select(words: Sequence[str], preset: Preset) -> list[str]:
-    """Methods by name or by group (all, relational, individual, posthoc); `untrained` and the preset's task losses stay with a group."""
+    """Methods by name or by group (all, relational, individual, posthoc, control); the preset's losses of labels alone and controls stay
+    with a group."""
     known = methods.catalogue()
-    groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in ("individual", "relational", "posthoc")}
-    groups["all"] = ("individual", "relational", "posthoc")
+    groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in ("individual", "relational", "posthoc", "control")}
+    groups["all"] = tuple(groups)
     result: list[str] = []
     for word in words:
         if word in groups:
-            result += [name for name in preset.methods if methods.entry(name).kind == "none"]
+            result += [name for name in preset.methods if methods.entry(name).kind in ("none", "control")]
             result += [name for name, entry in known.items() if entry.kind in groups[word] and name != ENSEMBLE]
         elif "+" in word or word in known:
             result.append(methods.entry(word).name)

@@ -10,6 +10,7 @@ from typing import Any
 from ..costs import Costs
 from ..record import Record
 from ..spec import TEACHER_VECTORS, VECTORS
+from ..tuned import Tuned, settings_for
 from .cells import Cell, code, one_line
 from .comparison import Comparison
 from .cost_table import cost_table
@@ -42,7 +43,7 @@ def document(
     preset: str,
     costs: Costs | None = None,
     dataset: str = "",
-    tuned: Mapping[str, Mapping[str, Any]] | None = None,
+    tuned: Mapping[str, Sequence[Tuned]] | None = None,
 ) -> Document:
     """Write all of a comparison but its figures.
 
@@ -95,7 +96,7 @@ def as_markdown(made: Document) -> str:
     return "\n".join([*parts, "## Notes\n", *(f"- {note}" for note in made.notes), ""])
 
 
-def _untuned(compared: Comparison, tuned: Mapping[str, Mapping[str, Any]]) -> set[str] | None:
+def _untuned(compared: Comparison, tuned: Mapping[str, Sequence[Tuned]]) -> set[str] | None:
     """Rows without the settings that were chosen on held-out training classes: beside others they are no fair comparison.
 
     None where students were trained, and none has such.
@@ -107,7 +108,8 @@ def _untuned(compared: Comparison, tuned: Mapping[str, Mapping[str, Any]]) -> se
 
     labels: dict[bool, set[str]] = {True: set(), False: set()}
     for cell in compared.trained:
-        chosen = tuned.get(cell.records[0].spec.method)
+        spec = cell.records[0].spec
+        chosen = settings_for(dict(spec), tuned.get(spec.method, ()))
         labels[chosen is not None and all(has(record, chosen) for record in cell.records)].add(cell.row.label)
     return None if labels[False] and not labels[True] else labels[False]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..costs import read_costs
 from ..data import cards
@@ -18,7 +18,7 @@ from ..files import write_atomically
 from ..methods import catalogue, entry
 from ..record import Record
 from ..store import Store
-from ..tuned import PRESETS, TunedFiles
+from ..tuned import PRESETS, Tuned, TunedFiles
 from .cells import AGREEMENT, REFERENCE_ROLES, SELF_TAUGHT, printable
 from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
@@ -138,7 +138,7 @@ def alike(records: Sequence[Record]) -> Sequence[Record]:
     return [record.model_copy(update={"data": record.listed}) for record in records]
 
 
-def _tuned(path: Path, dataset: str) -> Mapping[str, Mapping[str, Any]]:
+def _tuned(path: Path, dataset: str) -> Mapping[str, Sequence[Tuned]]:
     """By method, what `tune` chose for a folder's preset; nothing where the preset is none of the suite's."""
     path = path.resolve()
     if not (PRESETS / f"{path.name}.toml").exists():
@@ -177,7 +177,7 @@ def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
 
 
 def update_readme(path: Path, folders: Sequence[Folder]) -> None:
-    """Make anew what stands between `<!-- generated: cars/heads -->` and `<!-- end -->`: the answer, its table and that of Recall@1.
+    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer, its table and that of Recall@1.
 
     Raises:
         UsageError: the file has no such part, or names a folder that has no runs.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
+from ..queries import Queries
 from ..record import Evaluation, Metrics
 from .search import Floats, Ints, Metric, lengths, prepared
 
@@ -17,6 +18,14 @@ Labels = NDArray[Any]
 NEAREST = 10  # neighbours by the teacher that a query is to find where there are no classes
 NEAR = 100  # neighbours of the first search: up to here faiss's time hardly grows with them
 _UNIT = 1e-6  # how far float32 rounding takes a normalised row from length 1: a few times 2^-23
+
+
+class Retrieval(NamedTuple):
+    """All metrics, and by either distance the queries that they are means over."""
+
+    evaluation: Evaluation
+    l2: Queries
+    cosine: Queries
 
 
 def recall_at_k(matches: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
@@ -59,7 +68,7 @@ def evaluate(
     at: Sequence[int] = (1, 2, 4, 8),
     *,
     same: bool = False,
-) -> Evaluation:
+) -> Retrieval:
     """Measure Recall@K, MAP@R and R-precision by raw Euclidean distance and by cosine, as means over queries.
 
     R is the number of other gallery items of the query's class. Queries for which it is 0 are left out and counted;
@@ -98,13 +107,12 @@ def evaluate(
     def matches(rows: slice | Ints, nearest: Ints) -> NDArray[np.bool_]:
         return gallery_classes[nearest] == query_classes[rows, None]
 
-    l2, cosine = _scores(query[kept], gallery, kept if same else None, partners[kept], matches, at)
-    return Evaluation(l2=l2, cosine=cosine, queries=len(kept), dropped=len(query) - len(kept), gallery=len(gallery))
+    return _scores(query[kept], gallery, kept, same, partners[kept], matches, at, dropped=len(query) - len(kept))
 
 
 def agreement(
     query: Floats, targets: Ints, at: Sequence[int] = (1, 2, 4, 8), gallery: Floats | None = None
-) -> Evaluation:
+) -> Retrieval:
     """Measure what `evaluate` does without classes: what a query is to find is given, as the teacher's nearest are.
 
     Args:
@@ -127,56 +135,65 @@ def agreement(
 
     relevant = np.full(len(query), targets.shape[1])
     searched = query if gallery is None else _checked("gallery", gallery, np.arange(len(gallery)))[0]
-    l2, cosine = _scores(query, searched, np.arange(len(query)), relevant, matches, at)
-    return Evaluation(l2=l2, cosine=cosine, queries=len(query), dropped=0, gallery=len(query), relevance="teacher")
+    return _scores(query, searched, np.arange(len(query)), True, relevant, matches, at, relevance="teacher")
 
 
 def _scores(
     query: Floats,
     gallery: Floats,
-    own: Ints | None,
+    own: Ints,
+    same: bool,
     relevant: Ints,
     matches: Callable[[slice | Ints, Ints], NDArray[np.bool_]],
     at: Sequence[int],
-) -> tuple[Metrics, Metrics]:
+    *,
+    dropped: int = 0,
+    relevance: Literal["class", "teacher"] = "class",
+) -> Retrieval:
     """All metrics, as means over queries, by raw Euclidean distance and by cosine.
 
     Recall@K of a K beyond `NEAR` is 1 where there is a match among fewer: only queries that have found none search so far.
 
     Args:
-        own: as for `Index.search`.
+        own: [n] rows that the queries have in their set.
+        same: whether that is the gallery, in which each query leaves its own row out.
         relevant: [n] items that a query is to find.
         matches: (some queries, their neighbours [queries, k]) -> whether each neighbour is one of these.
     """
     if not at or min(at) < 1:
         raise UsageError(f"Recall@K needs a K of 1 or more, not {', '.join(map(str, at)) or 'none at all'}")
-    needed = int(relevant.max())
+    needed, left_out = int(relevant.max()), own if same else None
     near = max(NEAR, needed)
 
-    def score(metric: Metric) -> Metrics:
+    def score(metric: Metric) -> tuple[Metrics, Queries]:
         rows_of, index = prepared(query, gallery, metric)
         recall = {k: np.empty(len(query), bool) for k in at}
         precision, average = np.empty(len(query)), np.empty(len(query))
-        for rows, nearest in index.search(rows_of, max(needed, *(min(k, near) for k in at)), own):
+        first, hit = np.empty(len(query), np.int32), np.empty(len(query), bool)
+        for rows, nearest in index.search(rows_of, max(needed, *(min(k, near) for k in at)), left_out):
             hits = matches(rows, nearest)
+            first[rows], hit[rows] = nearest[:, 0], hits[:, 0]
             precision[rows], average[rows] = r_precision(hits, relevant[rows]), map_at_r(hits, relevant[rows])
             for k, values in recall.items():
                 values[rows] = recall_at_k(hits, k)
         further = {k: values for k, values in recall.items() if k > near}
         if further:
             missing = np.flatnonzero(~next(iter(further.values())))
-            for rows, nearest in index.search(rows_of[missing], max(further), None if own is None else own[missing]):
+            for rows, nearest in index.search(rows_of[missing], max(further), own[missing] if same else None):
                 hits = matches(missing[rows], nearest)
                 for k, values in further.items():
                     values[missing[rows]] = recall_at_k(hits, k)
         means = {f"recall@{k}": values for k, values in recall.items()}
         means |= {"map@r": average, "r_precision": precision}
-        return {name: float(values.mean()) for name, values in means.items()}
+        queries = Queries(own.astype(np.int32), first, hit, average.astype(np.float32))
+        return {name: float(values.mean()) for name, values in means.items()}, queries
 
-    l2 = score("l2")
+    l2, by_l2 = score("l2")
     # Rows of length 1 are their own directions: the second search would be the first one again.
     unit = all(np.abs(lengths(rows) - 1).max() <= _UNIT for rows in (query, gallery))
-    return l2, l2 if unit else score("cosine")
+    cosine, by_cosine = (l2, by_l2) if unit else score("cosine")
+    counts = {"queries": len(query), "dropped": dropped, "gallery": len(gallery)}
+    return Retrieval(Evaluation(l2=l2, cosine=cosine, **counts, relevance=relevance), by_l2, by_cosine)
 
 
 def _checked(what: str, rows: Floats, labels: Labels) -> tuple[Floats, Labels]:

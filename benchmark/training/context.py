@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from ..data.cache import cache_dir, decoded
 from ..data.splits import DataSet, Split, holdout
 from ..data.vectors import VectorRows
 from ..methods import edition
-from ..provenance import environment
+from ..provenance import environment, sources
 from ..retrieval.metrics import NEAREST
 from ..retrieval.search import Ints, neighbours
 from ..spec import TEACHER_VECTORS, Spec, Stream
@@ -36,11 +35,13 @@ class RunContext:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Callable[[str, int, int], None] = silent  # of decoding and the like; 0 of 0 is a remark
     environment: Mapping[str, str] = field(default_factory=dict)
-    _targets: dict[str, Ints] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    _targets: dict[tuple[str, str], Ints] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Once: it is of the code as it was loaded, not as it is when a run ends or another process begins.
+        # Once: they are of the code as it was loaded, not as it is when a run ends or another process begins.
         self.environment = self.environment or environment(self.device)
+        self.sources = self.sources or sources()
 
     def say(self, text: str) -> None:
         """Have a remark shown."""
@@ -67,16 +68,19 @@ class RunContext:
     def name(self, split: Split) -> str:
         """Which split of the data set that is."""
         whole = split.whole or split
-        return "training" if whole is self.dataset.train else "query" if whole is self.dataset.query else "gallery"
+        data = self.dataset
+        splits = {"training": data.train, "query": data.query, "gallery": data.gallery, "validation": data.validation}
+        return next(name for name, known in splits.items() if known is whole)
 
-    def targets(self, evaluation: Literal["test", "validation"]) -> Ints:
+    def targets(self, stream: Stream) -> Ints:
         """The rows that each query is to find where own vectors have no labels: the teacher's nearest [n, NEAREST] by cosine."""
-        if evaluation not in self._targets:
-            images = (self.dataset if evaluation == "test" else holdout(self.dataset)).query.images
+        key = stream.evaluation, stream.fold
+        if key not in self._targets:
+            images = self.of(stream).query.images
             assert isinstance(images, VectorRows)
-            self._targets[evaluation] = neighbours(images.of(TEACHER_VECTORS)[:], None, NEAREST, "cosine")
-        return self._targets[evaluation]
+            self._targets[key] = neighbours(images.of(TEACHER_VECTORS)[:], None, NEAREST, "cosine")
+        return self._targets[key]
 
     def of(self, stream: Stream) -> DataSet:
         """The data set as a stream sees it."""
-        return self.dataset if stream.evaluation == "test" else holdout(self.dataset)
+        return self.dataset if stream.evaluation == "test" else holdout(self.dataset, stream.fold)

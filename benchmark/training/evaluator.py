@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from ..data.splits import DataSet, Split
 from ..networks.encoder import Network
-from ..record import Evaluation, Geometry
+from ..queries import Queries
+from ..record import ByClass, Evaluation, Geometry
 from ..retrieval.geometry import Space, geometry
-from ..retrieval.metrics import agreement, evaluate
+from ..retrieval.metrics import Retrieval, agreement, evaluate
 from ..retrieval.search import Floats
 from ..spec import Spec
 from .context import RunContext
@@ -24,8 +26,10 @@ class Measured(NamedTuple):
     """The part of a record that is about retrieval, by its fields' names."""
 
     evaluation: Evaluation
-    asymmetric: Evaluation | None
-    geometry: Geometry | None
+    asymmetric: Evaluation | None = None
+    geometry: Geometry | None = None
+    by_class: ByClass | None = None
+    queries: Queries | None = None
 
 
 @dataclass
@@ -48,14 +52,14 @@ class Evaluator:
 
     def __call__(self, student: Student) -> Evaluation:
         """Student against student."""
-        return self._evaluate(self.space(student.spec, student.encoder))
+        return self._evaluate(self.space(student.spec, student.encoder)).evaluation
 
     def measure(self, student: Student, *, mapped: bool = True) -> Measured:
         """All that a record says of retrieval; `mapped`: the student's queries in the teacher's gallery too, where it maps into it."""
         spec, space = student.spec, self.space(student.spec, student.encoder)
-        evaluation = self._evaluate(space)
+        retrieval = self._evaluate(space)
         if spec.evaluation == "validation":
-            return Measured(evaluation, None, None)
+            return Measured(retrieval.evaluation)
         teacher = None
         if spec.teacher is not None:
             if spec.teacher.id not in self._spaces:
@@ -67,8 +71,12 @@ class Evaluator:
             with torch.no_grad():
                 query = student.method.to_teacher_space(torch.from_numpy(space.query).to(self.context.device))
             assert query is not None
-            asymmetric = self._evaluate(Space(query.cpu().numpy(), teacher.gallery, teacher.metric, teacher.same))
-        return Measured(evaluation, asymmetric, geometry(space, teacher))
+            mapped_space = Space(query.cpu().numpy(), teacher.gallery, teacher.metric, teacher.same)
+            asymmetric = self._evaluate(mapped_space).evaluation
+        queries = getattr(retrieval, space.metric)
+        if self.dataset.labelled:
+            queries = queries._replace(label=self.dataset.query.labels[queries.row].astype(np.int32))
+        return Measured(retrieval.evaluation, asymmetric, geometry(space, teacher), queries.by_class(), queries)
 
     def space(self, spec: Spec, network: Network) -> Space:
         """A network's embeddings of what is searched, and of what it is searched in."""
@@ -85,10 +93,10 @@ class Evaluator:
     def _embed(self, spec: Spec, network: Network, split: Split) -> Floats:
         return embed(spec, network, self.inputs.plain(spec, split), self.context.device)
 
-    def _evaluate(self, space: Space) -> Evaluation:
+    def _evaluate(self, space: Space) -> Retrieval:
         data, at = self.dataset, self.dataset.card.recall_at
         gallery = None if space.gallery is space.query else space.gallery
         if not data.labelled:
-            return agreement(space.query, self.context.targets(self.inputs.stream.evaluation), at, gallery)
+            return agreement(space.query, self.context.targets(self.inputs.stream), at, gallery)
         labels = None if gallery is None else self._searched.labels
         return evaluate(space.query, data.query.labels, gallery, labels, at, same=space.same)

@@ -3,21 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load
 
-from ..errors import BenchmarkError
-from ..files import digest, read_regular
-from ..record import Evaluation, Record
+from ..data import cards
+from ..data.layouts import load_images
+from ..data.splits import DataSet
+from ..errors import BenchmarkError, DataError
+from ..files import digest, read_regular, write_atomically
+from ..queries import check_queries
+from ..record import ROUNDING, Evaluation, Record
 from ..spec import waves
 from ..store import Store
 from .context import RunContext
-from .evaluator import Evaluator
+from .evaluator import Evaluator, Measured
 from .group import Failure, Outcome, make_student
 from .student import Student
 
 # Of a metric: other machines round embeddings differently, and neighbours at equal distance change places.
 TOLERANCE = 1e-3
+
+
+def dataset_of(
+    records: Sequence[Record], data_dir: Path, dataset: str | None = None, columns: str | None = None
+) -> DataSet:
+    """The images that the records were measured on.
+
+    Args:
+        dataset: where own data are, as `run` is told; without it, own images are looked for in the data folder.
+        columns: of a table of images.
+
+    Raises:
+        DataError: they are missing, or others.
+    """
+    spec = records[0].spec
+    name = dataset or spec.dataset
+    if dataset is None and name not in cards.names():  # of own images a record does not say where they were
+        folders = (folder for folder in (data_dir.resolve(), data_dir / name) if folder.name == name)
+        folder = next(filter(Path.is_dir, folders), None)
+        if folder is None:
+            raise DataError(
+                f"the images {name} are missing: {data_dir} is not that folder and does not hold it; name it by --data"
+            )
+        name = str(folder)
+    card = cards.load_card(name, data_dir, columns, closed=records[0].closed)
+    images = load_images(card, data_dir, spec.subset)
+    for record in records:
+        if not record.was_of(images.fingerprint, images.listing):
+            raise DataError(
+                f"the {card.name} images in {data_dir} are not those of {record.spec.label}: "
+                f"their fingerprint is {images.fingerprint}, that of its record {record.data}"
+            )
+    return images
 
 
 def remeasure(records: Iterable[Record], context: RunContext) -> Iterator[Outcome]:
@@ -67,9 +106,20 @@ def _group(records: Sequence[Record], context: RunContext) -> Iterator[Outcome]:
         if off > TOLERANCE:
             yield Failure(spec, f"{spec.label}: measured again, a metric differs from its record by {off:.4f}")
         else:
-            measured_now = record.model_copy(update={"geometry": record.geometry or measured.geometry})
-            context.store.save(measured_now)
-            yield measured_now
+            yield _completed(record, measured, context.store, exact=off <= ROUNDING)
+
+
+def _completed(record: Record, measured: Measured, store: Store, *, exact: bool) -> Record:
+    """Save a record with what it lacked, its queries only if they are `exact`ly those of its metrics; and their file, if that is gone."""
+    update: dict[str, Any] = {"geometry": record.geometry or measured.geometry}
+    content = b"" if measured.queries is None else measured.queries.packed()
+    if content and exact and record.queries is None:
+        update |= {"by_class": measured.by_class, "queries": digest(content)}
+    completed = record.model_copy(update=update)
+    if content and completed.queries == digest(content):
+        write_atomically(store.queries(record.spec), content)
+    store.save(completed)
+    return completed
 
 
 def load_projector(student: Student, record: Record, store: Store) -> bool:
@@ -94,6 +144,7 @@ def _check(record: Record, context: RunContext) -> None:
     spec, store, images = record.spec, context.store, context.dataset
     if not record.was_of(images.fingerprint, images.listing):
         raise BenchmarkError(f"{spec.label}: it was run on other images ({record.data}) than these")
+    check_queries(record, store.queries(spec))
     for parent in spec.parents:
         if not store.weights(parent).exists():
             raise BenchmarkError(f"{spec.label}: the weights of {parent.label} are not on this machine")

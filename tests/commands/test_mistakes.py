@@ -72,8 +72,6 @@ OTHERS = [
     (f"{TUNE} --subset 2x6", 2, "Unknown option"),
     (f"{TUNE} --set batch=1000 --dry-run", 2, "needs 250 classes; the training set has 12"),
     (f"{TUNE} --device bla --dry-run", 2, "unknown device 'bla'"),
-    ("verify --rerun abc --tolerance -1", 2, "--tolerance: '-1' is no number of 0 or more"),
-    ("verify --tolerance nan", 2, "--tolerance: 'nan' is no number"),
     ("report --gallery 1.5", 2, "--gallery: '1.5' is no whole number"),
     (f"{EXTRACT} --backbone conv4-8 --views 0", 2, "--views wants 1 or more, not 0"),
     (f"{EXTRACT} --backbone conv4-8 --views -1", 2, "--views: '-1' is no whole number"),

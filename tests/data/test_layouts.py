@@ -321,6 +321,26 @@ def test_holdout_never_touches_test(tmp_path: Path) -> None:
     assert {*validation.train.images, *validation.query.images} == set(data.train.images)
 
 
+def test_folds_hold_out_each_class_once(tmp_path: Path) -> None:
+    """Three parts of ten classes; the others train, and what is cached of all training images serves both."""
+    data = load_images(card("folder", str(make_folder(tmp_path, dict.fromkeys("abcdefghijklmnopqrst", 2)))), tmp_path)
+    held = []
+    for fold in ("1/3", "2/3", "3/3"):
+        validation = holdout(data, fold)
+        held += validation.query.names
+        assert sorted((*validation.train.names, *validation.query.names)) == list("abcdefghij")
+        for split in (validation.train, validation.query):
+            names = split.of_whole(lambda whole: np.array([path.parent.name for path in whole.images]))
+            assert names.tolist() == [split.names[label] for label in split.labels]
+    assert held == list("abcdefghij")
+
+
+def test_a_fold_needs_two_classes_a_part(tmp_path: Path) -> None:
+    data = load_images(card("folder", str(make_folder(tmp_path, dict.fromkeys("abcdefghij", 2)))), tmp_path)
+    with pytest.raises(UsageError, match="5 training classes are too few to hold out 1/3 for validation; at least 6"):
+        holdout(data, "1/3")
+
+
 @pytest.mark.parametrize(("classes", "sides"), [(4, (2, 2)), (5, (3, 2)), (9, (7, 2)), (11, (8, 3))])
 def test_holdout_leaves_two_classes_on_either_side(tmp_path: Path, classes: int, sides: tuple[int, int]) -> None:
     data = load_images(

@@ -88,7 +88,7 @@ def test_queries_in_another_form_of_themselves(metric: str) -> None:
     labels = rng.integers(0, 12, 90)
     query = rng.normal(size=(90, 6)).astype(np.float32) + np.eye(12, 6, dtype=np.float32)[labels]
     gallery = query + rng.normal(size=query.shape, scale=0.5).astype(np.float32)
-    found = getattr(evaluate(query, labels, gallery, labels, same=True), metric)
+    found = getattr(evaluate(query, labels, gallery, labels, same=True).evaluation, metric)
     if metric == "cosine":
         query, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, gallery))
     d = np.linalg.norm(query[:, None] - gallery[None], axis=2)

@@ -15,7 +15,7 @@ from benchmark.errors import UsageError
 from benchmark.protocol import presets
 from benchmark.protocol.grid import parse_assignments, specs
 from benchmark.spec import Scalar, Spec
-from benchmark.tuned import PRESETS, read_tuned
+from benchmark.tuned import PRESETS, Tuned, read_tuned
 
 CARDS = [cards.load_card(name) for name in cards.names()]
 OWN = CARDS[0].model_copy(update={"name": "own", "layout": "folder"})
@@ -36,22 +36,29 @@ def grid(preset: str, card: Card, assignments: dict[str, Scalar] | None = None, 
 
 @pytest.mark.parametrize(("preset", "card"), PAIRS, ids=[f"{preset}-{card.name}" for preset, card in PAIRS])
 def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
-    """Same stream, network, budget and BatchNorm policy for every trained student of a dimension and seed."""
+    """Same stream, network, heads, budget, teacher and BatchNorm policy for every trained student of a dimension and seed."""
     found = presets.read_preset(preset)
-    teacher, *students = grid(preset, card)
-    assert teacher.teacher is None and {s.teacher for s in students} <= {None, teacher}
+    runs = grid(preset, card)
+    teachers = presets.layers(found, card).teachers[: len(found.seeds)]
+    students = runs[len(teachers) :]
+    assert len({*runs[: len(teachers)]}) == len(teachers) and not any(run.teacher for run in runs[: len(teachers)])
+    for seed in found.seeds:
+        assert {s.teacher for s in students if s.seed == seed and s.method == "regression"} <= {
+            runs[seed % len(teachers)]
+        }
     assert {s.method for s in students} <= set(found.methods) and {s.seed for s in students} == set(found.seeds)
     trained = [s for s in students if methods.entry(s.method).trains]
-    shared = ("batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
+    shared = ("head", "batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
               "schedule", "milestones", "decay", "weight_decay", "head_lr", "precision", "views", "trunk")  # fmt: skip
     for name in shared:
         assert len({getattr(s, name) for s in trained}) == 1, name
     apply = {s.method for s in students if methods.entry(s.method).trains}
-    budgets = {s.steps for s in trained}
+    factors = {s.steps for s in trained}, {s.hidden for s in trained}, set(found.seeds)
     for dim in found.dims:
-        assert {(s.method, s.steps) for s in trained if s.dim == dim} == set(itertools.product(apply, budgets))
+        forms = {(s.method, s.steps, s.hidden, s.seed) for s in trained if s.dim == dim}
+        assert forms == set(itertools.product(apply, *factors))
     untrained = next(s for s in students if s.method == "untrained")
-    for name in ("backbone", "pretrained", "batchnorm", "precision", "image", "resize"):  # it is their step 0
+    for name in ("backbone", "pretrained", "batchnorm", "precision", "image", "resize", "head"):  # it is their step 0
         assert getattr(untrained, name) == getattr(trained[0], name), name
     assert untrained.steps == 0
 
@@ -60,8 +67,25 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
 def test_the_teacher_of_heads_is_its_bases(name: str, base: str) -> None:
     """One run, so that whoever has it need not train it again."""
     card = cards.load_card(name)
-    teachers = {grid(preset, card)[0].id for preset in (base, "heads", "budgets")}
+    teachers = {grid(preset, card)[0].id for preset in (base, "heads", "heads-v1", "budgets")}
     assert len(teachers) == 1
+
+
+def test_teachers_take_turns_by_seed() -> None:
+    """Whatever its method, head or dimension, a student of seed 7 has the teacher of seed 2; what is set of teachers is of all."""
+    chosen = ["triplet", "hinton", "rkd-d", "pca"]
+    runs = grid(
+        "heads", cards.load_card("glyphs"), {"teacher.steps": 7}, chosen=chosen, seeds=[0, 1, 2, 3, 4, 7], dims=[4]
+    )
+    teachers, students = runs[:5], runs[5:]
+    assert [(t.backbone, t.seed) for t in teachers] == [
+        ("conv4-64", 0), ("conv4-64", 1), ("conv4-48", 0), ("conv4-64", 2), ("conv4-48", 1),
+    ]  # fmt: skip
+    assert {t.steps for t in teachers} == {7} and len({t.id for t in teachers}) == 5
+    for student in students:
+        assert student.teacher == (None if student.method == "triplet" else teachers[student.seed % 5])
+    assert sorted(s.seed for s in students if s.method == "pca") == [0, 1, 2, 3, 4]  # one a teacher
+    assert sorted(s.seed for s in students if s.method == "hinton" and s.hidden) == [0, 1, 2, 3, 4, 7]
 
 
 def test_lengths_are_runs_of_their_own() -> None:
@@ -100,7 +124,10 @@ def test_paper_is_the_paper() -> None:
         "step",
         (0.5, 0.75),
     )
-    assert {s.dim for s in students} == {16, 32, 64, 128}
+    assert {s.dim for s in students} == {16, 32, 64, 128} and {s.head for s in (teacher, *students)} == {"plain"}
+    assert {s.method for s in (teacher, *students) if s.params.get("miner") == "authors"} == {
+        "triplet", "fitnet", "attention", "darkrank"
+    }  # fmt: skip
     for method, forms in (
         ("rkd-d", {True, False}),
         ("rkd-a", {True, False}),
@@ -111,7 +138,7 @@ def test_paper_is_the_paper() -> None:
     assert {s.steps for s in grid("paper", cards.load_card("sop")) if s.teacher} == {60000}
 
 
-TUNED = {"rkd-d": {"lr": 0.5}, "rkd-da": {"lr": 0.25, "angle_weight": 7.0}}
+TUNED = {"rkd-d": [Tuned({"lr": 0.5})], "rkd-da": [Tuned({"lr": 0.25, "angle_weight": 7.0})]}
 
 
 def test_order_of_settings() -> None:
@@ -132,6 +159,16 @@ def test_the_teacher_is_trained_where_a_method_needs_it() -> None:
     card = cards.load_card("tiny")
     assert [s.dim for s in grid("smoke", card, chosen=["triplet"], seeds=[0])] == [8]
     assert [s.dim for s in grid("smoke", card, chosen=["triplet", "rkd-d"], seeds=[0])] == [16, 8, 8]
+
+
+def test_controls_are_linear_heads_and_one_run_whatever_the_seeds() -> None:
+    found = {name for name, entry in methods.catalogue().items() if entry.kind == "control"}
+    runs = [spec for spec in grid("heads", cards.load_card("glyphs"), {"hidden": 8}) if spec.method in found]
+    seeds = {name: sorted(spec.seed for spec in runs if spec.method == name and spec.dim == 16) for name in found}
+    assert seeds == {name: [0] for name in found} | {"ridge": [0, 1, 2, 3, 4]}  # one a teacher
+    assert {(spec.steps, spec.hidden) for spec in runs} == {(0, 0)} and {spec.dim for spec in runs} == {16, 32, 64, 128}
+    assert all(spec.trunk is not None for spec in runs)
+    assert {spec.method for spec in runs if spec.teacher} == {"ridge"}
 
 
 def test_an_untrained_student_has_the_head_of_the_others() -> None:
@@ -209,7 +246,7 @@ def test_groups_of_methods() -> None:
     relational = presets.select(["relational"], preset)
     assert {"rkd-d", "rkd-a", "rkd-da", "triplet", "untrained"} <= set(relational) and "hinton" not in relational
     everything = presets.select(["all"], preset)
-    others = presets.select(["individual", "posthoc"], preset)
+    others = presets.select(["individual", "posthoc", "control"], preset)
     assert set(relational) | set(others) == set(everything) and "pca" in others and "ensemble" not in others
     with pytest.raises(UsageError, match="did you mean 'individual'"):
         presets.select(["individul"], preset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from benchmark.protocol.grid import specs
 from benchmark.protocol.presets import Range
 from benchmark.protocol.tuning import Choice, Grid, RandomTrials
 from benchmark.record import Evaluation, Record
-from benchmark.tuned import read_tuned
+from benchmark.tuned import Tuned, read_reasons, read_tuned, settings_for, write_tuned
 
 SMOKE = presets.read_preset("smoke")
 SEARCHING = [entry for entry in methods.catalogue().values() if entry.ranges]
@@ -153,36 +154,84 @@ DEFAULTS = {TRIED[0].id, TRIED[3].id}
 
 def test_the_best_is_chosen_for_each_method() -> None:
     found = tuning.choose(TRIED[::-1], SEARCH, PLANNED, DEFAULTS)
-    assert found == {
-        "rkd-da": Choice({"lr": 2e-3, "angle_weight": 7.0}, 0.42, 0.30, 3),
-        "triplet": Choice({"lr": 1e-2, "margin": 0.2}, 0.50, 0.50, 2),
-    }
-    assert tuning.choose(TRIED, Grid({"lr": [1e-2, 2e-3]}), PLANNED)["rkd-da"] == Choice(
-        {"lr": 2e-3}, pytest.approx(0.415), None, 2
+    assert found == [
+        Choice("rkd-da", {"lr": 2e-3, "angle_weight": 7.0}, 0.42, 0.30, 3),
+        Choice("triplet", {"lr": 1e-2, "margin": 0.2}, 0.50, 0.50, 2),
+    ]
+    assert tuning.choose(TRIED, Grid({"lr": [1e-2, 2e-3]}), PLANNED)[0] == Choice(
+        "rkd-da", {"lr": 2e-3}, pytest.approx(0.415), None, 2
     )
     without = [one for one in TRIED if one.id not in DEFAULTS]  # they did not finish
-    assert tuning.choose(without, SEARCH, PLANNED, DEFAULTS)["triplet"] == Choice(
-        {"lr": 2e-3, "margin": 0.4}, 0.40, None, 1
+    assert tuning.choose(without, SEARCH, PLANNED, DEFAULTS)[1] == Choice(
+        "triplet", {"lr": 2e-3, "margin": 0.4}, 0.40, None, 1
     )
 
 
 def test_dimensions_count_together() -> None:
     wide = [record("rkd-d", 0.1, dim=12), record("rkd-d", 0.5, lr=2e-3, dim=12)]
     narrow = [record("rkd-d", 0.6), record("rkd-d", 0.4, lr=2e-3)]
-    chosen = Choice({"lr": 2e-3}, pytest.approx(0.45), pytest.approx(0.35), 2)
+    chosen = Choice("rkd-d", {"lr": 2e-3}, pytest.approx(0.45), pytest.approx(0.35), 2)
     planned = [one.spec for one in (*narrow, *wide)]
-    assert tuning.choose([*narrow, *wide], SEARCH, planned, {narrow[0].id, wide[0].id}) == {"rkd-d": chosen}
+    assert tuning.choose([*narrow, *wide], SEARCH, planned, {narrow[0].id, wide[0].id}) == [chosen]
     half = record("rkd-d", 0.9, lr=5e-3)
     planned += [half.spec, half.spec.replace(dim=12)]  # which diverged
-    assert tuning.choose([*narrow, *wide, half], SEARCH, planned, {half.id}) == {"rkd-d": replace(chosen, default=None)}
+    assert tuning.choose([*narrow, *wide, half], SEARCH, planned, {half.id}) == [replace(chosen, default=None)]
     with pytest.raises(BenchmarkError, match="nothing can be chosen"):
         tuning.choose([half], SEARCH, planned)
+
+
+FOLDS = [f"{part}/3" for part in (1, 2, 3)]
+
+
+def folds(scores: Sequence[float], **changes: Any) -> list[Record]:
+    """Runs of one setting, a fold each."""
+    return [record("rkd-d", score, fold=fold, **changes) for score, fold in zip(scores, FOLDS, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("gains", "lr"), [((0.01, 0.02, 0.03), 2e-3), ((-0.03, 0.01, 0.03), 1e-2), ((0.0, 0.0, 0.0), 1e-2)]
+)
+def test_a_tie_within_the_error_over_folds_goes_to_the_preset(gains: Sequence[float], lr: float) -> None:
+    """Gains 1, 2, 3: mean 2, error 0.58. Gains -3, 1, 3: mean 0.33, error 1.76."""
+    own = folds((0.30, 0.50, 0.40))
+    other = folds([score + gain for score, gain in zip((0.30, 0.50, 0.40), gains, strict=True)], lr=2e-3)
+    runs = [*own, *other]
+    (choice,) = tuning.choose(runs, SEARCH, [run.spec for run in runs], {run.id for run in own})
+    assert choice.values == {"lr": lr} and choice.default == pytest.approx(0.40)
+    assert choice.score == pytest.approx(0.42 if lr == 2e-3 else 0.40)
+    assert choice.error == pytest.approx(
+        0.0608276 if lr == 2e-3 else 0.1 / 3**0.5
+    )  # of 0.31, 0.52, 0.43; of 0.30, 0.50, 0.40
+
+
+def test_each_head_and_dimension_has_a_choice_of_its_own(tmp_path: Path) -> None:
+    best = {(0, 4): 2e-3, (0, 16): 5e-3, (512, 4): 5e-3, (512, 16): 2e-3}
+    runs = [
+        record("rkd-d", 0.5 if lr == best[hidden, dim] else 0.4, hidden=hidden, dim=dim, lr=lr)
+        for hidden, dim in best
+        for lr in (2e-3, 5e-3)
+    ]
+    choices = tuning.choose(runs, SEARCH, [run.spec for run in runs], by=("hidden", "dim"))
+    assert {(choice.where["hidden"], choice.where["dim"]): choice.values["lr"] for choice in choices} == best
+    path = tmp_path / "tuned.toml"
+    write_tuned(path, {"rkd-d": [Tuned({"lr": 9.0})]}, {})
+    assert tuning.write_choice(path, choices, "the command") == []
+    chosen = read_tuned(path)["rkd-d"]
+    assert len(chosen) == 4  # and what was for all runs gave way
+    for dim, nearest in ((2, 4), (4, 4), (7, 4), (9, 16), (99, 16)):  # in log scale: 8 lies between
+        for hidden in (0, 512):
+            assert settings_for({"dim": dim, "hidden": hidden}, chosen) == {"lr": best[hidden, nearest]}
+    assert settings_for({"dim": 4, "hidden": 64}, chosen) is None
+    assert len(read_reasons(path)["rkd-d"]) == 4
+    again = replace(choices[0], values={"lr": 1.0})
+    (line,) = tuning.write_choice(path, [again], "another")
+    assert line == "rkd-d (hidden=0, dim=4): lr=1.0 replaces lr=0.002" and len(read_tuned(path)["rkd-d"]) == 4
 
 
 def test_the_form_may_be_what_is_tried() -> None:
     forms = [record("rkd-d", score, normalize=normalize) for score, normalize in ((0.4, True), (0.3, False))]
     found = tuning.choose(forms, Grid({"normalize": [True, False]}), [one.spec for one in forms])
-    assert found == {"rkd-d": Choice({"normalize": True}, 0.4, None, 2)}
+    assert found == [Choice("rkd-d", {"normalize": True}, 0.4, None, 2)]
 
 
 def test_nothing_is_chosen_from_nothing_or_from_test_classes() -> None:
@@ -196,7 +245,10 @@ def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
     path = tmp_path / "tuned" / "smoke-tiny.toml"
     assert tuning.write_choice(path, tuning.choose(TRIED, SEARCH, PLANNED, DEFAULTS), "the command --trials 4") == []
     tuned = read_tuned(path)
-    assert tuned == {"rkd-da": {"lr": 2e-3, "angle_weight": 7.0}, "triplet": {"lr": 1e-2, "margin": 0.2}}
+    assert tuned == {
+        "rkd-da": [Tuned({"lr": 2e-3, "angle_weight": 7.0})],
+        "triplet": [Tuned({"lr": 1e-2, "margin": 0.2})],
+    }
     assert tomllib.loads(path.read_text())["chosen"]["rkd-da"] == {
         "by": "the command --trials 4",
         "validation_map_at_r": 0.42,
@@ -208,16 +260,16 @@ def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
     )[-1]  # fmt: skip
     assert student.lr == 2e-3 and student.params == {"distance_weight": 1.0, "angle_weight": 7.0}
 
-    said = tuning.write_choice(path, {"rkd-da": Choice({"lr": 0.5}, 0.9, None, 1)}, "another")
+    said = tuning.write_choice(path, [Choice("rkd-da", {"lr": 0.5}, 0.9, None, 1)], "another")
     assert said == ["rkd-da: lr=0.5 replaces lr=0.002, angle_weight=7.0"]
-    assert read_tuned(path) == {"rkd-da": {"lr": 0.5}, "triplet": tuned["triplet"]}
+    assert read_tuned(path) == {"rkd-da": [Tuned({"lr": 0.5})], "triplet": tuned["triplet"]}
     assert "validation_map_at_r_default = 0.3\n" not in path.read_text()
 
 
 def test_values_of_every_type_survive_the_file(tmp_path: Path) -> None:
     values = {"normalize": True, "batch": 32, "lr": 1e-05, "schedule": 'a "b" \\ é', "milestones": [0.5, 0.75]}
-    tuning.write_choice(tmp_path / "t.toml", {"triplet": Choice(values, 0.5, None, 1)}, 'echo "x"')
-    assert read_tuned(tmp_path / "t.toml") == {"triplet": values}
+    tuning.write_choice(tmp_path / "t.toml", [Choice("triplet", values, 0.5, None, 1)], 'echo "x"')
+    assert read_tuned(tmp_path / "t.toml") == {"triplet": [Tuned(values)]}
 
 
 @pytest.mark.parametrize(
@@ -242,15 +294,15 @@ def test_edges(value: object, axis: presets.Axis, expected: bool) -> None:
 
 def test_the_table_says_what_tuning_brought_and_where_to_widen() -> None:
     console = Console(width=160, record=True, file=io.StringIO())
-    best = {
-        "rkd-da": Choice({"lr": 9e-2, "angle_weight": 7.0}, 0.42, 0.305, 3),
-        "triplet": Choice({"lr": 1e-2, "margin": 0.2}, 0.5, None, 2),
-    }
+    best = [
+        Choice("rkd-da", {"lr": 9e-2, "angle_weight": 7.0}, 0.42, 0.305, 3),
+        Choice("triplet", {"lr": 1e-2, "margin": 0.2}, 0.5, None, 2, 0.0125, {"hidden": 512}),
+    ]
     console.print(tuning.choice_table(best, SEARCH))
     rkd, triplet = (line for line in console.export_text().splitlines() if "margin" in line or "angle_weight" in line)
     for text in ("lr=0.09, angle_weight=7.0", "42.00", "30.50", "at the edge of what was tried of lr: widen it"):
         assert text in rkd
-    assert "50.00" in triplet and "edge" not in triplet
+    assert "50.00 ± 1.25" in triplet and "triplet (hidden=512)" in triplet and "edge" not in triplet
 
 
 def test_the_recorded_command() -> None:

@@ -88,7 +88,7 @@ def retrieval(draw):
 @given(retrieval())
 @settings(max_examples=150, deadline=None)
 def test_equals_plain_loops(case):
-    result = evaluate(*case, at=(1, 3, 100))
+    result = evaluate(*case, at=(1, 3, 100)).evaluation
     for metric, found in (("l2", result.l2), ("cosine", result.cosine)):
         queries, expected = by_loops(*case, metric, (1, 3, 100))
         assert found == pytest.approx(expected, abs=1e-9)
@@ -145,7 +145,7 @@ def test_metrics_by_hand():
 
 def test_on_a_line_by_hand():
     """0 a, 1 b, 3 a, 7 b, 8 c: c has no partner, but is the neighbour of the b at 7."""
-    result = evaluate(np.array([[0.0], [1], [3], [7], [8]]), np.array(list("ababc")), at=(1, 2, 4))
+    result = evaluate(np.array([[0.0], [1], [3], [7], [8]]), np.array(list("ababc")), at=(1, 2, 4)).evaluation
     # nearest first: 0: b a b c; 1: a a b c; 3: b a b c (distances 2 3 4 5); 7: c a b a
     assert result.l2 == {"recall@1": 0, "recall@2": 0.5, "recall@4": 1, "map@r": 0, "r_precision": 0}
     assert (result.queries, result.dropped, result.gallery) == (4, 1, 5)
@@ -154,7 +154,9 @@ def test_on_a_line_by_hand():
 def test_query_and_gallery_by_hand():
     """Nothing is removed: a query's copy in the gallery counts. K = 8 is more than the gallery has."""
     gallery, labels = np.array([[0.0, 1], [1, 0], [0, 5]]), np.array([0, 1, 1])
-    result = evaluate(np.array([[0.0, 1], [1, 0], [0, 1], [9, 9]]), np.array([0, 1, 1, 7]), gallery, labels, at=(1, 8))
+    result = evaluate(
+        np.array([[0.0, 1], [1, 0], [0, 1], [9, 9]]), np.array([0, 1, 1, 7]), gallery, labels, at=(1, 8)
+    ).evaluation
     assert (result.queries, result.dropped, result.gallery) == (3, 1, 3)
     # by distance: 0 | 1 0 1 -> R-precision 1/2 | 0 1 1 (distances 0, sqrt 2, 4) -> 1/2
     assert result.l2 == pytest.approx(
@@ -178,11 +180,11 @@ def test_unit_rows_are_searched_once_with_the_result_of_two(monkeypatch):
     searches = []
     plain = Index.search
     monkeypatch.setattr(Index, "search", lambda *words: searches.append(1) or plain(*words))
-    once = evaluate(rows, labels)
+    once = evaluate(rows, labels).evaluation
     assert len(searches) == 1
     monkeypatch.setattr(module, "_UNIT", -1.0)
-    assert evaluate(rows, labels) == once and len(searches) == 3
-    assert evaluate(rows * np.float32(1.1), labels) == once
+    assert evaluate(rows, labels).evaluation == once and len(searches) == 3
+    assert evaluate(rows * np.float32(1.1), labels).evaluation == once
 
 
 @pytest.mark.parametrize("with_gallery", [False, True])
@@ -200,19 +202,19 @@ def test_searching_further_only_where_nothing_was_found_changes_nothing(monkeypa
         return whole(self, query, k, own)
 
     monkeypatch.setattr(Index, "search", spy)
-    plain = evaluate(*arguments, at=at)
+    plain = evaluate(*arguments, at=at).evaluation
     assert [k for _, k in searched] == [100, 1000] * 2  # l2 and cosine
     assert searched[1][0] < searched[0][0]
     monkeypatch.setattr(module, "NEAR", 10**6)
-    assert evaluate(*arguments, at=at) == plain
+    assert evaluate(*arguments, at=at).evaluation == plain
     monkeypatch.setattr(module, "NEAR", near)
     searched.clear()
-    assert evaluate(*arguments, at=at) == plain
+    assert evaluate(*arguments, at=at).evaluation == plain
     assert searched[0][1] < 30 and 0 < searched[1][0] < searched[0][0]
     targets = neighbours(sets[0][0], None, 3, "l2")
-    found = agreement(sets[0][1], targets, at=at)
+    found = agreement(sets[0][1], targets, at=at).evaluation
     monkeypatch.setattr(module, "NEAR", 10**6)
-    assert agreement(sets[0][1], targets, at=at) == found
+    assert agreement(sets[0][1], targets, at=at).evaluation == found
 
 
 def test_agreement_by_hand():
@@ -220,7 +222,7 @@ def test_agreement_by_hand():
     rows = np.array([[0.0], [1], [3], [7]])
     # found, nearest first: 1 2 3 | 0 2 3 | 1 0 3 | 2 1 0
     targets = np.array([[1, 2], [3, 0], [3, 0], [0, 1]])
-    found = agreement(rows, targets, at=(1, 2, 9))
+    found = agreement(rows, targets, at=(1, 2, 9)).evaluation
     assert (found.queries, found.dropped, found.gallery, found.relevance) == (4, 0, 4, "teacher")
     # of the two nearest, hits 1 1 | 1 0 | 0 1 | 0 1
     assert found.l2 == pytest.approx(
@@ -237,23 +239,23 @@ def test_agreement_by_hand():
 def test_agreement_with_itself_is_whole_and_does_not_depend_on_blocks(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
     targets = neighbours(rows, None, 10, "cosine")
-    found = agreement(rows, targets)
+    found = agreement(rows, targets).evaluation
     assert set(found.cosine.values()) == {1.0} and found.l2["map@r"] < 1
     monkeypatch.setattr(search, "_CELLS", 1)
-    assert agreement(rows, targets) == found
+    assert agreement(rows, targets).evaluation == found
 
 
 def test_agreement_is_retrieval_of_classes_where_neighbours_are_classes():
     labels = np.repeat(np.arange(20), 11)
     rows = np.random.default_rng(0).normal(size=(220, 4)).astype(np.float32)
     targets = np.array([np.flatnonzero((labels == labels[i]) & (np.arange(220) != i)) for i in range(220)])
-    by_class, by_teacher = evaluate(rows, labels), agreement(rows, targets)
+    by_class, by_teacher = evaluate(rows, labels).evaluation, agreement(rows, targets).evaluation
     assert (by_teacher.l2, by_teacher.cosine) == (by_class.l2, by_class.cosine)
 
 
 def test_the_authors_numbers():
     reference = np.load(REFERENCE)
-    result = evaluate(reference["recall.embeddings"], reference["recall.labels"])
+    result = evaluate(reference["recall.embeddings"], reference["recall.labels"]).evaluation
     for metrics, name in ((result.l2, "raw_l2"), (result.cosine, "cosine")):
         found = [metrics[f"recall@{k}"] for k in (1, 2, 4, 8)]
         np.testing.assert_allclose(found, reference[f"recall.{name}.at_1_2_4_8"], atol=1e-6)
@@ -275,7 +277,7 @@ def test_accuracy_calculator(with_gallery):
     theirs = AccuracyCalculator(include=tuple(names), k="max_bin_count", device=torch.device("cpu")).get_accuracy(
         *(torch.from_numpy(array) for array in sets)
     )
-    ours = evaluate(*sets).l2
+    ours = evaluate(*sets).evaluation.l2
     for their, our in names.items():
         assert ours[our] == pytest.approx(theirs[their], abs=1e-6)
 
@@ -339,7 +341,7 @@ def test_files(tmp_path, cli):
         return {name: found[name] for name in ("l2", "cosine")}
 
     def expected(*arrays):
-        found = evaluate(*arrays, at=(1, 2))
+        found = evaluate(*arrays, at=(1, 2)).evaluation
         return {"l2": found.l2, "cosine": found.cosine}
 
     labels = LABELS.astype(str)

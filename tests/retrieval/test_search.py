@@ -194,8 +194,8 @@ def test_one_number_costs_the_recall_of_one_row():
     random = np.random.default_rng(0)
     labels = np.arange(1000) // 10
     rows = (random.normal(size=(100, 16))[labels] + 0.4 * random.normal(size=(1000, 16))).astype(np.float32)
-    before = evaluate(rows, labels)
-    after = evaluate(spoilt(rows, (17, 3, MOST)), labels)
+    before = evaluate(rows, labels).evaluation
+    after = evaluate(spoilt(rows, (17, 3, MOST)), labels).evaluation
     for ours, theirs in ((after.l2, before.l2), (after.cosine, before.cosine)):
         assert all(abs(ours[name] - theirs[name]) <= 0.011 for name in ours)
 

@@ -1,0 +1,116 @@
+"""The verdict of `benchmark verify --rerun`: a run that was trained again is held against its record and the spread of its seeds."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ..methods import sources_of
+from ..provenance import ROOMS, edited_since
+from ..record import Record
+from ..report.stats import LEVEL
+from ..spec import Spec
+
+JUDGED = ("recall@1", "map@r")
+ROUNDING = 0.1  # points by which metrics of the same weights differ between machines, where neighbours at equal distance change places
+PRIOR = 3  # seeds
+
+
+def threads_of(record: Record) -> int:
+    """The number of threads that a run began with; 0 where its record does not tell."""
+    first = record.environment.get("threads", "").partition(",")[0]
+    return int(first) if re.fullmatch(r"[1-9]\d{0,3}", first) else 0
+
+
+def differences_of(record: Record, again: Record) -> dict[str, float]:
+    """Points by which the metrics that both have differ."""
+    return {
+        name: 100 * (again.metrics[name] - record.metrics[name]) for name in record.metrics if name in again.metrics
+    }
+
+
+def row_of(spec: Spec) -> str:
+    """Equal for the runs of a row: those that differ in seed and teacher alone, of one generation."""
+    return spec.name + json.dumps(spec.model_dump(mode="json", exclude={"seed", "teacher"}), sort_keys=True)
+
+
+def allowed(record: Record, records: Sequence[Record], metric: str) -> float | None:
+    """Points by which a metric of two seeds of a record's row differs at most: Student's interval of a difference, which holds all that
+    is judged with 95 %. Its variance is of the row's other seeds, so that a wrong record widens nothing.
+
+    The variance of few seeds is hardly known. So the folder's median row counts as `PRIOR` more of them; of pairs of seeds in the
+    committed tables 95 to 100 % differ by less, as they are to by 97.5.
+
+    Returns:
+        None where the row has no other seed, or nothing says how seeds differ.
+    """
+    rows: dict[str, list[float]] = defaultdict(list)
+    for other in records:
+        if other.id != record.id and metric in other.metrics:
+            rows[row_of(other.spec)].append(100 * other.metrics[metric])
+    own = rows.pop(row_of(record.spec), [])
+    typical = [statistics.variance(values) for values in rows.values() if len(values) > 2]
+    degrees = len(own) - 1 + PRIOR * bool(typical)
+    if not own or not degrees:
+        return None
+    squares = statistics.variance(own) * (len(own) - 1) if len(own) > 1 else 0.0
+    squares += PRIOR * statistics.median(typical) if typical else 0.0
+    from scipy.special import stdtrit
+
+    return max(ROUNDING, float(stdtrit(degrees, 1 - (1 - LEVEL) / 2 / len(JUDGED))) * (2 * squares / degrees) ** 0.5)
+
+
+def verdict(record: Record, again: Record, records: Sequence[Record]) -> tuple[str, bool]:
+    """Judge a run that was trained again: the words for it, and whether it failed.
+
+    Equal, or as rounding leaves it; within the spread of its row's seeds; or beyond that, which is a fault, as are other numbers of the
+    same weights. What else differs between the two runs stands beside it as a possible reason, and changes nothing of that.
+
+    Args:
+        records: of its folder.
+    """
+    off = differences_of(record, again)
+    worst, same = max(map(abs, off.values())), again.weights == record.weights
+    if same and worst == 0:
+        return "the same weights, to the bit", False
+    kind, reason = f"{'the same' if same else 'other'} weights", _reason(record, again)
+    if worst <= ROUNDING or same:
+        judged = "rounding" if worst <= ROUNDING else "a fault"
+        return f"{kind}; {judged}: metrics differ by up to {worst:.2f} points; {reason}", worst > ROUNDING
+    limits = {name: allowed(record, records, name) for name in JUDGED if name in off}
+    if None in limits.values():
+        why = "its row has no other seed, so that only equality can be judged"
+        return f"{kind}; not equal: metrics differ by up to {worst:.2f} points, and {why}; {reason}", True
+    beyond = any(abs(off[name]) > (limit or 0) for name, limit in limits.items())
+    judged = "a fault, beyond the seeds' spread" if beyond else "within the seeds' spread"
+    said = (f"{name} by {off[name]:+.2f} points, seeds by up to {limit:.2f}" for name, limit in limits.items())
+    return f"{kind}; {judged}: they differ in {', '.join(said)}; {reason}", beyond
+
+
+def _reason(record: Record, again: Record) -> str:
+    """Say what differs between a run and its repetition but their numbers; what an older record lacks says nothing."""
+    before, now = record.environment, again.environment
+    names = [name for name in before if name not in ("code", "method") and now.get(name, before[name]) != before[name]]
+    changed = [f"{name} {before[name]}, now {now[name]}" for name in names]
+    reasons = ["its teacher was trained again as well, to other weights"] * (again.teacher != record.teacher)
+    reasons += [f"the machine, threads or libraries are others ({'; '.join(changed)})"] * bool(changed)
+    if code := _code(record, again):
+        reasons.append(f"the code has changed ({'; '.join(code)})")
+    reasons = reasons or ["machine, threads, libraries and code are the same"]
+    return "; ".join([*reasons, *["its record does not say on which processor it ran"] * ("processor" not in before)])
+
+
+def _code(record: Record, again: Record) -> list[str]:
+    """Name what has changed of the code that a run's numbers depend on: commits, and files where git knows them, else rooms."""
+    before, now = record.environment, again.environment
+    versions = [name for name in ("code", "method") if name in before and now.get(name, before[name]) != before[name]]
+    rooms = [room for room, was in record.sources.items() if again.sources.get(room, was) != was]
+    if not rooms and "method" not in versions and (record.sources or not versions):
+        return []
+    own = {f"methods/{module}.py" for module in ("base", *sources_of(record.spec.method))}
+    edited = edited_since(before.get("code", ""))
+    files = [name for name in edited if name in own or name.partition("/")[0] in ROOMS or "/" not in name]
+    return [*(f"{name} {before[name]}, now {now[name]}" for name in versions), *(files or rooms)]
