@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.decode import square
 from ..data.splits import DataSet, Split
 from ..errors import UsageError
 from ..methods import entry
@@ -29,12 +31,18 @@ class Shipped(nn.Module):
 
     Args:
         image: pixels a side of the crop in the middle that the network reads; 0 of own vectors.
+        size: pixels a side of the square.
     """
 
-    def __init__(self, network: Network, image: int) -> None:
+    def __init__(self, network: Network, image: int, size: int) -> None:
         super().__init__()
         self.network = network
         self.image = image
+        self.size = size
+
+    def preprocess(self, *files: str | Path) -> Tensor:
+        """Read image files as the network wants them, uint8 [n, size, size, 3]. Raises a DataError where a file is no image."""
+        return torch.from_numpy(np.stack([square(Path(file), self.size) for file in files]))
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.image:
@@ -131,7 +139,8 @@ def whole_network(record: Record, store: Store, device: torch.device) -> Shipped
     network = load_encoder(spec, store, device)
     if spec.on_features and not spec.reads_vectors:
         trunk = frozen_trunk(spec, store, device)
-        whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
+        normalize, hidden, plain = spec.normalize, spec.hidden, spec.head == "plain"
+        whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=normalize, hidden=hidden, plain=plain)
         whole.load_state_dict(network.state_dict(), strict=False)  # which has all but the trunk's
         network = whole.to(device).eval().requires_grad_(False)
-    return Shipped(network, 0 if spec.reads_vectors else spec.image).eval()
+    return Shipped(network, 0 if spec.reads_vectors else spec.image, spec.resize).eval()

@@ -102,8 +102,8 @@ class FeatureInputs:
     def encoder(self, spec: Spec) -> Network:
         if not methods.entry(spec.method).has_head:
             return Identity(spec.dim, normalize=spec.normalize)
-        head = {"normalize": spec.normalize, "hidden": spec.hidden, "plain": spec.head == "plain"}
-        return Encoder(None, self._sources[spec.id].width, spec.dim, **head)
+        width, plain = self._sources[spec.id].width, spec.head == "plain"
+        return Encoder(None, width, spec.dim, normalize=spec.normalize, hidden=spec.hidden, plain=plain)
 
     def frozen(self, spec: Spec) -> Network:
         return load_encoder(spec, self.context.store, self.context.device, trunk=False)
