@@ -540,6 +540,7 @@ CHANGES: dict[str, object] = {
     "backbone": "resnet50", "pretrained": False, "trunk": Spec(dataset="cars", method="triplet"), "hidden": 512,
     "head": "scaled", "batchnorm": "frozen", "optimizer": "adamw", "lr": 1.0, "head_lr": 3.0, "weight_decay": 1.0,
     "schedule": "constant", "milestones": (0.5,), "decay": 0.2, "precision": "bf16",
+    "fold": "1/3",
 }  # fmt: skip
 
 
@@ -548,7 +549,7 @@ def test_no_field_of_a_run_may_be_another_or_of_its_teacher() -> None:
     assert student.teacher is not None and of_protocol(student)
     assert {*CHANGES, "dataset", "seed", "method", "dim", "normalize"} == {*Spec.model_fields}
     for name, value in CHANGES.items():
-        changes = {name: value} | ({"views": 8} if name == "trunk" else {})
+        changes = {name: value, **{"trunk": {"views": 8}, "fold": {"evaluation": "validation"}}.get(name, {})}
         assert not of_protocol(student.replace(**changes)), name
         if name not in ("teacher", "backbone", "trunk", "views"):  # which can only be another network's
             taught = student.teacher.replace(**(changes if name != "params" else {name: {"margin": 0.1}}))
@@ -790,7 +791,7 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
     assert other.code == 2 and "was run on other images (beef)" in other.err and "Recall@1" not in other.out
     for name in ("recall@1", "recall@2", "recall@4", "recall@8"):
         changed["evaluation"]["l2"][name] = min(1, changed["evaluation"]["l2"][name] + 0.2)
-    run.write_text(json.dumps(changed))
+    run.write_text(json.dumps(changed | {"by_class": None, "queries": None}))
     again = cli("verify", "--results", tmp_path, "--rerun", run.stem[-10:], "--data", data_dir, "--device", "cpu")
     assert again.code == 1 and "-20.00" in again.out
     assert cli("verify", "--results", tmp_path).code == 1
