@@ -161,6 +161,11 @@ def batches(cell: Cell) -> tuple[Any, ...]:
     return *fields, spec.backbone, spec.precision, cell.records[0].data
 
 
+def head_of(cell: Cell) -> tuple[int, str]:
+    """The head of a cell's networks: methods are held against each other at equal ones."""
+    return cell.records[0].spec.hidden, cell.records[0].spec.head
+
+
 def code(record: Record) -> str:
     return record.environment.get("code", "unknown")
 

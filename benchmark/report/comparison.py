@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..record import Record
-from .cells import OF_ANY_DIM, Cell, Row, batches, cells_of, roles_of, settings, units_of
+from .cells import OF_ANY_DIM, Cell, Row, batches, cells_of, head_of, roles_of, settings, units_of
 from .estimands import outranked
 from .stats import Summary, holm, p_value, paired
 
@@ -120,7 +120,7 @@ class Comparison:
         groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
         for cell in self.candidates:
             if len(cell.recall) > 1 and all(metric in record.metrics for record in cell.records):
-                groups[cell.dim, cell.row.hidden, *batches(cell)].append(cell)
+                groups[cell.dim, *head_of(cell), *batches(cell)].append(cell)
         tables = []
         for cells in groups.values():
             values = [cell.by_unit(lambda record: 100 * record.metrics[metric]) for cell in cells]

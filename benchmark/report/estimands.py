@@ -18,7 +18,7 @@ import numpy as np
 from .stats import LEVEL
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-DRAWS = 2_000
+DRAWS = 10_000
 PAPERS = 3  # of each group at least, for an interval of kinds
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..record import Record
-from .cells import FAMILIES, Cell, Row, batches
+from .cells import FAMILIES, Cell, Row, batches, head_of
 from .comparison import Comparison
 from .stats import summarise
 
@@ -91,7 +91,7 @@ class Families:
         alike: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
         for cell in compared.candidates:
             if cell.row.role in FAMILIES:
-                alike[cell.row.role, cell.row.hidden, *batches(cell)].append(cell)
+                alike[cell.row.role, *head_of(cell), *batches(cell)].append(cell)
         self.pools = [_pool(cells) for cells in alike.values()]
         self.pools.sort(key=lambda pool: (*_place(pool), pool.role))
         relational = {_key(pool): pool for pool in self.pools if pool.role == "relational"}
@@ -137,7 +137,7 @@ class Families:
     @property
     def unmatched(self) -> set[str]:
         """The methods of main batches that no pair has, since the other family has nothing of their head."""
-        alike = [pool for pool in self.pools if self.main and _key(pool)[1:] == _key(self.main[0][0])[1:]]
+        alike = [pool for pool in self.pools if self.main and _key(pool)[2:] == _key(self.main[0][0])[2:]]
         return set().union(*map(_names, alike)) - {
             name for pair in self.pairs for pool in pair for name in _names(pool)
         }
@@ -168,7 +168,7 @@ def head_name(hidden: int | None) -> str:
 
 
 def _key(pool: Pool) -> tuple[object, ...]:
-    return pool.hidden, *batches(pool.cells[0])
+    return *head_of(pool.cells[0]), *batches(pool.cells[0])
 
 
 def _place(pool: Pool) -> tuple[str, int, int]:

@@ -63,6 +63,7 @@ class Verdict:
         self.groups = {name: pair for name, pair in groups.items() if all(side.any() for side in pair)}
         if not labelled.any():
             self.groups.pop("no labels", None)  # it is all there is
+        self._gaps: dict[tuple[Any, ...], Gap] = {}
         self.papers = [compared.papers.get(name, name) for _, name in self.methods]
         records = [record for cell in self._cells.values() for record in cell.records]
         self.metrics = [name for name in METRICS if all(name in record.metrics for record in records)]
@@ -118,6 +119,12 @@ class Verdict:
         level: float = LEVEL,
     ) -> Gap:
         """A question's difference as the mean over heads and dimensions, or at one of them."""
+        place = question, metric, dim, head, level
+        if place not in self._gaps:
+            self._gaps[place] = self._gap(*place)
+        return self._gaps[place]
+
+    def _gap(self, question: str, metric: str, dim: int | None, head: int | None, level: float) -> Gap:
         heads = slice(None) if head is None else slice(head, head + 1)
         dims = slice(None) if dim is None else slice(own := self.families.dims.index(dim), own + 1)
 
@@ -242,13 +249,13 @@ def verdict_table(verdict: Verdict | None) -> Table | None:
     several = len(families.main) > 1
 
     def head(asked: Asked) -> str:
-        return "mean of both" if asked.head is None and several else families.heads[asked.head or 0]
+        return "mean of both" if asked.head is None else families.heads[asked.head]
 
     why = ONE_UNIT if len(families.units) < 2 else FEW_PAPERS
     columns: list[Column[Asked]] = [
         Column("", "difference", of=lambda asked: QUESTIONS[asked.question]),
         Column("", "of", of=lambda asked: asked.of),
-        Column("", "head", of=head),
+        *[Column("", "head", of=head)] * several,
         Column("", "by", of=lambda asked: METRICS[asked.metric]),
         *[difference_column("mean over d", Asked.at, why)] * (len(families.dims) > 1),
         *(difference_column(f"d = {dim}", partial(Asked.at, dim=dim), why) for dim in families.dims),

@@ -1,11 +1,12 @@
 """What a report says beyond its numbers: the answer, marks, flags, the paper, costs, commands, comparisons of folders, checks."""
 
+import csv
 import dataclasses
+import io
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from conftest import Result, assert_one_line, fields_of
@@ -16,7 +17,7 @@ from benchmark.costs import read_costs, write_costs
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.protocol.experiment import gather, resolve
 from benchmark.protocol.request import Request
-from benchmark.record import Point, Record
+from benchmark.record import ByClass, Point, Record
 from benchmark.report.comparison import Comparison
 from benchmark.report.contrast import contrast_folders, contrast_methods
 from benchmark.report.cost_table import price
@@ -25,6 +26,7 @@ from benchmark.report.families import Families
 from benchmark.report.page import commands
 from benchmark.report.paper import of_protocol, published
 from benchmark.report.render import BUSY, FLAGS, LEGEND, Heading, Line, Table, Value, rich
+from benchmark.report.tables import runs_csv
 from benchmark.report.verdict import answer, verdict_of, verdict_table
 from benchmark.report.write import (
     Folder,
@@ -88,8 +90,8 @@ def test_these_methods_by_hand():
     """RKD - IKD by seed: 2, 3, 4 points; t of 2 degrees of freedom x 1 / sqrt 3 = 2.48. Of one paper each, it is of no kind."""
     families = two_families([0.62, 0.63, 0.64], [0.60, 0.60, 0.60])
     assert said(families).startswith(
-        "Not resolved, since methods of 1 and 1 papers are too few to speak of kinds: these 1 relational minus these 1 individual"
-        " methods: +3.00 ± 2.48 points of Recall@1 and +1.50 ± 1.24 of MAP@R (at d = 16, linear head)."
+        "Not resolved, since methods of 1 and 1 papers are too few to speak of kinds: relational minus individual is"
+        " +3.00 ± 2.48 points of Recall@1 and +1.50 ± 1.24 of MAP@R, of these 1 and 1 methods alone (at d = 16, linear head)."
     )
     assert "95 % intervals over 3 seeds, one teacher." in said(families) and "rkd-d and fitnet: +3.00" in said(families)
 
@@ -209,22 +211,20 @@ def test_a_teacher_with_its_seeds_counts_once():
 
 
 def test_test_classes_are_in_the_interval_of_kinds_where_records_have_them():
-    class ByClass(NamedTuple):
-        queries: tuple[int, ...]
-        hits: tuple[int, ...]
-        precision: tuple[float, ...]
-
     families = many({16: 0.02})
     assert "but not over test classes" in said(families)
-    with_classes = [
-        run.model_copy(update={"by_class": ByClass((50, 50, 100), tuple(
-            round(100 * run.metrics["recall@1"] * share) for share in ((0.2, 0.8, 1.0) if run.spec.method[0] == "r" else (0.8, 0.2, 1.0))
-        ), (0.1, 0.2, 0.3))})
-        for run in families.compared.records
-    ]  # fmt: skip
+    shares = {"r": (0.2, 0.8, 1.0), "i": (0.8, 0.2, 1.0)}
+    with_classes = []
+    for run in families.compared.records:
+        hits = [round(100 * run.metrics["recall@1"] * share) for share in shares.get(run.spec.method[0], (1, 1, 1))]
+        by_class = ByClass(queries=(100, 100, 200), hits=tuple(hits), precision=(0.1, 0.2, 0.3))
+        with_classes.append(run.model_copy(update={"by_class": by_class}))
     other = Families(Comparison(with_classes, families.compared.kinds))
     assert "and over test classes" in said(other)
     assert verdict_of(other).whole.kinds.half > 10 * verdict_of(families).whole.kinds.half
+    with_labels = Comparison(with_classes, families.compared.kinds, labelled=["r-0"], papers={"r-0": "a paper"})
+    (line, *_) = [line for line in csv.DictReader(io.StringIO(runs_csv(with_labels))) if line["method"] == "r-0"]
+    assert (line["queries by class"], line["labels"], line["paper"]) == ("100 100 200", "yes", "a paper")
 
 
 def test_a_family_is_the_same_methods_in_all_columns():
@@ -540,6 +540,7 @@ CHANGES: dict[str, object] = {
     "backbone": "resnet50", "pretrained": False, "trunk": Spec(dataset="cars", method="triplet"), "hidden": 512,
     "head": "scaled", "batchnorm": "frozen", "optimizer": "adamw", "lr": 1.0, "head_lr": 3.0, "weight_decay": 1.0,
     "schedule": "constant", "milestones": (0.5,), "decay": 0.2, "precision": "bf16",
+    "fold": "1/3",
 }  # fmt: skip
 
 
@@ -548,7 +549,7 @@ def test_no_field_of_a_run_may_be_another_or_of_its_teacher() -> None:
     assert student.teacher is not None and of_protocol(student)
     assert {*CHANGES, "dataset", "seed", "method", "dim", "normalize"} == {*Spec.model_fields}
     for name, value in CHANGES.items():
-        changes = {name: value} | ({"views": 8} if name == "trunk" else {})
+        changes = {name: value, **{"trunk": {"views": 8}, "fold": {"evaluation": "validation"}}.get(name, {})}
         assert not of_protocol(student.replace(**changes)), name
         if name not in ("teacher", "backbone", "trunk", "views"):  # which can only be another network's
             taught = student.teacher.replace(**(changes if name != "params" else {name: {"margin": 0.1}}))
@@ -790,7 +791,7 @@ def test_from_the_command_line(cli: Callable[..., Result], finished: Path, data_
     assert other.code == 2 and "was run on other images (beef)" in other.err and "Recall@1" not in other.out
     for name in ("recall@1", "recall@2", "recall@4", "recall@8"):
         changed["evaluation"]["l2"][name] = min(1, changed["evaluation"]["l2"][name] + 0.2)
-    run.write_text(json.dumps(changed))
+    run.write_text(json.dumps(changed | {"by_class": None, "queries": None}))
     again = cli("verify", "--results", tmp_path, "--rerun", run.stem[-10:], "--data", data_dir, "--device", "cpu")
     assert again.code == 1 and "-20.00" in again.out
     assert cli("verify", "--results", tmp_path).code == 1
