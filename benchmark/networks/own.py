@@ -107,12 +107,17 @@ def _opened(place: str, stamps: tuple[tuple[int, int], ...]) -> OwnNetwork:
 
 def own_network(name: str) -> OwnNetwork:
     """The network of a name, where it is known to lie. Raises a WeightsError where it is not, or is another one now; else as `open_own`."""
+    for candidate in _unnamed():  # which the user has set
+        if (network := open_own(absolute(candidate))).name == name:
+            return network
     place = _places().get(name)
-    if place is None:
-        for candidate in _unnamed():  # which the user has set
-            if (network := open_own(absolute(candidate))).name == name:
-                return network
-        raise WeightsError(f"{name} is not on this machine: say where, by {VARIABLE}=FILE.py:FACTORY@CHECKPOINT")
+    code, _, weights = OWN_PLACE.fullmatch(place).groups() if place else ("", "", "")  # type: ignore[union-attr]
+    gone = [
+        path for path in (code, weights) if path and (path == weights or path.endswith(".py")) and not _status(path)
+    ]
+    if place is None or gone:
+        where = f"{gone[0]} is gone" if gone else "it is not known on this machine"
+        raise WeightsError(f"{name}: {where}; say where it is, by {VARIABLE}=FILE.py:FACTORY@CHECKPOINT")
     network = open_own(place)
     if network.name != name:
         raise WeightsError(
