@@ -42,6 +42,7 @@ def prepare_process(name: str | None) -> torch.device:
         raise UsageError(f"--device {name}: only cpu and cuda are supported")
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means it: by default convolutions would round to ten bits
     return device
 
 

@@ -115,6 +115,7 @@ class Record(Frozen):
     parameters: Count
     seconds: dict[str, NotNegative] = Field(description="train: this student's own share of its group; evaluate")
     data: str = Field(description="fingerprint of the images' names, contents, labels; where there is no listing, that")
+    closed: bool = Field(False, description="whether some of the searched classes were trained on")
     listing: str = Field("", description="the same with sizes for contents; empty from before contents were read")
     weights: str = Field(description="digest of the network's weights")
     projector: str | None = Field(None, description="digest of the map into the teacher's space; null without one")

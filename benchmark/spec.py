@@ -98,6 +98,10 @@ class Spec(Stream):
     hidden: Annotated[int, Field(ge=0, le=2**20)] = Field(
         0, description="width of the head's hidden layer; 0: a linear head"
     )
+    head: Literal["scaled", "plain"] = Field(
+        "scaled",
+        description="scaled: reads centred features of unit mean square norm, and keeps it at step 0; plain: torch's layers on raw ones",
+    )
     dim: Width = 64
     normalize: bool = Field(True, description="l2-normalise the embedding, in training and in evaluation")
     batchnorm: Literal["train", "frozen"] = "train"

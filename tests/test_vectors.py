@@ -134,7 +134,8 @@ def test_without_labels_agreement_with_the_teacher_is_measured(
         assert f"{method} does not apply: it needs labels" in result.out.splitlines()
     assert "128 training vectors without labels, 32 query vectors without labels" in result.out
     done = records(tmp_path)
-    assert {r.spec.method for r in done} == {"features", "untrained", "regression", "rkd-d", "rkd-a", "rkd-da"}
+    expected = {"features", "untrained", "pca-whitened", "ridge", "regression", "rkd-d", "rkd-a", "rkd-da"}
+    assert {r.spec.method for r in done} == expected
     assert {(r.evaluation.relevance, r.evaluation.queries, r.evaluation.gallery) for r in done} == {("teacher", 32, 32)}
     teacher = next(r for r in done if r.spec.backbone == "teacher-vectors")
     assert teacher.evaluation.cosine["map@r"] == 1  # it agrees with itself

@@ -63,8 +63,8 @@ def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
             lines.setdefault((wave, spec.method, network, l2, spec.steps, spec.batch), []).append(spec)
     table = Table("wave", "method", "network", "l2", "steps", "batch", "dim", "seed", "lr", "runs", "id")
     for key, specs in lines.items():
-        several = ({spec.dim for spec in specs}, {spec.seed for spec in specs}, {spec.lr for spec in specs})
-        table.add_row(*map(str, key), *map(_span, several), str(len(specs)), specs[0].id if len(specs) == 1 else "")
+        several = [_span({getattr(spec, name) for spec in specs}) for name in ("dim", "seed", "lr")]
+        table.add_row(*map(str, key), *several, str(len(specs)), specs[0].id if len(specs) == 1 else "")
     return table
 
 

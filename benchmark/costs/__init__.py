@@ -79,7 +79,8 @@ class Costs(Frozen):
 
 def paid(spec: Spec) -> tuple[Spec, ...]:
     """The runs whose networks a query of a run goes through: its own, or of what is made after training those that it is made of."""
-    return spec.members if not spec.steps and spec.members else (spec,)
+    entry = catalogue().get(spec.method)
+    return spec.members if spec.members and not spec.steps and not (entry and entry.kind == "control") else (spec,)
 
 
 def network_key(spec: Spec) -> tuple[object, ...]:

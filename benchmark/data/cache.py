@@ -70,7 +70,7 @@ def decoded(
     def compute(rows: RowFile) -> None:
         damaged: list[str] = []
         animated = 0
-        work = _ahead(lambda path: (_decoded(path, size), say is not None and several(path)), images[rows.done :])
+        work = ahead(lambda path: (_decoded(path, size), say is not None and several(path)), images[rows.done :])
         for number, (image, more) in enumerate(work, rows.done + 1):
             animated += more
             if isinstance(image, DataError):
@@ -162,7 +162,7 @@ def _key(*identity: object) -> str:
     return hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:20]
 
 
-def _ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
+def ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
     """`map` by a thread a core, a few results ahead of what takes them: a slow disk must not fill the memory."""
     threads = cores()
     with ThreadPoolExecutor(threads) as pool:

@@ -18,6 +18,7 @@ from ..spec import Frozen, Positive
 # A card that a mirror brought along, kept beside the data that it describes (see `replacement`).
 BESIDE = "card.toml"
 MOST = 2**20  # bytes of a TOML file
+TABLES = (".csv", ".tsv", ".parquet")
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Not the folder alone: beside an installed package, `datasets/` is Hugging Face's.
@@ -104,6 +105,17 @@ class Vectors(Frozen):
         )
 
 
+class ImageTable(Frozen):
+    """A table with a row an image, and what its columns are called."""
+
+    file: Annotated[str, Field(pattern=r"\.(csv|tsv|parquet)$")]
+    path: str = "path"
+    label: str = "label"
+    split: str = Field(
+        "split", description="train, validation, test, query or gallery; without it half of the classes trains"
+    )
+
+
 class Card(Frozen):
     """A data set: where it comes from, how it lies on disk, and how it is split and scored."""
 
@@ -114,6 +126,8 @@ class Card(Frozen):
     layout: Literal["cub", "cars", "sop", "inshop", "glyphs", "folder", "vectors"]
     folder: str = Field(description="its own folder below the data folder; for own images also an absolute path")
     vectors: Vectors | None = Field(default=None, description="vectors: the files")
+    table: ImageTable | None = Field(default=None, description="folder: a table in it that names the images")
+    closed: bool = Field(default=False, description="whether test images may be of classes that are trained on")
     recall_at: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
     counts: dict[Literal["train", "test", "query", "gallery"], Counts] = Field(default={}, description="by split")
     archives: tuple[Archive, ...] = ()
@@ -128,6 +142,8 @@ class Card(Frozen):
     def _unpackable(self) -> Card:
         if self.archives and not _inside(self.folder):
             raise ValueError(f"archives cannot be unpacked into {self.folder!r}, which is not below the data folder")
+        if self.table is not None and self.layout != "folder":
+            raise ValueError('[table] goes with layout = "folder"')
         if (self.layout == "vectors") != (self.vectors is not None):
             raise ValueError('layout = "vectors" and [vectors] go together')
         if 1 not in self.recall_at:
@@ -142,15 +158,19 @@ def names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
 
 
-def load_card(name_or_path: str, data_dir: Path | None = None) -> Card:
+def load_card(
+    name_or_path: str, data_dir: Path | None = None, columns: str | None = None, *, closed: bool = False
+) -> Card:
     """The card of a data set.
 
     Args:
-        name_or_path: a name of the suite, a card's file (`.toml`), or a folder of own images.
+        name_or_path: a name of the suite, a card's file (`.toml`), a folder of own images, or a table that names them.
         data_dir: the data folder; a card that lies beside the data there replaces the suite's own of the same name.
+        columns: what a table's columns are called: `path=file,label=class`.
+        closed: whether test images of own data may be of classes that are trained on.
 
     Raises:
-        UsageError: an unknown name, a path that does not exist, or something there that is neither a card nor a folder.
+        UsageError: an unknown name, a path that does not exist, or something there that is none of these.
     """
     path = Path(name_or_path).expanduser()
     if name_or_path in names():
@@ -160,17 +180,39 @@ def load_card(name_or_path: str, data_dir: Path | None = None) -> Card:
     elif name_or_path and path.is_dir():
         name = path.resolve().name
         fields = {"name": name, "title": f"images in {name}", "layout": "folder", "folder": str(path.resolve())}
-        card = _validated(fields, path.resolve())
+        card = _validated({**fields, "closed": closed}, path.resolve())
+    elif path.suffix in TABLES and path.is_file():
+        fields = {"title": f"images in {path.name}", "layout": "folder", "folder": str(path.resolve().parent)}
+        table = {"file": path.name, **_columns(columns)}
+        card = _validated({"name": path.stem, **fields, "table": table, "closed": closed}, path.resolve())
     elif name_or_path and path.exists():
         raise UsageError(
-            f"{name_or_path} is neither a card, which is a file that ends in .toml, nor a folder of images; vectors are given "
-            "by --features, and names are in benchmark list datasets"
+            f"{name_or_path} is neither a card, which is a file that ends in .toml, nor a folder of images or a table of them "
+            f"({', '.join(TABLES)}); vectors are given by --features, and names are in benchmark list datasets"
         )
-    elif name_or_path.endswith(".toml") or name_or_path.startswith(("~", ".")) or {"/", os.sep} & {*name_or_path}:
+    elif (
+        name_or_path.endswith((".toml", *TABLES))
+        or name_or_path.startswith(("~", "."))
+        or {"/", os.sep} & {*name_or_path}
+    ):
         raise UsageError(f"no such file or folder: {name_or_path}")
     else:
         raise unknown("data set", name_or_path, names())
+    if columns is not None and card.table is None:
+        raise UsageError(f"--columns: {name_or_path} is no table of images")
+    if closed and not card.closed:
+        raise UsageError(
+            f"--closed: {name_or_path} says itself which classes are tested; it is for own folders and tables"
+        )
     return card if data_dir is None else replacement(card, data_dir)
+
+
+def _columns(words: str | None) -> dict[str, str]:
+    """`path=file,label=class` -> the names by what they are of."""
+    pairs = [word.partition("=") for word in (words or "").split(",") if word]
+    if wrong := [what for what, sign, name in pairs if what not in ("path", "label", "split") or not name]:
+        raise UsageError(f"--columns wants path=NAME,label=NAME,split=NAME, or some of these, not {wrong[0]!r}")
+    return {what: name for what, _, name in pairs}
 
 
 def of_vectors(vectors: Vectors) -> Card:

@@ -45,8 +45,10 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
         UsageError: there is no such mirror, or its card is not one.
     """
     # Of vectors there is nothing to get; reading them once, where they are used, is enough.
-    if card.vectors is not None or _problem(card, data_dir) is None:
+    if card.vectors is not None or (problem := _problem(card, data_dir)) is None:
         return data_dir / card.folder
+    if not (mirror or card.archives or card.layout == "glyphs"):  # own images are not to be had from anywhere
+        raise problem
     if mirror and not mirror.is_dir():
         raise UsageError(f"no such folder: {mirror}")
     replacing = mirror / f"{card.name}.toml" if mirror else None

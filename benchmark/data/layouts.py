@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..spec import derive
 from . import cards, glyphs
 from .arrays import LABELS, Form, open_array
 from .cache import cache_dir
 from .cards import Card
 from .decode import RULE
-from .splits import Contents, DataSet, Row, Split, Splits, first_of, grouped, natural, split_halves, take, three
-from .vectors import VectorFile, VectorRows
+from .image_table import read_image_table
+from .own_vectors import read_vectors
+from .splits import Contents, DataSet, Row, Split, Splits, first_of, grouped, natural, split_halves, three
 
 KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
@@ -49,7 +49,7 @@ def load_images(card: Card, data_dir: Path, subset: str = "") -> DataSet:
     except OSError as error:
         raise DataError(f"{card.name}: {error.filename} cannot be read: {error.strerror}") from None
     query = splits["test"] if "test" in splits else splits["query"]
-    return DataSet(card, splits["train"], query, splits.get("gallery"), contents)
+    return DataSet(card, splits["train"], query, splits.get("gallery"), contents, splits.get("validation"))
 
 
 # --- readers: one a layout, each (card, root) -> splits with classes in their official order ---
@@ -103,6 +103,8 @@ def _inshop(card: Card, root: Path) -> Splits:
 
 
 def _folder(card: Card, root: Path) -> Splits:
+    if card.table is not None:
+        return read_image_table(card.table, root)
     inside = {path.name for path in _listed(root)}
     if {"train", "query", "gallery"} <= inside:
         return three({split: _classes_in(root / split) for split in ("train", "query", "gallery")})
@@ -128,64 +130,6 @@ def _glyphs(card: Card, root: Path) -> Splits:
     return split_halves(Split(pixels.reshape(-1, *pixels.shape[2:]), labels, names))
 
 
-def _vectors(card: Card, root: Path) -> Splits:
-    files = card.vectors
-    assert files is not None
-    train = _rows(files.features, files.teacher_features, files.labels, "", files.views or 1)
-    if files.test_features is None:
-        if not train.names:
-            fifth = len(train) - len(train) // 5
-            return {"train": take(train, range(fifth)), "test": take(train, range(fifth, len(train)))}
-        if train.classes < 4:
-            raise DataError(
-                f"{files.labels} has {train.classes} classes; without test files at least 4 are needed: half of them trains"
-            )
-        return split_halves(train)
-    test = _rows(files.test_features, files.test_teacher_features, files.test_labels, "test_", 1)
-    for role in ("student", "teacher"):
-        trained, searched = getattr(train.images, role), getattr(test.images, role)
-        if trained.width != searched.width:
-            raise DataError(
-                f"{trained.path} has vectors of {trained.width} numbers, {searched.path} of {searched.width}"
-            )
-    for split, file in ((train, files.labels), (test, files.test_labels)):
-        if split.classes < 2:
-            raise DataError(f"{file or files.features} has one class; at least 2 are needed")
-    return {"train": train, "test": test}
-
-
-def _rows(features: Path, teacher_features: Path | None, labels: Path | None, test: str, views: int) -> Split:
-    """The split that some files of own vectors hold. Rows without labels are in an order drawn at random, so that any part is a fair one.
-
-    Args:
-        test: what the names of arrays in an archive begin with.
-        views: rows an image.
-    """
-    student = VectorFile(features, f"{test}features", views, trained=not test)
-    teacher = student
-    if teacher_features:
-        teacher = VectorFile(teacher_features, f"{test}teacher_features", views, trained=not test)
-    if len(student) != len(teacher):
-        raise DataError(
-            f"{features} has {len(student)} images, {teacher_features} has {len(teacher)}: rows must be of the same images"
-        )
-    if student.views != teacher.views:
-        raise DataError(f"{features} has {student.views} views an image, {teacher_features} has {teacher.views}")
-    if labels is None:
-        order = np.random.default_rng(derive(0, "order of vectors")).permutation(len(student))
-        return Split(VectorRows(student, teacher, order), np.arange(len(student)), ())
-    names = np.array(open_array(labels, f"{test}labels", LABELS))
-    if len(names) != len(student):
-        raise DataError(f"{features} has {len(student)} images, {labels} has {len(names)} labels")
-    classes, numbers = np.unique(names, return_inverse=True)
-    texts = [str(name) for name in classes.tolist()]
-    if names.dtype.kind == "U":  # as names of folders: 2 before 10
-        by_name = sorted(range(len(texts)), key=lambda i: natural(texts[i]))
-        texts, numbers = [texts[i] for i in by_name], np.argsort(by_name)[numbers]
-    order = np.argsort(numbers, kind="stable")
-    return Split(VectorRows(student, teacher, order), numbers[order].astype(np.int64), tuple(texts))
-
-
 _READERS: dict[str, Callable[[Card, Path], Splits]] = {
     "cub": _cub,
     "cars": _cars,
@@ -193,7 +137,7 @@ _READERS: dict[str, Callable[[Card, Path], Splits]] = {
     "inshop": _inshop,
     "folder": _folder,
     "glyphs": _glyphs,
-    "vectors": _vectors,
+    "vectors": read_vectors,
 }
 
 
@@ -289,7 +233,15 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
             f"{card.name}: training class {train.names[single[0]]!r} has one image; two are needed to learn from"
         )
     tested = set(chain.from_iterable(split.names for name, split in splits.items() if name != "train"))
-    if both := sorted(tested & set(train.names)):
+    chosen_by = splits["validation"].names if "validation" in splits else ()
+    if both := sorted(
+        {*chosen_by} & set(chain(*(splits[name].names for name in splits.keys() - {"train", "validation"})))
+    ):
         raise DataError(
-            f"{card.name}: class {both[0]!r} is trained on and tested; the classes must be disjoint ({root})"
+            f"{card.name}: class {both[0]!r} is of validation and tested; what is tested may not choose settings"
+        )
+    if (both := sorted(tested & set(train.names))) and not card.closed:
+        raise DataError(
+            f"{card.name}: class {both[0]!r} is trained on and tested, as are {len(both) - 1} others; the classes must be disjoint "
+            f"({root}), or the set be closed (--closed), which is another task than the suite's"
         )

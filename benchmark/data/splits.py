@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +104,8 @@ class Contents:
                 digest.update(np.ascontiguousarray(split.images).data)
             else:
                 for path, said in zip(split.images, said_of(split.images), strict=True):
-                    digest.update(f"{path.relative_to(self.root).as_posix()}\0{said}\n".encode())
+                    name = Path(os.path.relpath(path, self.root)).as_posix()  # a table may name what lies elsewhere
+                    digest.update(f"{name}\0{said}\n".encode())
         return digest.hexdigest()[:16]
 
 
@@ -115,6 +118,7 @@ class DataSet:
     query: Split
     gallery: Split | None
     contents: Contents
+    validation: Split | None = None  # of own data that say so: held out to choose settings by
 
     @property
     def fingerprint(self) -> str:
@@ -127,8 +131,18 @@ class DataSet:
         return self.contents.listing
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """The fields of a record that say which images it is of."""
+        return {"data": self.fingerprint, "listing": self.listing, "closed": self.closed}
+
+    @property
     def labelled(self) -> bool:
         return bool(self.train.names)
+
+    @property
+    def closed(self) -> bool:
+        """Whether some of the searched classes are trained on."""
+        return not {*self.train.names}.isdisjoint(self.query.names)
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -142,6 +156,8 @@ Splits = dict[str, Split]  # train and test; or train, query and gallery
 def holdout(dataset: DataSet, fold: str = "") -> DataSet:
     """The validation protocol: search among some of the training classes, train on the others; no test image.
 
+    Own data that have a split of that name are searched in it, and all of their training classes train.
+
     Args:
         fold: "2/3" holds out the second of three parts, which follow each other; "" the last fifth, and at least two classes.
 
@@ -150,6 +166,8 @@ def holdout(dataset: DataSet, fold: str = "") -> DataSet:
     """
     train = dataset.train
     classes = train.classes
+    if dataset.validation is not None:
+        return replace(dataset, query=dataset.validation, gallery=None)
     if fold:
         part, parts = map(int, fold.split("/"))
         first, end = classes * (part - 1) // parts, classes * part // parts

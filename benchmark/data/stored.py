@@ -69,8 +69,12 @@ class RowFile:
                 self._output.seek(place)
                 self._block.reset()
 
-    def fill(self, compute: Callable[[RowFile], None], what: str, advice: str) -> None:
-        """Make the file from what a stopped call has left, or from nothing; what earlier versions have left goes."""
+    def fill(self, compute: Callable[[RowFile], None], what: str, advice: str, *, keep: bool = False) -> None:
+        """Make the file from what a stopped call has left, or from nothing; what earlier versions have left goes.
+
+        Args:
+            keep: what was written stays for the next call after a full disk, too, not after an interruption alone.
+        """
         _clear_unsummed(self.file.parent)
         self.file.with_suffix(".sums").unlink(missing_ok=True)
         self.done = self._kept()
@@ -89,8 +93,9 @@ class RowFile:
                     )
                 self._output.write(self._seal(self._output.read(self._blocks * _SUM)))
                 _sync(self._output)
-        except Exception:  # not an interruption: what is written by then is for the next call
-            self._partial.unlink(missing_ok=True)
+        except Exception as error:  # not an interruption: what is written by then is for the next call
+            if not (keep and isinstance(error, OSError)):
+                self._partial.unlink(missing_ok=True)
             raise
         self._partial.replace(self.file)
 

@@ -13,9 +13,9 @@ from ..report.comparison import BASELINE
 from ..report.write import Folder
 from ..store import Store
 from ..training.context import RunContext, silent
-from ..training.measure import weights_of
+from ..training.measure import dataset_of, weights_of
 from .map import draw_map
-from .networks import choose_runs, dataset_of, shown_networks
+from .networks import choose_runs, shown_networks
 from .page import gallery_page, sections
 
 if TYPE_CHECKING:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import cards
-from ..data.layouts import load_images
 from ..data.splits import DataSet, Split
-from ..errors import BenchmarkError, DataError, UsageError
+from ..errors import BenchmarkError, UsageError
 from ..record import Record
 from ..report.cells import ROLES
 from ..report.comparison import Comparison
@@ -112,34 +109,6 @@ def _teacher_of(students: Sequence[Record], compared: Comparison) -> Record:
     if spec is None:
         raise UsageError("there is no teacher to hold the students against")
     raise BenchmarkError(f"the teacher, {spec.label}, has no record beside those of its students ({spec.id})")
-
-
-def dataset_of(records: Sequence[Record], data_dir: Path) -> DataSet:
-    """The images that the records were measured on.
-
-    Raises:
-        DataError: they are missing, or others.
-    """
-    spec = records[0].spec
-    name = spec.dataset
-    if name in cards.names():
-        card = cards.load_card(name, data_dir)
-    else:  # of a folder of own images a record does not say where that was
-        folders = (folder for folder in (data_dir.resolve(), data_dir / name) if folder.name == name)
-        folder = next(filter(Path.is_dir, folders), None)
-        if folder is None:
-            raise DataError(
-                f"the images {name} are missing: {data_dir} is not that folder and does not hold it; name it by --data"
-            )
-        card = cards.load_card(str(folder))
-    dataset = load_images(card, data_dir, spec.subset)
-    for record in records:
-        if not record.was_of(dataset.fingerprint, dataset.listing):
-            raise DataError(
-                f"the {name} images in {data_dir} are not those of {record.spec.label}: "
-                f"their fingerprint is {dataset.fingerprint}, that of its record {record.data}"
-            )
-    return dataset
 
 
 def shown_networks(chosen: Chosen, context: RunContext) -> list[ShownNetwork]:

@@ -28,9 +28,11 @@ class Attention(Method):
     needs = ("embedding", "maps")
     task = "triplet"
     ranges = {"weight": (5.0, 500.0)}
+    later = ("miner",)
 
     weight: float = 50.0
     margin: float = 0.2
+    miner: str = "ours"
 
     def forward(self, batch: Batch) -> Tensor:
         losses = [attention_loss(*maps) for maps in block_pairs(batch.student, teacher_of(batch))]

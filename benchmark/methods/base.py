@@ -71,7 +71,8 @@ class Method(nn.Module):
     name: ClassVar[str]
     kind: ClassVar[Kind]  # none: needs no teacher
     reference: ClassVar[str]  # paper, venue, arXiv number
-    needs: ClassVar[tuple[str, ...]] = ("embedding",)  # what it cannot do without: embedding, pooled, maps, labels
+    # What it cannot do without: embedding, pooled, maps, labels; of a control, which else has none, the teacher.
+    needs: ClassVar[tuple[str, ...]] = ("embedding",)
     optional: ClassVar[tuple[str, ...]] = ()  # what it reads where there is: maps are none in streams of features
     # The method without a teacher that the published recipe adds to the loss, such as "triplet". Hyper-parameters of the same name
     # are its own as well, such as `margin`; what it needs and draws at random, the method does. A sum of methods has it once.

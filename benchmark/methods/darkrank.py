@@ -58,11 +58,13 @@ class DarkRank(Method):
     )
     task = "triplet"
     ranges = {"weight": (0.05, 5.0), "alpha": (0.3, 30.0)}
+    later = ("miner",)
 
     weight: float = 1.0
     alpha: float = 3.0
     beta: float = 3.0
     margin: float = 0.2
+    miner: str = "ours"
 
     def forward(self, batch: Batch) -> Tensor:
         ranking = batch.of_teacher(nearest)

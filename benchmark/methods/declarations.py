@@ -23,7 +23,11 @@ FOLDER = Path(__file__).parent
 NO_METHODS = ("__init__", "combination", "declarations", "entries")  # files that hold none
 Key = tuple[str, str]  # file and class
 METHOD: Key = ("base", "Method")
-POSTHOC: Key = ("posthoc", "PostHoc")
+# The bases of methods that are not trained, by kind, and what each of these defines.
+UNTRAINED: dict[str, tuple[Key, str]] = {
+    "posthoc": (("posthoc", "PostHoc"), "compress(self, embedding)"),
+    "control": (("closed", "ClosedForm"), "directions(self, features, labels, teacher)"),
+}
 
 
 class Catalogue(NamedTuple):
@@ -179,15 +183,16 @@ def _entry(source: MethodClass, sources: Mapping[Key, MethodClass], *, is_base: 
         return None
     if "name" not in own:
         raise source.wrong(f"declares no name, so that nobody can ask for it; write name = {FACTS['name']!r}")
+    base = next((kind for kind, (key, _) in UNTRAINED.items() if key in keys), "")
     facts = {name: attributes[name].literal for name in FACTS if name in attributes}
     defaults = {name: item.literal for name, item in attributes.items() if item.annotation in TYPES}
     for name in FACTS:
         if name not in facts:
             raise source.wrong(f"declares no {name}; write {name} = {FACTS[name]!r}")
-        if why := impossible(name, facts, defaults, derives_from_posthoc=POSTHOC in keys):
+        if why := impossible(name, facts, defaults, base):
             raise source.wrong(why, name, own[name].line if name in own else 0)
-    needed = "compress(self, embedding)" if facts["kind"] == "posthoc" else "forward(self, batch)"
-    if (facts["trains"] or POSTHOC in keys) and attributes[needed.partition("(")[0]].source.key in (METHOD, POSTHOC):
+    key, needed = UNTRAINED.get(base, (METHOD, "forward(self, batch)"))
+    if (facts["trains"] or base) and attributes[needed.partition("(")[0]].source.key == key:
         raise source.wrong(f"defines no {needed}")
     return Entry(**facts, defaults=defaults, module=source.path.stem, cls=source.node.name)
 

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from ..errors import UsageError
 from ..spec import Scalar
 
-Kind = Literal["none", "individual", "relational", "mixed", "posthoc"]
-KINDS = ("none", "individual", "relational", "posthoc")  # that a method may declare
-FEATURES = ("embedding", "pooled", "maps", "labels")  # that it may read
-RESERVED = ("all", "individual", "relational", "posthoc", "none", "teacher")  # words of the command line
+Kind = Literal["none", "individual", "relational", "mixed", "posthoc", "control"]
+KINDS = ("none", "individual", "relational", "posthoc", "control")  # that a method may declare
+UNTRAINED = {"posthoc": "PostHoc of posthoc.py", "control": "ClosedForm of closed.py"}  # kinds with a base of their own
+FEATURES = ("embedding", "pooled", "maps", "labels", "teacher")  # that it may read; a control, the last
+RESERVED = ("all", "individual", "relational", "posthoc", "control", "none", "teacher")  # words of the command line
 LONGEST = 100  # letters of a name, which is part of files' names
 TYPES = ("bool", "int", "float", "str")  # that a hyper-parameter may have
 # Facts that a class declares about its method, each with an example.
@@ -41,6 +42,8 @@ BOUNDS = {
     "share": (0.0, 1.0, True),
     "temperature": (0.0, math.inf, False),
 }
+# Texts that have a meaning, by the same last word.
+WORDS = {"miner": ("ours", "authors")}
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,27 @@ class Entry:
 
     @property
     def needs_teacher(self) -> bool:
-        return self.kind != "none" and not self.self_taught
+        return "teacher" in self.needs or (self.kind not in ("none", "control") and not self.self_taught)
 
     @property
     def is_posthoc(self) -> bool:
         """Whether it is made of the teacher's embeddings, without a student."""
         return self.kind == "posthoc"
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it reads labels, itself or by the task loss that it adds."""
+        return "labels" in self.needs
+
+    @property
+    def paper(self) -> str:
+        """Name the paper that it is from, by which methods are grouped: the number on arXiv, else first author, venue and year, else
+        its own name."""
+        if number := re.search(r"arXiv (\d{4}\.\d{4,5})", self.reference):
+            return number[1]
+        author = re.search(r"([^\W\d_]+)(?: et al\.| and \w+)?,", self.reference)
+        venue = re.search(r"[A-Z]\w*(?: workshop)? (?:19|20)\d\d", self.reference)
+        return f"{author[1]}, {venue[0]}" if author and venue else self.name
 
 
 def combined(name: str, parts: Sequence[Entry]) -> Entry:
@@ -115,17 +133,18 @@ def combined(name: str, parts: Sequence[Entry]) -> Entry:
 
 
 def out_of_bounds(name: str, value: Scalar) -> str:
-    """Tell which numbers a hyper-parameter of that name may be, where it has no meaning at that value; else nothing."""
-    low, high, closed = BOUNDS.get(re.split(r"[._]", name)[-1], (-math.inf, math.inf, True))
-    if isinstance(value, str) or low < value <= high or (closed and value == low):
+    """Tell what a hyper-parameter of that name may be, where it has no meaning at that value; else nothing."""
+    last = re.split(r"[._]", name)[-1]
+    low, high, closed = BOUNDS.get(last, (-math.inf, math.inf, True))
+    if isinstance(value, str):
+        return "" if value in WORDS.get(last, (value,)) else " or ".join(WORDS[last])
+    if low < value <= high or (closed and value == low):
         return ""
     return f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more" if closed else f"more than {low:g}"
 
 
-def impossible(
-    name: str, facts: Mapping[str, Any], defaults: Mapping[str, Scalar], *, derives_from_posthoc: bool
-) -> str:
-    """Tell why a fact cannot be; else nothing."""
+def impossible(name: str, facts: Mapping[str, Any], defaults: Mapping[str, Scalar], base: str) -> str:
+    """Tell why a fact cannot be; else nothing. `base`: the kind of `UNTRAINED` whose base the class derives from, if any."""
     value, kind = facts[name], type(FACTS[name])
     if type(value) is not kind or (name == "reference" and not value.strip()):
         return f"is {value!r}; write a {kind.__name__}, such as {name} = {FACTS[name]!r}"
@@ -136,15 +155,16 @@ def impossible(
         return f"is {value!r}; write small letters, digits and single hyphens, at most {LONGEST}, and none of {words}"
     if name == "kind" and value not in KINDS:
         return f"is {value!r}; write one of {', '.join(KINDS)}"
-    if name == "kind" and (value == "posthoc") != derives_from_posthoc:
-        return f"is {value!r}; posthoc is for the classes that derive from PostHoc of posthoc.py, and for no others"
+    for kind_of in UNTRAINED if name == "kind" else ():
+        if (value == kind_of) != (base == kind_of):
+            return f"is {value!r}; {kind_of} is for classes that derive from {UNTRAINED[kind_of]}, and for no others"
     allowed: Sequence[str] = FEATURES if name in ("needs", "optional") else list(defaults)
     for word in value if kind in (tuple, dict) else ():
         if word not in allowed:
             return f"names {word!r}; write only what is among {', '.join(allowed) or 'its hyper-parameters, and it has none'}"
         if name == "ranges" and not _is_range(value[word], defaults[word]):
             return f"has {value[word]!r} for {word}; write (low, high) above 0, with the default between, of a float"
-    if name == "trains" and facts["kind"] != "none" and value == (facts["kind"] == "posthoc"):
+    if name == "trains" and facts["kind"] != "none" and value == (facts["kind"] in UNTRAINED):
         return f"is {value}, which no method of the kind {facts['kind']} can be"
     if name == "has_head" and facts["trains"] and not value:
         return "is False, and without a head there is nothing to train; write trains = False as well"

@@ -46,9 +46,11 @@ class FitNet(Method):
     task = "triplet"
     optional = ("maps", "pooled")
     ranges = {"hint_share": (0.1, 0.9)}
+    later = ("miner",)
 
     hint_share: float = 0.5
     margin: float = 0.2
+    miner: str = "ours"
 
     def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         if student.maps:

@@ -14,11 +14,11 @@ class TaskLoss(Method):
     needs = ("embedding", "labels")
 
     def use(self, criterion: losses.BaseMetricLossFunction, miner: miners.BaseMiner | None = None) -> None:
-        self.criterion, self.miner = criterion, miner
+        self.criterion, self.mined = criterion, miner
 
     def of(self, embedding: Tensor, labels: Tensor) -> Tensor:
         """The loss of embeddings [n, d] with labels [n]."""
-        return self.criterion(embedding, labels, self.miner(embedding, labels) if self.miner is not None else None)
+        return self.criterion(embedding, labels, self.mined(embedding, labels) if self.mined is not None else None)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.of(batch.student.embedding, batch.labels)
@@ -59,6 +59,11 @@ def draw_triplets(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tens
     return anchors[kept], rows[start + positive][kept], negatives
 
 
+def log_inverse_density(apart: Tensor, d: int) -> Tensor:
+    """Compute log 1 / q, up to a constant, of distances between points that are uniform on the sphere in d dimensions (Wu et al.)."""
+    return (2 - d) * apart.log() - (d - 3) / 2 * (1 - apart.square() / 4).clamp(min=torch.finfo(apart.dtype).tiny).log()
+
+
 class DistanceWeightedMiner(miners.DistanceWeightedMiner):
     """Negatives drawn by 1 / q(d), the density of distances d on the sphere, for anchors of any dimension.
 
@@ -70,9 +75,8 @@ class DistanceWeightedMiner(miners.DistanceWeightedMiner):
     def mine(
         self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        d = embeddings.shape[1]
         apart = self.distance(embeddings, ref_emb).clamp(min=self.cutoff)
-        log_weights = (2 - d) * apart.log() - (d - 3) / 2 * (1 - apart.square() / 4).log()
+        log_weights = log_inverse_density(apart, embeddings.shape[1])
         drawn = (labels[:, None] != ref_labels) & (apart < self.nonzero_loss_cutoff)
         log_weights = log_weights.masked_fill(~drawn, -torch.inf)
         weights = (log_weights - log_weights.amax(1, keepdim=True)).exp()
@@ -80,12 +84,35 @@ class DistanceWeightedMiner(miners.DistanceWeightedMiner):
         return draw_triplets(labels, weights.nan_to_num(0.0))
 
 
+class AuthorsMiner(DistanceWeightedMiner):
+    """Negatives as the code of Park et al. 2019 draws them: one for each ordered pair of a class.
+
+    An anchor's weights are scaled by the largest among all rows, those of its class and those beyond the cutoff of a nonzero loss
+    included. Its class is near, so that in float32 the weights of the negatives often vanish, with a trained network and many
+    dimensions: then any negative is drawn, as where all are beyond the cutoff.
+    """
+
+    def mine(
+        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        apart = self.distance(embeddings, ref_emb).masked_fill(own, 1.0).clamp(min=self.cutoff)
+        negative = labels[:, None] != ref_labels
+        log_weights = log_inverse_density(apart, embeddings.shape[1])
+        weights = (log_weights - log_weights.amax(1, keepdim=True)).exp() * (
+            negative & (apart < self.nonzero_loss_cutoff)
+        )
+        weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, negative.to(weights.dtype))
+        anchors, positives = (~negative & ~own & negative.any(1, keepdim=True)).nonzero(as_tuple=True)
+        return anchors, positives, weights[anchors].multinomial(1).flatten() if len(anchors) else anchors
+
+
 class Triplet(TaskLoss):
     """Triplet loss with distance-weighted sampling of the negatives: the paper's teacher and baseline.
 
     The mean is over all sampled triplets, as in Park et al. 2019, not over those with a loss, as pytorch-metric-learning has it.
     Distances are of the embeddings as they are; sampling looks at their directions. An anchor with no negative below the cutoff of a
-    nonzero loss has no triplet; Park et al. draw any negative for it.
+    nonzero loss has no triplet; Park et al. draw any negative for it, which `miner = "authors"` does.
     """
 
     name = "triplet"
@@ -94,17 +121,22 @@ class Triplet(TaskLoss):
     )
     is_random = True
     ranges = {"margin": (0.05, 0.8)}
+    later = ("miner",)
 
     margin: float = 0.2
     cutoff: float = 0.5
     nonzero: float = 1.4
+    miner: str = "ours"
 
     def build(self, student: Widths, teacher: Widths | None, classes: int) -> None:
         distance, reducer = distances.LpDistance(normalize_embeddings=False), reducers.MeanReducer()
         self.use(
             losses.TripletMarginLoss(margin=self.margin, distance=distance, reducer=reducer),
-            DistanceWeightedMiner(cutoff=self.cutoff, nonzero_loss_cutoff=self.nonzero),
+            MINERS[self.miner](cutoff=self.cutoff, nonzero_loss_cutoff=self.nonzero),
         )
+
+
+MINERS = {"ours": DistanceWeightedMiner, "authors": AuthorsMiner}
 
 
 class MultiSimilarity(TaskLoss):

@@ -16,6 +16,7 @@ from ..methods.base import Features, Widths
 from .trunks import Trunk, trunk
 
 if TYPE_CHECKING:
+    from ..methods.closed import ClosedForm
     from ..methods.posthoc import PostHoc
 
 EMBEDDING = frozenset({"embedding"})
@@ -61,6 +62,8 @@ class Encoder(Network):
     embeddings of training images have unit mean square norm at step 0 (and, of a linear head, zero mean), whatever the trunk: a
     student without l2 otherwise starts at a scale of the trunk's choosing, which losses on distances spend their steps on. Centre and
     scale are constants, set once by `calibrate`; they are the same for all methods of one stream.
+
+    A plain head, as in the code of Park et al. 2019, reads the features as they are and starts as torch has it.
     """
 
     centre: Tensor
@@ -74,6 +77,7 @@ class Encoder(Network):
         *,
         normalize: bool = True,
         hidden: int = 0,
+        plain: bool = False,
         frozen_batchnorm: bool = False,
     ) -> None:
         widths = Widths(embedding=dim, pooled=pooled, maps=() if trunk is None else trunk.widths)
@@ -81,10 +85,18 @@ class Encoder(Network):
         self.frozen_batchnorm = frozen_batchnorm
         self.register_buffer("centre", torch.zeros(pooled))
         self.register_buffer("scale", torch.ones(()))
+        self.plain = plain
         # Of the hidden layer ReLU keeps half the square.
-        self.inner = _linear(pooled, hidden, std=math.sqrt(2 / hidden)) if hidden else None
-        self.head = _linear(hidden or pooled, dim, std=1 / math.sqrt(dim))
+        self.inner = self._linear(pooled, hidden, std=math.sqrt(2 / hidden)) if hidden else None
+        self.head = self._linear(hidden or pooled, dim, std=1 / math.sqrt(dim))
         self.to(memory_format=torch.channels_last)
+
+    def _linear(self, inputs: int, outputs: int, std: float) -> nn.Linear:
+        layer = nn.Linear(inputs, outputs)
+        if not self.plain:
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+        return layer
 
     def head_parameters(self) -> list[nn.Parameter]:
         return [p for part in (self.inner, self.head) if part is not None for p in part.parameters()]
@@ -106,7 +118,9 @@ class Encoder(Network):
 
     @torch.no_grad()
     def calibrate(self, inputs: Tensor) -> None:
-        """Set centre and scale from training images or features; BatchNorm statistics stay as they are."""
+        """Set centre and scale from training images or features; BatchNorm statistics stay as they are. A plain head has none."""
+        if self.plain:
+            return
         buffers = dict(self.trunk.named_buffers()) if self.trunk is not None else {}
         before = {name: buffer.clone() for name, buffer in buffers.items()}
         pooled, _ = self.pooled(inputs)
@@ -114,6 +128,17 @@ class Encoder(Network):
             buffer.copy_(before[name])
         self.centre.copy_(pooled.mean(0))
         self.scale.copy_((pooled - self.centre).square().sum(1).mean().sqrt().clamp(min=1e-6))
+
+    @torch.no_grad()
+    def solve(self, method: ClosedForm, features: Tensor, labels: Tensor, teacher: Tensor | None) -> None:
+        """Take the linear head that a method finds for the training images, of their pooled features and the teacher's embeddings."""
+        centre, matrix = method.solve(features, labels, teacher)
+        self.centre.copy_(centre)
+        self.scale.fill_(1.0)
+        self.head.weight.copy_(matrix)
+        self.head.bias.zero_()
+        if teacher is not None:
+            method.align(self(features).embedding, teacher)
 
     def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
         pooled, maps = self.pooled(inputs)
@@ -164,13 +189,6 @@ class Compressed(Network):
         embedding = torch.cat([part.embedding for part in parts], dim=1)
         made = self.method.stored(embedding) if self.gallery else self.method.compress(embedding)
         return Features(self.finished(made), parts[0].pooled)
-
-
-def _linear(inputs: int, outputs: int, std: float) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.normal_(layer.weight, std=std)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def encoder(backbone: str, dim: int, *, pretrained: bool = True, **head: Any) -> Encoder:

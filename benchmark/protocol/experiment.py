@@ -114,7 +114,10 @@ def gather(request: Request, *, dry: bool = False) -> Experiment:
     if (request.dataset is None) == (request.vectors is None):
         raise UsageError(f"give --dataset or --features{', not both' if request.dataset else ''}")
     folder = request.data or cards.default_data_dir()
-    card = cards.of_vectors(request.vectors) if request.vectors else cards.load_card(str(request.dataset), folder)
+    if request.vectors is not None:
+        card = cards.of_vectors(request.vectors)
+    else:
+        card = cards.load_card(str(request.dataset), folder, request.columns, closed=request.closed)
     source = Source(card, folder, request.mirror, request.subset)
     preset, why = choose_preset(request.preset, card, request.device)
     if request.mirror is not None and not dry:
@@ -194,9 +197,10 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         dims = integers("--dims", request.dims)
     elif variants:
         dims = list(preset.tuning.dims or [dims[(len(dims) - 1) // 2]])
+    held_out = cards.is_own(card) and experiment.images().validation is not None
     specs = [
         spec
-        for fold in (preset.tuning.parts if variants else ("",))
+        for fold in (preset.tuning.parts if variants and not held_out else ("",))
         for spec in grid.specs(
             preset,
             card,
@@ -236,8 +240,8 @@ def _lacking(name: str, experiment: Experiment, students: Settings) -> str:
     """Why a method does not apply to students of these settings, or nothing."""
     method, vectors = entry(name), experiment.card.vectors is not None
     on_features = vectors or bool(students.get("views"))
-    if not method.has_head and not on_features:
-        return "has no head to train: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
+    if not on_features and (not method.has_head or method.kind == "control"):
+        return "trains no head: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
     if not method.has_head and not vectors and not networks.pooled(students["backbone"]):
         return "needs to know how many features the backbone has"
     if name == ENSEMBLE:

@@ -144,10 +144,10 @@ def _students(
     if generations or entry.same_size:
         if settings.get("views"):
             raise UsageError(f"{entry.name}: heads on frozen features are not of the teacher's size")
-        settings |= {name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim", "hidden")}
+        settings |= {name: getattr(teacher, name) for name in ("backbone", "pretrained", "dim", "hidden", "head")}
         trunk = {}
     if not entry.trains:
-        return [_spec(_untrained({**settings, **once}), trunk)]
+        return [_spec(_untrained({**settings, **once}), {**trunk, **taught})]
     chain = [_spec(settings, {**trunk, **taught})]
     if not (taught and generations > 1):
         return chain
@@ -167,7 +167,7 @@ def _untrained(settings: Settings) -> Settings:
 
 def of_untrained(entry: methods.Entry) -> tuple[str, ...]:
     """The fields that a network has which is evaluated as it is."""
-    return (*_OF_UNTRAINED, "hidden") if entry.kind == "none" and entry.has_head else _OF_UNTRAINED
+    return (*_OF_UNTRAINED, "hidden", "head") if entry.kind == "none" and entry.has_head else _OF_UNTRAINED
 
 
 def _check(settings: Settings, entry: methods.Entry) -> None:

@@ -192,14 +192,15 @@ def layers(preset: Preset, card: Card) -> Layers:
 
 
 def select(words: Sequence[str], preset: Preset) -> list[str]:
-    """Methods by name or by group (all, relational, individual, posthoc); `untrained` and the preset's task losses stay with a group."""
+    """Methods by name or by group (all, relational, individual, posthoc, control); the preset's losses of labels alone and controls stay
+    with a group."""
     known = methods.catalogue()
-    groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in ("individual", "relational", "posthoc")}
-    groups["all"] = ("individual", "relational", "posthoc")
+    groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in ("individual", "relational", "posthoc", "control")}
+    groups["all"] = tuple(groups)
     result: list[str] = []
     for word in words:
         if word in groups:
-            result += [name for name in preset.methods if methods.entry(name).kind == "none"]
+            result += [name for name in preset.methods if methods.entry(name).kind in ("none", "control")]
             result += [name for name, entry in known.items() if entry.kind in groups[word] and name != ENSEMBLE]
         elif "+" in word or word in known:
             result.append(methods.entry(word).name)

@@ -26,11 +26,15 @@ class Shared:
     """Words that runs and what is tried for them have in common; None is the preset's or the machine's default."""
 
     dataset: str | None = None
-    """a card (benchmark list datasets), a card's .toml, or a folder of images; or else --features"""
+    """a card (benchmark list datasets), a card's .toml, a folder of images, or a .csv, .tsv or .parquet; or else --features"""
+    columns: str | None = None
+    """what the columns of a table are called: path=NAME,label=NAME,split=NAME, or some of these"""
+    closed: bool = False
+    """own images may be searched for classes that are trained on, which is another task than all other data sets'"""
     vectors: Annotated[Vectors | None, Parameter(name="*")] = None  # an option a field
     preset: PresetName = None
     methods: str | None = None
-    """comma-separated names, or all, relational, individual, posthoc; names joined by + are one method, the sum of their losses"""
+    """comma-separated names, or all, relational, individual, posthoc, control; names joined by + are one method, the sum of their losses"""
     set: tuple[str, ...] = ()
     """KEY=VALUE, repeatable: a field of the spec or a hyper-parameter, for all students, or as teacher.KEY or METHOD.KEY"""
     data: Data = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ ROLES = {
     "trunk": "trunk's own run",
     "untrained": "untrained student",
     "features": "frozen features",
-    "baseline": "baseline",
+    "baseline": "baseline (labels only)",
+    "control": "control (student's features)",
     **FAMILIES,
     "mixed": "IKD + RKD",
     SELF_TAUGHT: "self-taught",  # of whatever kind its loss is, it says nothing about what a teacher transfers
@@ -29,7 +30,7 @@ ROLES = {
     "other": "other",
 }
 # Students are held against these, which are never the best of a column.
-REFERENCE_ROLES = ("teacher", "trunk", "untrained", "features", "posthoc")
+REFERENCE_ROLES = ("teacher", "trunk", "untrained", "features", "control", "posthoc")
 OF_ANY_DIM = ("teacher", "trunk", "features")
 AGREEMENT = "agreement with the teacher's 10 nearest neighbours"
 DASH = "–"
@@ -46,14 +47,16 @@ class Row(NamedTuple):
     role: str
     method: str
     backbone: str
-    hidden: int | None  # None, as l2, of a family of methods
-    l2: bool | None
+    hidden: int | None
+    l2: bool | None  # None of a family of methods
     steps: int
     settings: str  # what else sets it apart from a row of the same name, such as "lr=0.001"; mostly empty
 
     @property
     def order(self) -> tuple[Any, ...]:
-        return list(ROLES).index(self.role), *self[1:4], not self.l2, self.steps, self.settings
+        """Each head is a group of its own within a role."""
+        head, name = self.hidden or 0, self[1:3]
+        return list(ROLES).index(self.role), head, *name, not self.l2, self.steps, self.settings
 
     @property
     def network(self) -> str:
@@ -72,26 +75,39 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A row at one dimension: runs that differ in nothing but seeds."""
+    """A row at one dimension: runs that differ in nothing but seeds, and in the teacher where each seed has one."""
 
     row: Row
     dim: int
     records: tuple[Record, ...]
+    units: Mapping[int, int] = field(default_factory=dict)  # as `units_of` gives them
 
-    def by_seed(self, value: Callable[[Record], float]) -> dict[int, float]:
-        """A number of each run. Runs of one seed that differ in the teacher's are one sample: their mean."""
+    def by_unit(self, value: Callable[[Record], float]) -> dict[int, float]:
+        """A number of each seed, or of each teacher's seeds the mean. Runs of one seed whose teachers differ in seeds are one sample."""
         seeds: dict[int, list[float]] = defaultdict(list)
         for record in self.records:
             seeds[record.spec.seed].append(value(record))
-        return {seed: summarise(values).mean for seed, values in sorted(seeds.items())}
+        units: dict[int, list[float]] = defaultdict(list)
+        for seed, values in sorted(seeds.items()):
+            units[self.units.get(seed, seed)].append(summarise(values).mean)
+        return {unit: summarise(values).mean for unit, values in sorted(units.items())}
 
-    def over_seeds(self, value: Callable[[Record], float | None]) -> Summary | None:
+    @property
+    def seeds(self) -> int:
+        return len({record.spec.seed for record in self.records})
+
+    @property
+    def teachers(self) -> int:
+        """How many networks taught its runs."""
+        return len({record.spec.teacher.id for record in self.records if record.spec.teacher is not None})
+
+    def over_units(self, value: Callable[[Record], float | None]) -> Summary | None:
         """A number of its runs; None where a run did not measure it."""
         values = {record.id: value(record) for record in self.records}
         known = {id: number for id, number in values.items() if number is not None}
         if len(known) < len(self.records):
             return None
-        return summarise(self.by_seed(lambda record: known[record.id]).values())
+        return summarise(self.by_unit(lambda record: known[record.id]).values())
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -113,8 +129,8 @@ class Cell:
 
     @cached_property
     def recall(self) -> dict[int, float]:
-        """Recall@1 in percent, by seed."""
-        return self.by_seed(lambda record: 100 * record.metrics["recall@1"])
+        """Recall@1 in percent, by unit."""
+        return self.by_unit(lambda record: 100 * record.metrics["recall@1"])
 
     @cached_property
     def recalled(self) -> Summary:
@@ -145,6 +161,11 @@ def batches(cell: Cell) -> tuple[Any, ...]:
     return *fields, spec.backbone, spec.precision, cell.records[0].data
 
 
+def head_of(cell: Cell) -> tuple[int, str]:
+    """The head of a cell's networks: methods are held against each other at equal ones."""
+    return cell.records[0].spec.hidden, cell.records[0].spec.head
+
+
 def code(record: Record) -> str:
     return record.environment.get("code", "unknown")
 
@@ -173,8 +194,21 @@ def roles_of(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, s
     return {record.id: role(record.spec) for record in records}
 
 
+def units_of(records: Iterable[Record], roles: Mapping[str, str]) -> dict[int, int]:
+    """The unit of each seed, by which it is counted: its teacher, numbered by its first seed, where several teachers have seeds of
+    their own. Empty where a seed is a unit: all have one teacher, or some seed has several."""
+    teachers: dict[int, set[str]] = defaultdict(set)
+    for record in records:
+        if roles[record.id] in FAMILIES and record.spec.teacher is not None and not record.spec.generation:
+            teachers[record.spec.seed].add(record.spec.teacher.id)
+    if any(len(own) > 1 for own in teachers.values()) or len(set().union(*teachers.values())) < 2:
+        return {}
+    return {seed: min(other for other, taught in teachers.items() if taught == own) for seed, own in teachers.items()}
+
+
 def cells_of(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
-    """Group records by all that is not their seed, in the order of a table."""
+    """Group records by all that is not their seed, in the order of a table; teachers that have seeds of their own are samples too."""
+    units = units_of(records, roles)
     named: dict[Row, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         spec = record.spec
@@ -183,14 +217,26 @@ def cells_of(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
     cells: dict[tuple[Row, int], list[Record]] = defaultdict(list)
     for row, by_dim in named.items():
         # Where a name at one dimension covers runs of two settings, these become two rows that say what they differ in.
-        apart = sorted(set().union(*(varied(map(settings, runs)) for runs in by_dim.values())))
+        apart = sorted(set().union(*map(_apart, by_dim.values())))
         for dim, runs in by_dim.items():
             for record in runs:
                 own = settings(record) if apart else {}
                 text = ", ".join(f"{name.removeprefix('params.')}={own.get(name, DASH)}" for name in apart)
                 cells[row._replace(settings=text), dim].append(record)
     ordered = sorted(cells.items(), key=lambda item: (item[0][0].order, item[0][1]))
-    return [Cell(*key, tuple(sorted(runs, key=lambda run: (run.spec.seed, run.id)))) for key, runs in ordered]
+    return [Cell(*key, tuple(sorted(runs, key=lambda run: (run.spec.seed, run.id))), units) for key, runs in ordered]
+
+
+def _apart(runs: Sequence[Record]) -> set[str]:
+    """The settings that make rows of their own of runs of one name and dimension: not those of teachers that share no seed."""
+    own = [settings(run) for run in runs]
+    names = varied(own)
+    rest = sorted(name for name in names if not name.startswith("teacher."))
+    taught: dict[tuple[Any, ...], set[tuple[str | None, ...]]] = defaultdict(set)
+    for run, known in zip(runs, own, strict=True):
+        alike = run.spec.seed, *(known.get(name) for name in rest)
+        taught[alike].add(tuple(known.get(name) for name in sorted(names) if name.startswith("teacher.")))
+    return names if any(len(teachers) > 1 for teachers in taught.values()) else set(rest)
 
 
 def settings(record: Record) -> dict[str, str]:
@@ -218,7 +264,9 @@ def displayed(value: Any) -> Any:
     """A field as a table shows it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value) if isinstance(value, Spec) else value
 
 
 def printable(text: str) -> str:

@@ -22,7 +22,7 @@ from .stats import Summary
 
 T = TypeVar("T")
 TEXT = "text"  # the unit of what is no number, and stands on the left
-ONE_SEED = "one seed has no interval"
+ONE_SEED = "one seed, or teacher, has no interval"
 NO_TEST = "no test: fewer than six pairs, equal differences, or nothing to compare with"
 
 
@@ -39,7 +39,7 @@ class Column(Generic[T]):
     note: str | Callable[[T], str] = ""  # why there is none, which a reader sees at the dash
     spread: Literal["", "sd", "half"] = ""  # of a Summary, what readers see behind ±; points that have it are signed
     times: float = 1  # makes a value one of the unit; the page sorts by the value itself
-    marks: Literal["", "best", "recall"] = ""  # "best": that is bold; "recall": as Recall@1, ≈ and `FLAGS` as well
+    marks: str = ""  # the metric whose leading group is bold; Recall@1 has `FLAGS` as well
 
     def exact(self, subject: T) -> Any:
         """The value for CSV; empty where there is none."""
@@ -87,7 +87,7 @@ def laid_out(
 
 def recall_column(label: str) -> Column[Cell]:
     """Recall@1 in percent ± its standard deviation, for readers."""
-    return Column("", label, "%", 2, of=attrgetter("recalled"), spread="sd", marks="recall")
+    return Column("", label, "%", 2, of=attrgetter("recalled"), spread="sd", marks="recall@1")
 
 
 def difference_column(label: str, of: Callable[[T], Summary | None], note: str | Callable[[T], str] = "") -> Column[T]:
@@ -100,11 +100,8 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
     roles, kinds = compared.roles, compared.kinds
 
     def setting(name: str, label: str = "", unit: str = TEXT, key: str = "") -> Column[Record]:
-        def of(record: Record) -> Any:
-            value = displayed(getattr(record.spec, name))
-            return str(value) if isinstance(value, Spec) else value
-
-        return Column(key or name, label, "px" if name in ("resize", "image") else unit, of=of)
+        unit = "px" if name in ("resize", "image") else unit
+        return Column(key or name, label, unit, of=lambda record: displayed(getattr(record.spec, name)))
 
     def metric(name: str, distance: str, of: Callable[[Record], Metrics]) -> Column[Record]:
         """A metric by one distance; readers have the two that matter by the main one."""
@@ -119,6 +116,8 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
         Column("method", of=attrgetter("spec.method")),
         Column("", "method", of=attrgetter("spec.name")),
         Column("kind", of=lambda record: kinds.get(record.spec.method, "other")),
+        *[Column("labels", of=lambda record: record.spec.method in compared.labelled)] * bool(compared.labelled),
+        *[Column("paper", of=lambda record: compared.papers.get(record.spec.method))] * bool(compared.papers),
         setting("backbone"),
         Column("", "network", of=lambda record: f"{record.spec.backbone}-{record.spec.dim}"),
         setting("dim"),
@@ -142,6 +141,7 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
         *(metric(name, "cosine ", attrgetter("evaluation.cosine")) for name in metrics),
         *[metric("recall@1", "asymmetric ", attrgetter("asymmetric_metrics"))] * compared.asymmetric,
         *(Column(name, of=attrgetter(f"evaluation.{name}")) for name in ("queries", "dropped", "gallery")),
+        *_of_classes(compared),
         Column("parameters", of=attrgetter("parameters")),
         Column("train", "train, s", "s", 1, of=lambda record: record.seconds.get("train"), note="nothing is trained"),
         Column("evaluate", "", "s", 1, of=lambda record: record.seconds.get("evaluate")),
@@ -152,6 +152,16 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
         Column("code", of=lambda record: record.environment.get("code")),
         Column("id", "id", of=attrgetter("id")),
     ]
+
+
+def _of_classes(compared: Comparison) -> list[Column[Record]]:
+    """The numbers of test classes in the order of their labels, where records have them."""
+    fields = [attrgetter(f"by_class.{name}") for name in ("queries", "hits", "precision")]
+    kept = {run.id for run in compared.records if getattr(run, "by_class", None)}
+    texts = [lambda run, of=of: " ".join(map(str, of(run))) if run.id in kept else "" for of in fields]
+    return [
+        Column(f"{name} by class", of=of) for name, of in zip(("queries", "hits", "precision"), texts, strict=True)
+    ][: 3 * bool(kept)]
 
 
 def _metrics(compared: Comparison, *more: str) -> list[str]:
@@ -168,13 +178,17 @@ def _geometry(name: str) -> Callable[[Record], float | None]:
     return lambda record: getattr(record.geometry, name, None)
 
 
-def of_names(network: str = "network") -> list[Column[Cell]]:
+def of_names(compared: Comparison, network: str = "network") -> list[Column[Cell]]:
     """Name a cell; readers see the network by that attribute."""
+    labels = Column[Cell](
+        "labels", "labels", of=lambda cell: cell.row.method in compared.labelled if cell.records else ""
+    )
     return [
         Column("role", of=attrgetter("row.role")),
         Column("", "group", of=lambda cell: ROLES[cell.row.role.removesuffix(" family")]),
         Column("method", of=attrgetter("row.method")),
         Column("", "method", of=attrgetter("row.label")),
+        *[labels] * bool(compared.labelled),
         Column("settings", of=attrgetter("row.settings")),
         Column("backbone", of=attrgetter("row.backbone")),
         Column("", "network", of=attrgetter(network)),
@@ -202,32 +216,33 @@ def of_cells(compared: Comparison) -> list[Column[Cell]]:
     def unless_family(reason: str) -> Callable[[Cell], str]:
         return lambda cell: reason if cell.records else "of Recall@1 alone"
 
+    def metric(name: str) -> Column[Cell]:
+        of, marks = _over_units(_percent(name)), name if name == "map@r" else ""
+        return Column(f"{name} mean", _heading(name), "%", 2, of=of, note=unmeasured, marks=marks)
+
     others = [name for name in _metrics(compared, "map@r") if name not in ("recall@1", "r_precision")]
     measured = Geometry.model_fields if any(record.geometry for record in compared.records) else ()
-    asymmetric = _over_seeds(lambda record: percent(record.asymmetric_metrics.get("recall@1")))
+    asymmetric = _over_units(lambda record: percent(record.asymmetric_metrics.get("recall@1")))
     unaligned, unmeasured = unless_family("the method aligns no coordinates"), unless_family("not measured")
     return [
-        *of_names(),
-        Column("seeds", "seeds", "", of=lambda cell: len(cell.recall)),
-        Column("recall@1 mean", "R@1", "%", 2, of=attrgetter("mean"), marks="recall"),
+        *of_names(compared),
+        Column("seeds", "seeds", "", of=attrgetter("seeds")),
+        *[Column("teachers", "teachers", "", of=attrgetter("teachers"))] * (compared.unit == "teacher"),
+        Column("recall@1 mean", "R@1", "%", 2, of=attrgetter("mean"), marks="recall@1"),
+        Column("recall@1 leads", of=lambda cell: bool(cell.records) and cell in compared.leading("recall@1")),
         Column("recall@1 sd", "", "points", 2, of=attrgetter("recalled.sd")),
         Column("recall@1 95% half-width", "R@1 ± 95 %", "points", 2, of=attrgetter("recalled.half"), note=ONE_SEED),
         difference_column(
             f"R@1 − {baseline}, ± 95 %", compared.difference, why
         ),  # in CSV it is three columns, behind all that is measured
         Column("", "p", "", "p", of=compared.p.get, note=unless_family(NO_TEST)),
-        *(
-            Column(
-                f"{name} mean", _heading(name), "%", 2, of=_over_seeds(_percent(name)), note=unmeasured, marks="best"
-            )
-            for name in others
-        ),
+        *(metric(name) for name in others),
         Column(f"recall@1 minus {baseline}", "", "points", 2, of=gap),
         Column("difference 95% half-width", "", "points", 2, of=lambda cell: getattr(gap(cell), "half", None)),
-        Column("difference seeds", of=lambda cell: getattr(gap(cell), "n", 0)),
+        Column(f"difference {compared.unit}s", of=lambda cell: getattr(gap(cell), "n", 0)),
         Column("difference p (Holm)", "", "", "p", of=compared.p.get),
         *[Column("asymmetric recall@1 mean", "asym. R@1", "%", 2, of=asymmetric, note=unaligned)] * compared.asymmetric,
-        *(Column(f"{name.replace('_', ' ')} mean", "", "", 4, of=_over_seeds(_geometry(name))) for name in measured),
+        *(Column(f"{name.replace('_', ' ')} mean", "", "", 4, of=_over_units(_geometry(name))) for name in measured),
         Column("train", "train, s", "s", 1, of=attrgetter("seconds"), note=unless_family("nothing is trained")),
         Column("flags", of=lambda cell: compared.flags(cell) if cell.records else ""),
     ]
@@ -237,12 +252,12 @@ def of_likeness() -> list[Column[Cell]]:
     """How an embedding lies in its space, rounded for readers, and the overlap in percent."""
     none = "not measured when it was run: benchmark measure"
     no_teacher = "no teacher taught it, or not measured when it was run"
-    overlap = _over_seeds(lambda record: percent(_geometry("overlap")(record)))
+    overlap = _over_units(lambda record: percent(_geometry("overlap")(record)))
     return [
         Column("", "overlap, %", "%", 2, of=overlap, note=no_teacher),
-        Column("", "rank correlation", "", 3, of=_over_seeds(_geometry("rank_correlation")), note=no_teacher),
-        Column("", "effective dimension", "", 1, of=_over_seeds(_geometry("effective_dimension")), note=none),
-        Column("", "spectral decay", "", 3, of=_over_seeds(_geometry("spectral_decay")), note=none),
+        Column("", "rank correlation", "", 3, of=_over_units(_geometry("rank_correlation")), note=no_teacher),
+        Column("", "effective dimension", "", 1, of=_over_units(_geometry("effective_dimension")), note=none),
+        Column("", "spectral decay", "", 3, of=_over_units(_geometry("spectral_decay")), note=none),
     ]
 
 
@@ -251,8 +266,8 @@ def _percent(metric: str) -> Callable[[Record], float | None]:
     return lambda record: percent(record.metrics.get(metric))
 
 
-def _over_seeds(value: Callable[[Record], float | None]) -> Callable[[Cell], Summary | None]:
-    return lambda cell: cell.over_seeds(value)
+def _over_units(value: Callable[[Record], float | None]) -> Callable[[Cell], Summary | None]:
+    return lambda cell: cell.over_units(value)
 
 
 class Tried(NamedTuple):

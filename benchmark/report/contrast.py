@@ -161,5 +161,5 @@ def _difference(pair: Pair, metric: str) -> Summary | None:
     """Second minus first of a metric, in points; None where a run did not measure it, or they share no seed."""
     if not all(metric in record.metrics for cell in pair for record in cell.records):
         return None
-    before, now = (cell.by_seed(lambda record: 100 * record.metrics[metric]) for cell in pair)
+    before, now = (cell.by_unit(lambda record: 100 * record.metrics[metric]) for cell in pair)
     return paired(now, before)

@@ -14,11 +14,12 @@ from ..tuned import Tuned, settings_for
 from .cells import Cell, code, one_line
 from .comparison import Comparison
 from .cost_table import cost_table
-from .families import Families
+from .families import Families, head_name
 from .paper import paper_table
 from .render import BUSY, FLAGS, Table, markdown, phrases
 from .stats import FEW_SEEDS
-from .tables import detail_table, generations_table, likeness_table, recall_table
+from .tables import detail_table, generations_table, heads_table, likeness_table, recall_table
+from .verdict import answer, verdict_of, verdict_table
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,13 @@ class Document:
     dataset: str
     preset: str
     answer: str
+    grounds: tuple[str, ...]  # what the answer rests on, in Markdown as it is
     facts: tuple[str, ...]  # in Markdown
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
+
+    def table(self, key: str) -> Table | None:
+        return next((table for table in self.tables if table.key == key), None)
 
 
 def document(
@@ -49,10 +54,11 @@ def document(
     families, records = Families(compared), compared.records
     details = [detail_table(compared, families, dim) for dim in compared.dims]
     extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
-    tables = (recall_table(compared, families), *details, *(table for table in extra if table is not None))
+    first = (verdict_table(verdict_of(families)), recall_table(compared, families), heads_table(compared))
+    tables = tuple(table for table in (*first, *details, *extra) if table is not None)
     heads: dict[str, set[str]] = defaultdict(set)
     for cell in compared.candidates:
-        heads[f"hidden layer of {cell.row.hidden}" if cell.row.hidden else "linear"].add(cell.row.method)
+        heads[head_name(cell.row.hidden)].add(cell.row.method)
     flagged = {flag: [cell for cell in compared.cells if flag in compared.flags(cell)] for flag in FLAGS}
     versions = Counter(map(code, records))
     vectors = any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in records)
@@ -66,12 +72,14 @@ def document(
         heads=heads,
         tested=len(compared.p),
         few=sorted({len(cell.recall) for cell in compared.trained if len(cell.recall) < FEW_SEEDS}),
+        unit=compared.unit,
         versions=versions,
         flagged={flag: _guilty(flag, cells, compared) for flag, cells in flagged.items() if cells},
         busy_shown=any(BUSY in value.flags for table in tables for line in table.lines for value in line.values),
     )
     name = dataset or records[0].spec.dataset
-    return Document(one_line(name), one_line(preset), families.answer(), facts, tables, notes)
+    said, *grounds = answer(families)
+    return Document(one_line(name), one_line(preset), said, tuple(grounds), facts, tables, notes)
 
 
 def as_markdown(made: Document) -> str:
@@ -79,6 +87,7 @@ def as_markdown(made: Document) -> str:
     parts = [
         f"# {made.dataset}, preset {made.preset}\n",
         f"**{made.answer}**\n",
+        *(f"{ground}\n" for ground in made.grounds),
         *(f"- {fact}" for fact in made.facts),
         "",
     ]

@@ -98,12 +98,13 @@ def differences_figure(compared: Comparison) -> str | None:
     return svg()
 
 
-def families_figure(gaps: Sequence[tuple[str, Summary, Sequence[float]]]) -> str:
-    """A forest plot of relational minus individual methods: label, difference with its interval, and its seeds."""
+def families_figure(gaps: Sequence[tuple[str, Summary, Summary]]) -> str:
+    """A forest plot of relational minus individual methods: label, difference with its interval of these methods, and of the kinds."""
     with style.canvas(5.8, 0.9 + 0.22 * len(gaps)) as (figure, svg):
         axes = figure.subplots()
-        for height, (_, summary, seeds) in enumerate(gaps):
-            style.interval(axes, height, summary, seeds, style.Look(style.COLOURS[0], "o", "-"))
+        for height, (_, these, kinds) in enumerate(gaps):
+            style.interval(axes, height, kinds, (), style.Look("0.6", "o", "-"), linewidth=0.9)
+            style.interval(axes, height, these, (), style.Look(style.COLOURS[0], "o", "-"), linewidth=2.2)
         axes.axvline(0, color="0.3", linewidth=0.8)
         style.named_lines(axes, [style.wrapped(label) for label, _, _ in gaps])
         axes.set_xlabel("relational − individual, Recall@1 [points]")

@@ -10,10 +10,11 @@ from .cells import Cell, batches, fixed, listed
 from .columns import Column, difference_column, laid_out
 from .comparison import Comparison
 from .document import Document
-from .families import Families, Pool, gap
+from .families import Families
 from .figures import families_figure
 from .render import markdown
-from .stats import by_pairs, summarise
+from .stats import Summary
+from .verdict import Verdict, verdict_of
 
 
 class Reported(NamedTuple):
@@ -31,50 +32,60 @@ class Dimension(NamedTuple):
     dim: int
     steps: int
     cells: Sequence[Cell]
-    main: tuple[Pool, Pool] | None
+    verdict: Verdict | None
 
     @property
-    def teacher(self) -> Cell | None:
-        taught = next((cell for cell in self.cells if cell.records[0].spec.teacher is not None), self.cells[0])
-        return self.entry.compared.teacher_of(taught)
+    def teachers(self) -> str | None:
+        """Recall@1 of the networks that taught them."""
+        taught = {record.spec.teacher.id for cell in self.cells for record in cell.records if record.spec.teacher}
+        cells = [cell for cell in self.entry.compared.cells if cell.row.role == "teacher"]
+        scores = [cell.mean for cell in cells if taught & {record.id for record in cell.records}]
+        return ", ".join(fixed(score, 2) for score in sorted(scores, reverse=True)) or None
 
     @property
     def baseline(self) -> Cell | None:
         return next((cell for cell in self.cells if cell.row.method == self.entry.compared.baseline), None)
 
-    def best(self, role: str) -> str | None:
-        """The method of a role with the highest mean, with that mean. One lucky seed is no best, where another has several."""
-        cells = [cell for cell in self.cells if cell.row.role == role]
-        tried = [cell for cell in cells if len(cell.recall) > 1] or cells
-        score, name = max(((cell.mean, cell.row.label) for cell in tried), default=(0.0, None))
-        return name and f"{name} {fixed(score, 2)}"
+    def gap(self, metric: str, estimand: str) -> Summary | None:
+        if self.verdict is None or metric not in self.verdict.metrics:
+            return None
+        gap: Summary = getattr(self.verdict.gap(metric=metric, dim=self.dim), estimand)
+        return None if gap.half is None and estimand == "kinds" else gap
+
+    @property
+    def best(self) -> str | None:
+        """The two methods that are the best of their kind here."""
+        return " − ".join(self.verdict.gap(dim=self.dim).names) if self.verdict else None
 
 
+NO_PAIR = "no two families of the same head, or one paper or one seed alone"
 COLUMNS: tuple[Column[Dimension], ...] = (
     Column("", "data set", of=lambda at: at.entry.made.dataset + " (agreement)" * at.entry.compared.agreement),
     Column("", "preset", of=lambda at: at.entry.made.preset),
     Column("", "d", "", of=lambda at: at.dim),
     Column("", "steps", "", of=lambda at: at.steps),
-    Column("", "seeds", "", of=lambda at: listed(len(cell.recall) for cell in at.cells)),
-    Column("", "teacher", "%", 2, of=lambda at: at.teacher and at.teacher.recalled, note="no teacher"),
+    Column("", "seeds", "", of=lambda at: listed(cell.seeds for cell in at.cells)),
+    Column("", "teachers", "", of=lambda at: at.teachers, note="no teacher"),
     Column("", "baseline", "%", 2, of=lambda at: at.baseline and at.baseline.recalled, note="no baseline"),
-    Column("", "best IKD", "", of=lambda at: at.best("individual"), note="no individual method"),
-    Column("", "best RKD", "", of=lambda at: at.best("relational"), note="no relational method"),
-    difference_column(
-        "RKD − IKD, ± 95 %", lambda at: at.main and gap(at.main, at.dim), "one of the two families is missing"
-    ),
+    difference_column("kinds", lambda at: at.gap("recall@1", "kinds"), NO_PAIR),
+    difference_column("these methods", lambda at: at.gap("recall@1", "these"), NO_PAIR),
+    difference_column("best of each", lambda at: at.gap("recall@1", "best"), NO_PAIR),
+    Column("", "which are", of=lambda at: at.best, note=NO_PAIR),
+    difference_column("kinds, MAP@R", lambda at: at.gap("map@r", "kinds"), NO_PAIR),
+    difference_column("these methods, MAP@R", lambda at: at.gap("map@r", "these"), NO_PAIR),
 )
 
 
 def _dimensions(entry: Reported) -> Iterator[Dimension]:
-    compared, main = entry.compared, Families(entry.compared).main
-    alike = batches(main[0].cells[0]) if main else None
-    steps = main[0].cells[0].row.steps if main else compared.usual_steps
+    compared, families = entry.compared, Families(entry.compared)
+    first = families.main[0][0].cells[0] if families.main else None
+    verdict, alike = verdict_of(families), batches(first) if first else None
+    steps = first.row.steps if first else compared.usual_steps
     for dim in compared.dims:
         of_dim = [cell for cell in compared.candidates if cell.dim == dim]
         cells = [cell for cell in of_dim if (batches(cell) == alike if alike else cell.row.steps == steps)]
         if cells:
-            yield Dimension(entry, dim, steps, cells, main)
+            yield Dimension(entry, dim, steps, cells, verdict if dim in families.dims else None)
 
 
 def overview_markdown(entries: Sequence[Reported], figure: str | None) -> str:
@@ -90,12 +101,11 @@ def overview_markdown(entries: Sequence[Reported], figure: str | None) -> str:
 
 
 def overview_figure(entries: Sequence[Reported]) -> str | None:
-    """RKD - IKD of all folders in one forest plot; None where none has both families."""
-    gaps = []
+    """RKD - IKD, of these methods and of the kinds, of all folders in one forest plot; None where none has both families."""
+    gaps: list[tuple[str, Summary, Summary]] = []
     for made, compared, _ in entries:
-        families = Families(compared)
-        for dim, _ in families.trend:
-            individual, relational = (pool.recall[dim] for pool in families.main or ())
-            points = by_pairs(relational, individual)
-            gaps.append((f"{made.dataset}, {made.preset}, d = {dim}", summarise(points), points))
+        if verdict := verdict_of(Families(compared)):
+            by_dim = {dim: verdict.gap(dim=dim) for dim in verdict.families.dims}
+            names = f"{made.dataset}, {made.preset}, d ="
+            gaps += [(f"{names} {dim}", gap.these, gap.kinds) for dim, gap in by_dim.items()]
     return families_figure(gaps) if gaps else None

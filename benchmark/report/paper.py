@@ -1,4 +1,4 @@
-"""The paper's numbers beside ours: a difference only where the protocol is the paper's."""
+"""The paper's numbers beside ours: a difference only where the protocol is the paper's, as the preset `paper` has it."""
 
 from __future__ import annotations
 
@@ -44,20 +44,25 @@ def published(dataset: str) -> Iterator[Published]:
 
 
 def of_protocol(spec: Spec) -> bool:
-    """Whether a run was made as the paper's were: images, batch, networks, steps, and a teacher made likewise."""
+    """Tell whether a run is as the paper's are: every field but method, dimension, l2 and seed, and its teacher likewise."""
     protocol = data()["protocol"]
-    shared = {key: value for key, value in protocol.items() if not isinstance(value, dict)}
-    if not _has(spec, shared) or spec.views or spec.trunk or spec.hidden:
+    taught, first = spec.teacher, protocol["teacher"]
+    if spec.dataset not in protocol["datasets"] or spec.method not in protocol["params"]:
         return False
-    if spec.teacher is None and spec.backbone == protocol["teacher"]["backbone"]:
-        return _has(spec, protocol["teacher"])
-    network = protocol["teacher" if spec.generation else "student"]["backbone"]
-    taught = spec.teacher is None or of_protocol(spec.teacher)
-    return spec.steps == protocol["steps"].get(spec.dataset) and spec.backbone == network and taught
-
-
-def _has(spec: Spec, fields: Mapping[str, Any]) -> bool:
-    return all(getattr(spec, key) == value for key, value in fields.items())
+    if (taught is None) != (spec.method == first["method"]):
+        return False
+    if taught is not None and not (
+        of_protocol(taught)
+        and taught.backbone == first["backbone"]
+        and taught.generation == max(0, spec.generation - 1)
+    ):
+        return False
+    role = "teacher" if taught is None and spec.backbone == first["backbone"] else "student"
+    fields = protocol["shared"] | protocol[role] | protocol.get(spec.dataset, {}).get(role, {})
+    if spec.generation:
+        fields |= {name: first[name] for name in ("backbone", "dim")}
+    free = {name: getattr(spec, name) for name in ("dataset", "method", "dim", "normalize", "seed", "teacher")}
+    return spec.id == Spec(**{**free, **fields}, params=protocol["params"][spec.method]).id
 
 
 def paper_table(compared: Comparison) -> Table | None:

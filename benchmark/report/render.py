@@ -30,8 +30,7 @@ class Value(NamedTuple):
     """An entry of a table."""
 
     text: str
-    best: bool = False  # of its column
-    near: bool = False  # not separated from the best
+    best: bool = False  # of those that nothing is better than
     flags: str = ""  # of LEGEND
     why: str = ""  # of a dash: its reason
     number: float | None = None  # what it is sorted by, where that is not its text
@@ -39,7 +38,7 @@ class Value(NamedTuple):
     @property
     def marks(self) -> str:
         """Marks that stand behind the text."""
-        return (" ≈" if self.near else "") + (f" {self.flags}" if self.flags else "")
+        return f" {self.flags}" if self.flags else ""
 
 
 class Heading(NamedTuple):
@@ -94,7 +93,7 @@ def dash(why: str = "") -> Value:
 
 
 def markdown(table: Table) -> str:
-    """A pipe table, aligned in the source as well. Bold: best; ≈: not separated from it."""
+    """A pipe table, aligned in the source as well. Bold: nothing is better."""
 
     def shown(value: Value) -> str:
         content = value.text.replace("|", "\\|")
@@ -157,7 +156,7 @@ def templates(html: bool = False) -> jinja2.Environment:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    r"""Each a `table` with booktabs rules: \usepackage{booktabs}. Bold: best; ≈: not separated from it."""
+    r"""Each a `table` with booktabs rules: \usepackage{booktabs}. Bold: nothing is better."""
     return templates().get_template("comparison.tex.jinja").render(tables=tables)
 
 
@@ -182,6 +181,8 @@ def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: 
     for values in shown:
         result.add_row(*(Text(value.text + value.marks, style="bold" if value.best else "") for value in values))
     marks = "".join(value.marks for values in shown for value in values)
-    legend = ["bold: the best student of its column"] * any(value.best for values in shown for value in values)
+    legend = ["bold: no student of its head and column is better"] * any(
+        value.best for values in shown for value in values
+    )
     legend += [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in marks]
     return Group(result, *(Text(one_line(note)) for note in ("; ".join(legend), *table.notes) if note))

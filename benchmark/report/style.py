@@ -34,6 +34,7 @@ class Look(NamedTuple):
 
 LOOKS = {
     "baseline": Look("#000000", "s", ":"),
+    "control": Look("0.35", "<", ":"),
     "individual": Look("#D55E00", "D", "--"),
     "relational": Look("#0072B2", "o", "-"),
     "mixed": Look("#009E73", "P", (0, (5, 1, 1, 1))),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 from ..record import Record
 from . import columns
 from .cells import AGREEMENT, OF_ANY_DIM, ROLES, Cell, Row, fixed, settings, varied
-from .columns import TEXT, Column, Tried, difference_column, headings, recall_column
+from .columns import TEXT, Column, Tried, difference_column, headings, laid_out, recall_column
 from .comparison import Comparison
-from .families import Families, Pool, gap
+from .families import Families, head_name
 from .render import Heading, Line, Table, Value, captioned, dash, text
+from .stats import Summary, paired
 
 NO_STUDENTS = (
     "There are no students: no run here has a teacher, and what stands as baseline may be one whose students failed."
@@ -68,8 +70,8 @@ def tuning_csv(records: Iterable[Record]) -> str:
 
 
 def recall_table(compared: Comparison, families: Families) -> Table:
-    """A line a method, a column a dimension: Recall@1 as mean ± sd; then each family as one, and the difference of the two."""
-    names = [column for column in columns.of_names("row.network") if column.label]
+    """A line a method, a column a dimension: Recall@1 as mean ± sd; then each family as one."""
+    names = [column for column in columns.of_names(compared, "row.network") if column.label]
     rows: dict[Row, list[Cell]] = {}
     for cell in sorted(compared.cells, key=lambda cell: cell.row.order):
         rows.setdefault(cell.row, []).append(cell)
@@ -99,7 +101,6 @@ def recall_table(compared: Comparison, families: Families) -> Table:
     lines += [Line((text(ROLES[role]), text(method), *dashes), role=role) for role, method in compared.left_out]
     # After the rest of their group.
     lines.sort(key=lambda line: [*ROLES, "families"].index(line.role))
-    lines += [_gap_line(pair, compared) for pair in families.pairs]
     heads = [*headings(names), *(Heading(f"d = {dim}") for dim in compared.dims), Heading("own d")]
     return captioned(
         "recall",
@@ -109,20 +110,8 @@ def recall_table(compared: Comparison, families: Families) -> Table:
         of=f" of {AGREEMENT}" if compared.agreement else "",
         references=_references(compared),
         nobody="" if compared.taught else f" {NO_STUDENTS}",
+        unit=compared.unit,
     )
-
-
-def _gap_line(pair: tuple[Pool, Pool], compared: Comparison) -> Line:
-    """Relational minus individual, with the marks of all that it is the difference of."""
-    first = pair[0].cells[0].row
-    texts = ("RKD − IKD", "of the two means, ± 95 %", first.backbone, "", first.steps)
-    shown = difference_column("", partial(gap, pair))
-    values = []
-    for dim in compared.dims:
-        flags = {flag for pool in pair for cell in pool.cells if cell.dim == dim for flag in compared.flags(cell)}
-        value = shown.entry(dim)
-        values.append(value if value.number is None else value._replace(flags="".join(sorted(flags))))
-    return Line((*map(text, texts), *values, dash()), role="families")
 
 
 def detail_table(compared: Comparison, families: Families, dim: int) -> Table:
@@ -130,6 +119,41 @@ def detail_table(compared: Comparison, families: Families, dim: int) -> Table:
     cells = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or (cell.dim == dim and not cell.fixed_dim)]
     members = [member for pool in families.pools for member in pool.members if member.dim == dim]
     return _of_cells("detail", columns.of_cells(compared), [*cells, *members], compared, dim)
+
+
+Item = tuple[tuple[Row, int], dict[int, Cell]]  # a row of several heads at a dimension, and its cells by the head
+
+
+def heads_table(compared: Comparison) -> Table | None:
+    """The methods that were trained with several heads, and the better one of each; None where there are none."""
+    heads: dict[tuple[Row, int], dict[int, Cell]] = defaultdict(dict)
+    for cell in compared.candidates:
+        heads[cell.row._replace(hidden=None, settings=""), cell.dim].setdefault(cell.row.hidden or 0, cell)
+    widths = sorted(set().union(*heads.values()))
+    both = {key: own for key, own in heads.items() if len(own) > 1}
+    if not both:
+        return None
+
+    def better(own: Mapping[int, Cell]) -> str:
+        hidden, cell = max(own.items(), key=lambda item: item[1].mean)
+        return f"{fixed(cell.mean, 2)} ({head_name(hidden)})"
+
+    def at(item: Item, width: int) -> Summary | None:
+        return item[1][width].recalled if width in item[1] else None
+
+    shown: list[Column[Item]] = [
+        Column("", "group", of=lambda item: ROLES[item[0][0].role]),
+        Column("", "method", of=lambda item: item[0][0].label),
+        Column("", "d", "", of=lambda item: item[0][1]),
+        *(Column("", head_name(own), "%", 2, of=partial(at, width=own), spread="sd", note="not run") for own in widths),
+        difference_column(
+            "widest − narrowest, ± 95 %",
+            lambda item: paired(item[1][max(item[1])].recall, item[1][min(item[1])].recall),
+        ),
+        Column("", "best of both", of=lambda item: better(item[1])),
+    ]
+    lines = sorted(both.items(), key=lambda item: (list(ROLES).index(item[0][0].role), item[0][0].method, item[0][1]))
+    return laid_out("heads", shown, ((item, item[0][0].role, item[0][1]) for item in lines))
 
 
 def generations_table(compared: Comparison) -> Table | None:
@@ -142,7 +166,7 @@ def generations_table(compared: Comparison) -> Table | None:
 
 def likeness_table(compared: Comparison) -> Table | None:
     """How an embedding lies in its space, and how alike its neighbourhoods are to the teacher's; None where nothing was measured."""
-    declared = [*columns.of_names(), *columns.of_likeness()]
+    declared = [*columns.of_names(compared), *columns.of_likeness()]
     measured = any(record.geometry for record in compared.records)
     return _of_cells("likeness", declared, compared.cells, compared) if measured else None
 
@@ -173,7 +197,7 @@ def _own(row: Sequence[Cell], compared: Comparison) -> Value:
 
 
 def _marked(column: Column[Cell], cells: Sequence[Cell | str], compared: Comparison) -> list[Value]:
-    """The column's entries; where it has marks, the best of the trained ones of several seeds in bold: all that show the same best.
+    """The column's entries; where it has marks, in bold the students than which no other of their head is better.
 
     Args:
         cells: or why there is none.
@@ -181,24 +205,18 @@ def _marked(column: Column[Cell], cells: Sequence[Cell | str], compared: Compari
     entries = [dash(cell) if isinstance(cell, str) else column.entry(cell) for cell in cells]
     if not column.marks:
         return entries
-    scores = [
-        float(fixed(value.number, 2)) if value.number is not None and cell in compared.ranked else None
+    leading = compared.leading(column.marks)
+    flagged = column.marks == "recall@1"
+    return [
+        value if isinstance(cell, str) else
+        value._replace(best=cell in leading, flags=compared.flags(cell) if flagged else "")
         for cell, value in zip(cells, entries, strict=True)
-    ]
-    best = max((score for score in scores if score is not None), default=None)
-
-    def marked(cell: Cell | str, value: Value, score: float | None) -> Value:
-        is_best = score is not None and score == best
-        if column.marks == "best" or isinstance(cell, str):
-            return value._replace(best=is_best)
-        return value._replace(best=is_best, near=not is_best and compared.near_best(cell), flags=compared.flags(cell))
-
-    return list(map(marked, cells, entries, scores))
+    ]  # fmt: skip
 
 
 def _references(compared: Comparison) -> str:
-    names = {"features": "frozen features", "posthoc": "post-hoc controls"}
+    names = {"features": "frozen features", "control": "controls", "posthoc": "post-hoc controls"}
     present = [name for role, name in names.items() if any(row.role == role for row in compared.rows)]
-    single = ["students of one seed"] * (len(compared.ranked) < len(compared.candidates))
+    single = ["students of one seed"] * any(len(cell.recall) < 2 for cell in compared.candidates)
     references = ["The teacher", "the untrained student", *present, *single]
     return ", ".join(references[:-1]) + f" and {references[-1]}"

@@ -87,7 +87,9 @@ class Folder:
         # A method may have left the catalogue since it was run.
         methods = [entry(name) for name in sorted(names) if all(part in known for part in name.split("+"))]
         kinds = {method.name: SELF_TAUGHT if method.self_taught else method.kind for method in methods}
-        return Comparison(self.runs, kinds, need_maps, self.baseline)
+        labelled = [method.name for method in methods if method.uses_labels]
+        papers = {method.name: method.paper for method in methods}
+        return Comparison(self.runs, kinds, need_maps, self.baseline, labelled, papers)
 
     @cached_property
     def document(self) -> Document:
@@ -175,7 +177,7 @@ def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
 
 
 def update_readme(path: Path, folders: Sequence[Folder]) -> None:
-    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer and the Recall@1 table.
+    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer, its table and that of Recall@1.
 
     Raises:
         UsageError: the file has no such part, or names a folder that has no runs.
@@ -187,7 +189,10 @@ def update_readme(path: Path, folders: Sequence[Folder]) -> None:
         made = documents.get((match[2], match[3]))
         if made is None:
             raise UsageError(f"{path} wants {match[2]}/{match[3]}, which has no runs")
-        return f"{match[1]}\n**{made.answer}**\n\n{markdown(made.tables[0])}\n{match[4]}"
+        tables = [markdown(table) for key in ("verdict", "recall") if (table := made.table(key)) is not None]
+        return "\n".join(
+            [match[1], f"**{made.answer}**\n", *(f"{ground}\n" for ground in made.grounds), *tables, match[4]]
+        )
 
     after, parts = _GENERATED.subn(make, before)
     if parts < before.count("<!-- generated:"):
@@ -217,7 +222,8 @@ def differences(path: Path, files: Mapping[str, str]) -> list[str]:
 
 def terminal_table(folder: Folder) -> Group:
     """Recall@1 of a folder's runs, for the end of a run: without the columns in which all trained students agree."""
-    table = folder.document.tables[0]
+    table = folder.document.table("recall")
+    assert table is not None
     of = f" ({AGREEMENT})" if folder.compared.agreement else ""
     title = f"Recall@1{of} in percent, mean ± sd over seeds: {folder.document.dataset}, {folder.document.preset}"
     trained = [line for line in table.lines if line.records and line.role not in REFERENCE_ROLES]

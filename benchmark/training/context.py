@@ -68,7 +68,9 @@ class RunContext:
     def name(self, split: Split) -> str:
         """Which split of the data set that is."""
         whole = split.whole or split
-        return "training" if whole is self.dataset.train else "query" if whole is self.dataset.query else "gallery"
+        data = self.dataset
+        splits = {"training": data.train, "query": data.query, "gallery": data.gallery, "validation": data.validation}
+        return next(name for name, known in splits.items() if known is whole)
 
     def targets(self, stream: Stream) -> Ints:
         """The rows that each query is to find where own vectors have no labels: the teacher's nearest [n, NEAREST] by cosine."""

@@ -16,8 +16,9 @@ from ..data.splits import DataSet
 from ..errors import BenchmarkError
 from ..files import digest
 from ..machine import Threads
+from ..methods.closed import ClosedForm
 from ..methods.posthoc import PostHoc
-from ..networks.encoder import Compressed, Network
+from ..networks.encoder import Compressed, Encoder, Network
 from ..networks.weights import serialized
 from ..record import Evaluation, Point, Record, read_record
 from ..spec import Spec, Stream, derive
@@ -95,7 +96,6 @@ def _train(
 ) -> Iterator[Outcome]:
     context, teachers = evaluator.context, evaluator.teachers
     students: list[Student] = []
-    failed: dict[str, Exception] = {}
     for spec in specs:
         try:
             student = make_student(spec, teachers, evaluator.inputs, evaluator.dataset, context.device)
@@ -104,8 +104,7 @@ def _train(
         except Exception as error:  # a method that cannot be made is no reason to lose the others
             yield _failure(spec, error)
     failed = prepare_methods(students, evaluator)
-    ready = [student for student in students if student.spec.id not in failed]
-    if specs[0].steps and ready:
+    if specs[0].steps and (ready := [student for student in students if student.spec.id not in failed]):
         failed |= fit(
             ready,
             teachers,
@@ -198,8 +197,7 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
         loss=sum(student.tail) / len(student.tail) if student.tail else None,
         parameters=sum(p.numel() for p in student.encoder.parameters()),
         seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
-        data=evaluator.dataset.fingerprint,
-        listing=evaluator.dataset.listing,
+        **evaluator.dataset.identity,
         weights=digest(weights),
         projector=None if projector is None else digest(projector),
         teacher=digest(context.store.read_weights(spec.teacher)) if spec.teacher is not None else None,
@@ -271,25 +269,32 @@ def calibrate(encoder: Network, spec: Spec, inputs: Inputs, dataset: DataSet, de
 
 
 def prepare_methods(students: Sequence[Student], evaluator: Evaluator) -> dict[str, Exception]:
-    """Show the teacher's embeddings of the training images to the methods that want them (not to those with a checkpoint).
-
-    Returns:
-        The students whose methods failed at it, by id.
+    """Show the teacher's embeddings of the training images to the methods that want them (not to those with a checkpoint), and solve for
+    heads in closed form. Returns the students whose methods failed at it, by id.
     """
     device, train = evaluator.context.device, evaluator.dataset.train
-    shown: dict[str, torch.Tensor] = {}
+    labels = torch.from_numpy(train.labels).to(device)
+
+    @functools.cache
+    def shown(teacher: Spec) -> torch.Tensor:
+        plain = evaluator.inputs.plain(teacher, train)
+        return torch.from_numpy(embed(teacher, evaluator.teachers[teacher.id], plain, device)).to(device)
+
     failed: dict[str, Exception] = {}
     for student in students:
-        teacher = student.spec.teacher
-        if teacher is None or not student.method.prepares or evaluator.context.checkpoint(student.spec).exists():
+        spec, method = student.spec, student.method
+        if not (
+            isinstance(method, ClosedForm) or (method.prepares and not evaluator.context.checkpoint(spec).exists())
+        ):
             continue
-        if teacher.id not in shown:
-            plain = evaluator.inputs.plain(teacher, train)
-            shown[teacher.id] = torch.from_numpy(embed(teacher, evaluator.teachers[teacher.id], plain, device)).to(
-                device
-            )
+        teacher = None if spec.teacher is None else shown(spec.teacher)
         try:
-            student.method.prepare(shown[teacher.id], torch.from_numpy(train.labels).to(device))
+            if isinstance(method, ClosedForm):
+                assert isinstance(student.encoder, Encoder)
+                features = evaluator.inputs.plain(spec, train)[np.arange(len(train))]
+                student.encoder.solve(method, torch.from_numpy(features).to(device), labels, teacher)
+            elif teacher is not None:
+                method.prepare(teacher, labels)
         except Exception as error:
-            failed[student.spec.id] = error
+            failed[spec.id] = error
     return failed

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load
 
-from ..errors import BenchmarkError
+from ..data import cards
+from ..data.layouts import load_images
+from ..data.splits import DataSet
+from ..errors import BenchmarkError, DataError
 from ..files import digest, read_regular, write_atomically
 from ..queries import check_queries
 from ..record import ROUNDING, Evaluation, Record
@@ -20,6 +24,39 @@ from .student import Student
 
 # Of a metric: other machines round embeddings differently, and neighbours at equal distance change places.
 TOLERANCE = 1e-3
+
+
+def dataset_of(
+    records: Sequence[Record], data_dir: Path, dataset: str | None = None, columns: str | None = None
+) -> DataSet:
+    """The images that the records were measured on.
+
+    Args:
+        dataset: where own data are, as `run` is told; without it, own images are looked for in the data folder.
+        columns: of a table of images.
+
+    Raises:
+        DataError: they are missing, or others.
+    """
+    spec = records[0].spec
+    name = dataset or spec.dataset
+    if dataset is None and name not in cards.names():  # of own images a record does not say where they were
+        folders = (folder for folder in (data_dir.resolve(), data_dir / name) if folder.name == name)
+        folder = next(filter(Path.is_dir, folders), None)
+        if folder is None:
+            raise DataError(
+                f"the images {name} are missing: {data_dir} is not that folder and does not hold it; name it by --data"
+            )
+        name = str(folder)
+    card = cards.load_card(name, data_dir, columns, closed=records[0].closed)
+    images = load_images(card, data_dir, spec.subset)
+    for record in records:
+        if not record.was_of(images.fingerprint, images.listing):
+            raise DataError(
+                f"the {card.name} images in {data_dir} are not those of {record.spec.label}: "
+                f"their fingerprint is {images.fingerprint}, that of its record {record.data}"
+            )
+    return images
 
 
 def remeasure(records: Iterable[Record], context: RunContext) -> Iterator[Outcome]:

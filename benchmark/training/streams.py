@@ -17,9 +17,10 @@ from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows, Views
 from ..files import digest
 from ..networks.encoder import Encoder, Identity, Network, encoder
-from ..networks.trunks import trunk
+from ..networks.trunks import Trunk, trunk
 from ..networks.weights import load_encoder, serialized
 from ..spec import Spec, Stream, derive
+from ..store import Store
 from .context import RunContext
 from .loop import Drawn
 from .student import Rows, autocast, seeded
@@ -43,6 +44,7 @@ class ImageInputs:
             pretrained=spec.pretrained,
             normalize=spec.normalize,
             hidden=spec.hidden,
+            plain=spec.head == "plain",
             frozen_batchnorm=spec.batchnorm == "frozen",
         )
 
@@ -100,7 +102,8 @@ class FeatureInputs:
     def encoder(self, spec: Spec) -> Network:
         if not methods.entry(spec.method).has_head:
             return Identity(spec.dim, normalize=spec.normalize)
-        return Encoder(None, self._sources[spec.id].width, spec.dim, normalize=spec.normalize, hidden=spec.hidden)
+        width, plain = self._sources[spec.id].width, spec.head == "plain"
+        return Encoder(None, width, spec.dim, normalize=spec.normalize, hidden=spec.hidden, plain=plain)
 
     def frozen(self, spec: Spec) -> Network:
         return load_encoder(spec, self.context.store, self.context.device, trunk=False)
@@ -209,14 +212,8 @@ def trunk_features(spec: Spec, stream: Stream, context: RunContext) -> TrunkFeat
     Raises:
         BenchmarkError: there are no weights.
     """
-    run = spec.trunk if spec.on_features else spec
-    if run is not None:
-        network = load_encoder(run, context.store, context.device).trunk
-        assert network is not None
-    else:
-        with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
-            network = trunk(spec.backbone, spec.pretrained).to(context.device).eval()
-    owner, device = run or spec, context.device
+    network, device = frozen_trunk(spec, context.store, context.device), context.device
+    owner = (spec.trunk if spec.on_features else spec) or spec
 
     @torch.no_grad()
     def extract(images: np.ndarray) -> np.ndarray:
@@ -226,6 +223,17 @@ def trunk_features(spec: Spec, stream: Stream, context: RunContext) -> TrunkFeat
 
     key = f"{digest(serialized(network))} {owner.precision} {device.type}"
     return TrunkFeatures(owner.backbone, key, network.pooled, extract, stream, context)
+
+
+def frozen_trunk(spec: Spec, store: Store, device: torch.device) -> Trunk:
+    """The trunk itself, in eval mode. Raises as `trunk_features`."""
+    run = spec.trunk if spec.on_features else spec
+    if run is not None:
+        network = load_encoder(run, store, device).trunk
+        assert network is not None
+        return network
+    with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
+        return trunk(spec.backbone, spec.pretrained).to(device).eval()
 
 
 def open_inputs(dataset: DataSet, group: Sequence[Spec], context: RunContext) -> Inputs:

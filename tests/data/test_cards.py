@@ -58,7 +58,7 @@ def test_path_that_does_not_exist(path: str, tmp_path: Path, monkeypatch: pytest
         cards.load_card(path)
 
 
-@pytest.mark.parametrize("name", ["catalog.csv", "card.TOML", "no-suffix", "pipe", "pipe.toml", "here/catalog.csv"])
+@pytest.mark.parametrize("name", ["catalog.txt", "card.TOML", "no-suffix", "pipe", "pipe.toml", "here/catalog.txt"])
 def test_what_is_there_and_is_no_card_is_not_said_to_be_missing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

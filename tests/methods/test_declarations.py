@@ -80,7 +80,7 @@ def test_the_usual_one_is_a_method(folder: Path) -> None:
         (4, {"name": "name = NAME"}, "A.name must be a literal"),
         (5, {"kind": 'kind = "relation"'}, "A.kind is 'relation'; write one of none, individual, relational, posthoc"),
         (5, {"kind": 'kind = ["none"]'}, r"A.kind is \['none'\]; write a str"),
-        (5, {"kind": 'kind = "posthoc"'}, "A.kind is 'posthoc'; posthoc is for the classes that derive from PostHoc"),
+        (5, {"kind": 'kind = "posthoc"'}, "A.kind is 'posthoc'; posthoc is for classes that derive from PostHoc"),
         (8, {"kind": 'kind = "individual"', "x": "trains = False"}, "A.trains is False, which no method of the kind"),
         (6, {"reference": 'reference = " "'}, "A.reference is ' '; write a str"),
         (8, {"x": "needs = 5"}, r"A.needs is 5; write a tuple, such as needs = \('embedding', 'labels'\)"),

@@ -22,7 +22,7 @@ from benchmark.methods.base import Batch, Features, Method, Widths, distances
 from benchmark.methods.entries import TYPES
 from benchmark.methods.rkd import angles, over_mean
 from benchmark.methods.s2sd import S2SD
-from benchmark.methods.task import DistanceWeightedMiner, draw_triplets
+from benchmark.methods.task import AuthorsMiner, DistanceWeightedMiner, draw_triplets, log_inverse_density
 
 CLASSES, PER_CLASS = 6, 4
 STUDENT = Widths(embedding=8, pooled=16, maps=(4, 6, 8, 16))
@@ -97,7 +97,11 @@ def test_catalogue_is_what_the_classes_say() -> None:
         assert entry.defaults == own, name
         assert all(type(value).__name__ == annotated[key] for key, value in own.items())
         assert {*entry.later} <= {*entry.defaults}
-        assert entry.reference and cls.__doc__ and {*entry.needs, *entry.optional} <= {*Features._fields, "labels"}
+        assert (
+            entry.reference
+            and cls.__doc__
+            and {*entry.needs, *entry.optional} <= {*Features._fields, "labels", "teacher"}
+        )
 
 
 @pytest.mark.parametrize("name", methods.catalogue())
@@ -360,6 +364,55 @@ def test_negatives_are_drawn_by_the_inverse_of_their_density() -> None:
     weight = [1 / (x ** (d - 2) * (1 - x * x / 4) ** ((d - 3) / 2)) for x in (near, far)]
     share = (negatives == 2).float().mean().item()
     assert share == pytest.approx(weight[0] / sum(weight), abs=0.02)
+
+
+def test_the_authors_weights_are_scaled_by_the_largest_of_the_row() -> None:
+    """An anchor, its near positive, and three negatives: at 0.7, at 1.2, and beyond the cutoff of 1.4."""
+    d, apart = 6, (0.1, 0.7, 1.2, 1.9)
+    rows = torch.zeros(5, d)
+    rows[0, 0] = 1
+    for row, distance in enumerate(apart, 1):
+        cosine = 1 - distance**2 / 2
+        rows[row, [0, row]] = torch.tensor([cosine, math.sqrt(1 - cosine**2)])
+    labels = torch.tensor([0, 0, 1, 2, 3])
+
+    def drawn(miner: DistanceWeightedMiner, x: Tensor) -> list[float]:
+        torch.manual_seed(0)
+        triplets = [torch.stack(miner(x, labels)) for _ in range(1500)]
+        first = torch.cat([each[2, each[0] == 0] for each in triplets])
+        return [(first == row).float().mean().item() for row in (2, 3, 4)]
+
+    weight = [1 / (x ** (d - 2) * (1 - x * x / 4) ** ((d - 3) / 2)) for x in (0.7, 1.2)]
+    expected = [weight[0] / sum(weight), weight[1] / sum(weight), 0.0]
+    assert drawn(AuthorsMiner(), rows) == pytest.approx(expected, abs=0.02)
+    # In 512 dimensions the positive, which counts as 0.5 apart, weighs e^155 times the nearer negative, and float32 ends at e^103.
+    wide = torch.nn.functional.pad(rows, (0, 506))
+    log_weights = log_inverse_density(torch.tensor([0.5, 0.7]), 512)
+    assert (log_weights[0] - log_weights[1]).item() == pytest.approx(
+        510 * math.log(0.7 / 0.5) - 254.5 * math.log(0.9375 / 0.8775), rel=1e-4
+    )
+    assert drawn(AuthorsMiner(), wide) == pytest.approx([1 / 3] * 3, abs=0.04)
+    assert drawn(DistanceWeightedMiner(), wide) == [1.0, 0.0, 0.0]
+
+
+def test_the_authors_triplets_are_each_pair_once() -> None:
+    rows, labels = spread(16, 1.0)
+    anchors, positives, negatives = AuthorsMiner()(rows, labels)
+    pairs = {(a, p) for a in range(64) for p in range(64) if a != p and labels[a] == labels[p]}
+    assert len(anchors) == len(pairs) and set(zip(anchors.tolist(), positives.tolist(), strict=True)) == pairs
+    assert (labels[negatives] != labels[anchors]).all()
+    alone = torch.arange(64)
+    assert all(len(index) == 0 for labels in (alone, alone * 0) for index in AuthorsMiner()(rows, labels))
+
+
+@pytest.mark.parametrize("name", [n for n in TRAINED if "miner" in methods.entry(n).defaults])
+def test_a_recipe_hands_its_miner_to_its_task_loss(name: str) -> None:
+    method = methods.load(name)(*widths(True), CLASSES, miner="authors")
+    triplet = method if method.task_loss is None else method.task_loss
+    assert type(triplet.mined) is AuthorsMiner
+    assert type((build(name).task_loss or build(name)).mined) is DistanceWeightedMiner
+    with pytest.raises(UsageError, match="is ours or authors, not 'their'"):
+        methods.load(name)(*widths(True), CLASSES, miner="their")
 
 
 def test_s2sd_by_hand() -> None:

@@ -48,7 +48,7 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
         }
     assert {s.method for s in students} <= set(found.methods) and {s.seed for s in students} == set(found.seeds)
     trained = [s for s in students if methods.entry(s.method).trains]
-    shared = ("batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
+    shared = ("head", "batch", "per_class", "image", "resize", "flip", "backbone", "pretrained", "batchnorm", "optimizer",
               "schedule", "milestones", "decay", "weight_decay", "head_lr", "precision", "views", "trunk")  # fmt: skip
     for name in shared:
         assert len({getattr(s, name) for s in trained}) == 1, name
@@ -58,7 +58,7 @@ def test_a_preset_is_a_fair_grid(preset: str, card: Card) -> None:
         forms = {(s.method, s.steps, s.hidden, s.seed) for s in trained if s.dim == dim}
         assert forms == set(itertools.product(apply, *factors))
     untrained = next(s for s in students if s.method == "untrained")
-    for name in ("backbone", "pretrained", "batchnorm", "precision", "image", "resize"):  # it is their step 0
+    for name in ("backbone", "pretrained", "batchnorm", "precision", "image", "resize", "head"):  # it is their step 0
         assert getattr(untrained, name) == getattr(trained[0], name), name
     assert untrained.steps == 0
 
@@ -124,7 +124,10 @@ def test_paper_is_the_paper() -> None:
         "step",
         (0.5, 0.75),
     )
-    assert {s.dim for s in students} == {16, 32, 64, 128}
+    assert {s.dim for s in students} == {16, 32, 64, 128} and {s.head for s in (teacher, *students)} == {"plain"}
+    assert {s.method for s in (teacher, *students) if s.params.get("miner") == "authors"} == {
+        "triplet", "fitnet", "attention", "darkrank"
+    }  # fmt: skip
     for method, forms in (
         ("rkd-d", {True, False}),
         ("rkd-a", {True, False}),
@@ -156,6 +159,16 @@ def test_the_teacher_is_trained_where_a_method_needs_it() -> None:
     card = cards.load_card("tiny")
     assert [s.dim for s in grid("smoke", card, chosen=["triplet"], seeds=[0])] == [8]
     assert [s.dim for s in grid("smoke", card, chosen=["triplet", "rkd-d"], seeds=[0])] == [16, 8, 8]
+
+
+def test_controls_are_linear_heads_and_one_run_whatever_the_seeds() -> None:
+    found = {name for name, entry in methods.catalogue().items() if entry.kind == "control"}
+    runs = [spec for spec in grid("heads", cards.load_card("glyphs"), {"hidden": 8}) if spec.method in found]
+    seeds = {name: sorted(spec.seed for spec in runs if spec.method == name and spec.dim == 16) for name in found}
+    assert seeds == {name: [0] for name in found} | {"ridge": [0, 1, 2, 3, 4]}  # one a teacher
+    assert {(spec.steps, spec.hidden) for spec in runs} == {(0, 0)} and {spec.dim for spec in runs} == {16, 32, 64, 128}
+    assert all(spec.trunk is not None for spec in runs)
+    assert {spec.method for spec in runs if spec.teacher} == {"ridge"}
 
 
 def test_an_untrained_student_has_the_head_of_the_others() -> None:
@@ -233,7 +246,7 @@ def test_groups_of_methods() -> None:
     relational = presets.select(["relational"], preset)
     assert {"rkd-d", "rkd-a", "rkd-da", "triplet", "untrained"} <= set(relational) and "hinton" not in relational
     everything = presets.select(["all"], preset)
-    others = presets.select(["individual", "posthoc"], preset)
+    others = presets.select(["individual", "posthoc", "control"], preset)
     assert set(relational) | set(others) == set(everything) and "pca" in others and "ensemble" not in others
     with pytest.raises(UsageError, match="did you mean 'individual'"):
         presets.select(["individul"], preset)

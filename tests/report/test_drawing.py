@@ -127,7 +127,7 @@ def test_a_folder_may_have_any_name(name: str) -> None:
     label, points = np.zeros(1, int), np.zeros((1, 2))
     panel = SimpleNamespace(title="teacher", recall="Recall@1 50 %"), points
     ElementTree.fromstring(_svg([panel, panel], label, {0: name}))  # type: ignore[list-item]
-    ElementTree.fromstring(families_figure([(name, summarise([1.0, 2.0]), [1.0, 2.0])]))
+    ElementTree.fromstring(families_figure([(name, summarise([1.0, 2.0]), summarise([0.0, 2.0]))]))
 
 
 LONG = [f"a method of quite a long name, number {number}, and with its settings too" for number in range(30)]
@@ -159,6 +159,8 @@ def test_nothing_is_outside_the_canvas(
     figures = folder_of(tmp_path, runs_of(methods, dims, steps=(100, 200, 400)), methods, costs=costs).figures
     assert figures.keys() == (ALL if len(dims) > 1 else ALL - {"dimension"})
     assert ("latency of one image" in figures["cost"]) == costs
-    families_figure([(f"{name}, d = {dim}", summarise([1.0, 2.0]), [1.0]) for name in methods[:9] for dim in dims])
+    families_figure(
+        [(f"{name}, d = {dim}", summarise([1.0, 2.0]), summarise([1.0])) for name in methods[:9] for dim in dims]
+    )
     over = dict(zip([*figures, "families"], outside, strict=True))
     assert all(max(sides) <= 0.02 for sides in over.values()), over

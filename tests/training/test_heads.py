@@ -13,10 +13,15 @@ from conftest import tiny_spec
 from test_lockstep import assert_equal, final_weights, start, train, weights, workspace
 
 from benchmark import methods
+from benchmark.costs import paid
 from benchmark.data.cache import features, view
 from benchmark.errors import DataError
+from benchmark.networks.weights import load_encoder
 from benchmark.record import Record
 from benchmark.spec import Spec, Stream
+from benchmark.training.evaluator import Evaluator
+from benchmark.training.group import make_student
+from benchmark.training.measure import remeasure
 from benchmark.training.streams import compute_features, open_inputs
 
 METHODS = [name for name, entry in methods.catalogue().items() if entry.trains and "maps" not in entry.needs]
@@ -39,7 +44,12 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_head_is_the_same_alone_and_in_a_group(data_dir: Path, tmp_path: Path) -> None:
     together, alone = workspace(data_dir, tmp_path / "together"), workspace(data_dir, tmp_path / "alone")
     group = [head(method) for method in METHODS]
-    group += [head("rkd-da", dim=9), head("rkd-da", hidden=7), head("triplet", trunk=None, hidden=7)]
+    group += [
+        head("rkd-da", dim=9),
+        head("rkd-da", hidden=7),
+        head("triplet", trunk=None, hidden=7),
+        head("rkd-d", head="plain"),
+    ]
     for space in (together, alone):
         for parent in parents(*group):
             train([parent], space)
@@ -197,3 +207,32 @@ def test_a_head_cannot_teach_a_network_that_reads_images() -> None:
         tiny_spec("rkd-d", teacher=head())
     with pytest.raises(ValueError, match="set views"):
         tiny_spec(trunk=TRUNK)
+
+
+def test_heads_in_closed_form_are_runs_like_others(data_dir: Path, tmp_path: Path) -> None:
+    """Their records, weights and maps are those of any head; a seed changes nothing but the teacher's."""
+    space = workspace(data_dir, tmp_path)
+    teacher = tiny_spec("triplet", dim=6, steps=4)
+    group = [
+        head(name, steps=0, teacher=teacher if entry.needs_teacher else None)
+        for name, entry in methods.catalogue().items()
+        if entry.kind == "control"
+    ]
+    for parent in parents(*group):
+        train([parent], space)
+    records = train(group, space)
+    evaluator = Evaluator.open(group, space)
+    for spec, record in zip(group, records, strict=True):
+        assert isinstance(record, Record), record
+        assert record.parameters == sum(
+            tensor.numel() for name, tensor in weights(space, spec).items() if "head" in name
+        )
+        network = load_encoder(spec, space.store, space.device)
+        made = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, space.device)
+        made.encoder = network
+        assert evaluator(made) == record.evaluation
+        assert (record.asymmetric is not None) == (record.projector is not None) == (spec.teacher is not None)
+        assert paid(spec) == (spec,), "its cost is the student's"
+    assert all(
+        isinstance(outcome, Record) for outcome in remeasure([r for r in records if isinstance(r, Record)], space)
+    )

@@ -1,0 +1,51 @@
+"""`benchmark embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from ..protocol.request import Device
+from ..shipping.embed import embed_images, embedder_of, images_in
+from ..training.progress import Reporter
+from .console import RESULTS, device_of, out
+from .options import Out
+
+
+def embed(
+    run: str,
+    *,
+    images: Path,
+    to: Out,
+    columns: Annotated[str | None, Parameter(help="of a table of images: path=NAME")] = None,
+    into: Literal["teacher"] | None = None,
+    int8: bool = False,
+    results: Path = RESULTS,
+    device: Device = None,
+) -> int:
+    """Embed any number of images by a finished run or an exported folder: [n, d], with their names in a CSV beside.
+
+    A call that was stopped goes on where it was when it is made again.
+
+    Parameters
+    ----------
+    run
+        a folder that export wrote, or the beginning of a run's id (runs.csv)
+    images
+        a folder, searched with all that is below it, or a table (.csv, .tsv, .parquet)
+    into
+        map the embeddings into the teacher's space, to search an index that the teacher has filled
+    int8
+        by the quantised network of an exported folder
+    results
+        where the run's record and weights are
+    """
+    embedder = embedder_of(run, results, device_of(device), int8=int8, into_teacher=into is not None)
+    paths = images_in(images, columns)
+    with Reporter(out) as reporter:
+        root = images if images.is_dir() else images.parent
+        names = embed_images(embedder, paths, root, to, reporter.preparing)
+    out.print(f"{embedder.name}: wrote {to}, {len(paths)} x {embedder.dim}, and {names}", markup=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,73 @@
+"""`benchmark export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..data import cards
+from ..protocol.request import Data, Device
+from ..shipping import export as shipped
+from ..shipping.apply import find
+from ..shipping.onnx import OPSET
+from ..shipping.student import open_student
+from ..training.progress import Reporter
+from .console import RESULTS, device_of, out
+
+
+def export(
+    run: str,
+    *,
+    to: Annotated[Path, Parameter(name="--out", help="the folder to write")],
+    int8: bool = False,
+    most_loss: float = 1.0,
+    opset: int = OPSET,
+    dataset: str | None = None,
+    columns: str | None = None,
+    data: Data = None,
+    results: Path = RESULTS,
+    device: Device = None,
+) -> int:
+    """Write a finished student as a folder that needs nothing of this suite: ONNX, weights, preprocess.json, a model card.
+
+    What is written is checked on the images of the data set: onnxruntime against torch, Recall@1 against the record.
+
+    Parameters
+    ----------
+    run
+        the beginning of the run's id (runs.csv)
+    int8
+        write a quantised network as well, calibrated on training images
+    most_loss
+        points of Recall@1 that the quantised network may lose
+    opset
+        of ONNX
+    dataset
+        where own images are, as run is told
+    columns
+        of a table of images, as run is told
+    results
+        where the run's record and weights are
+    """
+    with Reporter(out) as reporter:
+        student = open_student(
+            find(results, run),
+            data or cards.default_data_dir(),
+            device_of(device),
+            reporter.preparing,
+            dataset,
+            columns,
+        )
+    checks = shipped.export(student, to, int8=int8, most_loss=most_loss, opset=opset)
+    said = [
+        f"{student.record.spec.label}: wrote {to}",
+        f"Recall@1 {100 * checks.recall:.2f} % by onnxruntime, {100 * checks.recorded:.2f} % in its record",
+        f"embeddings are at most {checks.apart:.1e} from torch's, {1000 * checks.latency:.1f} ms a row by one thread",
+    ]
+    if checks.int8_recall is not None and checks.int8_latency is not None:
+        said.append(f"int8: Recall@1 {100 * checks.int8_recall:.2f} %, {1000 * checks.int8_latency:.1f} ms a row")
+    for line in said:
+        out.print(line, markup=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,112 @@
+"""Images named by a table: a CSV, TSV or Parquet file with a row an image."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DataError, unknown
+from .cards import ImageTable
+from .splits import Row, Splits, grouped, natural, split_halves, three
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test",
+          "query": "query", "gallery": "gallery"}  # fmt: skip
+WHOLE = ({"train", "test"}, {"train", "query", "gallery"})  # splits that make a data set, beside validation
+SHOWN = 3  # rows in a message
+
+
+def read_image_table(described: ImageTable, folder: Path) -> Splits:
+    """The splits that a table says; without a column of splits the first half of the classes trains, in natural order.
+
+    Paths are relative to the table's folder. Other columns are ignored.
+
+    Raises:
+        DataError: a column, a label or a file is missing, a split is none, an image is named twice, or labels are fractions.
+    """
+    file = folder / described.file
+    table = _read(file)
+    for column in (described.path, described.label):
+        if column not in table:
+            raise DataError(
+                f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME,label=NAME names them"
+            )
+    paths = [Path(os.path.normpath(folder / path)) for path in table[described.path]]
+    labels = list(table[described.label])
+    _check(file, paths, labels)
+    if described.split not in table or not table[described.split].str.strip().any():
+        names = sorted(set(labels), key=natural)
+        return split_halves(grouped(zip(labels, paths, strict=True), names))
+    return _by_split(file, list(table[described.split]), labels, paths)
+
+
+def image_paths(file: Path, column: str) -> list[Path]:
+    """The images that a table names, in its order; a label is not wanted. Raises a DataError as `read_image_table`."""
+    table = _read(file)
+    if column not in table:
+        raise DataError(f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME names it")
+    paths = [Path(os.path.normpath(file.parent / path)) for path in table[column]]
+    _check(file, paths, ["-"] * len(paths))
+    return paths
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """All cells as text, empty where there is none."""
+    import pandas as pd
+
+    try:
+        if file.suffix == ".parquet":
+            return pd.read_parquet(file).astype(object).map(lambda cell: "" if pd.isna(cell) else str(cell))
+        return pd.read_csv(
+            file, sep="\t" if file.suffix == ".tsv" else ",", dtype=str, keep_default_na=False, skipinitialspace=True
+        )
+    except ImportError:
+        raise DataError(f"{file} is Parquet: pip install pyarrow, or save it as CSV") from None
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror or error}") from None
+    except ValueError as error:  # of what is no table, pandas' errors are kinds of it
+        raise DataError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from None
+
+
+def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:
+    """Every row names an image that is there, once, and a class."""
+    if not paths:
+        raise DataError(f"{file} has no rows")
+    twice = {path for path, times in Counter(paths).items() if times > 1}
+    whole = all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE) for label in labels)
+    faults = {
+        "without a label": [not label.strip() for label in labels],
+        "whose label is a fraction (labels are names or whole numbers)": [
+            whole and not label.isdigit() for label in labels
+        ],
+        "whose image is not there": [not path.is_file() for path in paths],
+        "whose image another row names as well": [path in twice for path in paths],
+    }
+    for fault, bad in faults.items():
+        if rows := [number for number, is_bad in enumerate(bad, 2) if is_bad]:  # line 1 has the columns' names
+            shown = ", ".join(f"line {row} ({paths[row - 2].name}: {labels[row - 2]!r})" for row in rows[:SHOWN])
+            raise DataError(
+                f"{file}: {len(rows)} of {len(paths)} rows {fault}: {shown}{', ...' if len(rows) > SHOWN else ''}"
+            )
+
+
+def _by_split(file: Path, splits: Sequence[str], labels: Sequence[str], paths: Sequence[Path]) -> Splits:
+    rows: dict[str, list[Row]] = {}
+    for line, (split, label, path) in enumerate(zip(splits, labels, paths, strict=True), 2):
+        if split.strip().lower() not in SPLITS:
+            raise DataError(f"{file}, line {line}: {unknown('split', split, SPLITS)}")
+        rows.setdefault(SPLITS[split.strip().lower()], []).append((label, path))
+    if rows.keys() - {"validation"} not in WHOLE:
+        raise DataError(
+            f"{file} has the splits {', '.join(sorted(rows))}; wanted are train and test, or train, query and gallery"
+        )
+    for images in rows.values():
+        images.sort(key=lambda row: natural(row[0]))
+    result = three(rows) if "query" in rows else {name: grouped(rows[name]) for name in ("train", "test")}
+    return result | {name: grouped(rows[name]) for name in rows.keys() & {"validation"}}

@@ -1,0 +1,202 @@
+"""Embeddings of any number of images, as they come, by a finished run or by an exported folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.cache import ahead
+from ..data.cards import TABLES
+from ..data.decode import RULE, square
+from ..data.image_table import image_paths
+from ..data.layouts import SUFFIXES
+from ..data.splits import natural
+from ..data.stored import RowFile
+from ..errors import DataError, UsageError
+from ..files import digest, write_atomically
+from ..record import read_record
+from ..retrieval.search import Metric
+from ..store import Store
+from .apply import find
+from .export import INT8, MODEL, PREPROCESS, PROJECTOR, exported_by
+from .onnx import BATCH, Session
+from .student import whole_network
+
+SAFE = 1024  # images that are on the disk before more are written
+SHOWN = 3  # damaged images in a message
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Images uint8 [n, size, size, 3] to embeddings float32 [n, dim]."""
+
+    name: str
+    key: str  # what sets it apart: equal keys, equal embeddings
+    size: int
+    dim: int
+    metric: Metric  # by which its embeddings are compared
+    embed: Callable[[np.ndarray], np.ndarray]
+
+
+def by_run(path: Path, device: torch.device) -> Embedder:
+    """The network of a record, by torch. Raises as `whole_network`; a UsageError where it reads vectors."""
+    record = read_record(path)
+    spec = record.spec
+    if spec.reads_vectors:
+        raise UsageError(f"{spec.label} reads vectors, not images: benchmark apply embeds them")
+    network = whole_network(record, Store(path.parents[1]), device)
+
+    @torch.no_grad()
+    def embed(images: np.ndarray) -> np.ndarray:
+        return network(torch.from_numpy(images).to(device)).float().cpu().numpy()
+
+    return Embedder(
+        spec.label, f"{record.weights} {record.id}", spec.resize, spec.dim, "cosine" if spec.normalize else "l2", embed
+    )
+
+
+def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -> Embedder:
+    """An exported folder, by onnxruntime.
+
+    Args:
+        int8: by its quantised network.
+        into_teacher: to the teacher's space, by its projector.
+
+    Raises:
+        UsageError: it has no such file, or reads vectors.
+    """
+    described = exported_by(folder)
+    if described["image"] is None:
+        raise UsageError(f"{folder} reads vectors, not images")
+    names = [INT8 if int8 else MODEL, *[PROJECTOR] * into_teacher]
+    for name in names:
+        if not (folder / name).is_file():
+            raise UsageError(f"{folder} has no {name}: {_LACKING[name]}")
+    sessions = [Session(folder / name) for name in names]
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        for session in sessions:
+            images = session(images)
+        return images
+
+    metric: Metric = "cosine" if described["distance"] == "cosine" else "l2"
+    key = " ".join(digest((folder / name).read_bytes()) for name in names)
+    return Embedder(folder.name, key, described["image"]["resize"][0], sessions[-1].dim, metric, embed)
+
+
+_LACKING = {
+    MODEL: "export it again",
+    INT8: "export it with --int8",
+    PROJECTOR: "its method does not map into the teacher's space, or the map was not kept",
+}
+
+
+def images_in(place: Path, columns: str | None = None) -> list[Path]:
+    """All images below a folder, in natural order of their names; or those that a table names, in its order.
+
+    Raises:
+        UsageError: it is neither, or there are none.
+        DataError: the table is none, or names what is not there.
+    """
+    if place.suffix in TABLES and place.is_file():
+        words = dict(word.partition("=")[::2] for word in (columns or "path=path").split(","))
+        return image_paths(place, words.get("path", "path"))
+    if not place.is_dir():
+        raise UsageError(f"--images {place} is neither a folder nor a table of images ({', '.join(TABLES)})")
+    paths = [path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not paths:
+        raise UsageError(f"--images {place}: there are no images")
+    return sorted(paths, key=lambda path: [natural(part) for part in path.relative_to(place).parts])
+
+
+def embed_images(
+    embedder: Embedder, paths: Sequence[Path], root: Path, out: Path, progress: Callable[[str, int, int], None]
+) -> Path:
+    """Write embeddings float32 [n, dim], and beside them a CSV of the images' names, row by row.
+
+    A call that was stopped, or met a full disk, goes on where it was when it is made again.
+
+    Args:
+        root: names are relative to it.
+        out: .npy; there when it is whole.
+
+    Returns:
+        The file of names.
+
+    Raises:
+        DataError: images cannot be read; nothing is left then.
+    """
+    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths]
+    marks = "\n".join(
+        f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, path in zip(names, paths, strict=True)
+    )
+    key = digest(f"{RULE}\n{embedder.key}\n{embedder.size}\n{marks}".encode())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Its name says what it is made of, so that a stopped call of another network or of other images is not gone on from.
+    rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), (len(paths), embedder.dim), "<f4", SAFE)
+
+    rows.fill(lambda file: _append(embedder, paths, file, progress), "embeddings", "or write elsewhere", keep=True)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("row", "path"), *enumerate(names)])
+    listing = out.with_suffix(".names.csv")
+    write_atomically(listing, table.getvalue())
+    rows.file.replace(out)
+    return listing
+
+
+def _append(
+    embedder: Embedder, paths: Sequence[Path], file: RowFile, progress: Callable[[str, int, int], None]
+) -> None:
+    for block in _blocks(embedder, paths, file.done, progress):
+        file.append(block.astype("<f4"))
+
+
+def embed_all(embedder: Embedder, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> np.ndarray:
+    """Embeddings float32 [n, dim] in memory. Raises a DataError where images cannot be read."""
+    return np.concatenate([*_blocks(embedder, paths, 0, progress)]).astype(np.float32)
+
+
+def _blocks(
+    embedder: Embedder, paths: Sequence[Path], done: int, progress: Callable[[str, int, int], None]
+) -> Iterator[np.ndarray]:
+    """Embeddings of the images from `done` on, batch by batch; a DataError at the end where some cannot be read."""
+    damaged: list[str] = []
+    batch: list[np.ndarray] = []
+    for number, image in enumerate(ahead(lambda path: _read(path, embedder.size), paths[done:]), done + 1):
+        if isinstance(image, DataError):
+            damaged.append(str(image))
+        elif not damaged:  # after a gap rows would stand in the wrong places
+            batch.append(image)
+        if batch and (len(batch) == BATCH or number == len(paths)):
+            yield embedder.embed(np.stack(batch))
+            batch = []
+        progress("embed images", number, len(paths))
+    if damaged:  # all at once, so that they need not be met one call after the other
+        more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+        raise DataError(f"{len(damaged)} of {len(paths)} images cannot be read: {'; '.join(damaged[:SHOWN])}{more}")
+
+
+def _read(path: Path, size: int) -> np.ndarray | DataError:
+    try:
+        return square(path, size)
+    except DataError as error:
+        return error
+
+
+def embedder_of(run: str, results: Path, device: torch.device, *, int8: bool, into_teacher: bool) -> Embedder:
+    """An embedder by what a user calls it: an exported folder, or the beginning of a run's id.
+
+    Raises:
+        UsageError: it is neither, or has not what is asked for.
+    """
+    if (Path(run) / PREPROCESS).is_file():
+        return by_folder(Path(run), int8=int8, into_teacher=into_teacher)
+    if int8 or into_teacher:
+        raise UsageError("--int8 and --into teacher are of exported folders: benchmark export writes one")
+    return by_run(find(results, run), device)

@@ -1,0 +1,146 @@
+"""A finished student as one network, from images or own vectors to embeddings, with the data that it was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.decode import square
+from ..data.splits import DataSet, Split
+from ..errors import UsageError
+from ..methods import entry
+from ..networks.encoder import Encoder, Network
+from ..networks.weights import load_encoder
+from ..record import Record, read_record
+from ..store import Store
+from ..training.context import RunContext, silent
+from ..training.evaluator import Evaluator
+from ..training.group import make_student
+from ..training.measure import dataset_of, load_projector, weights_of
+from ..training.streams import frozen_trunk
+from ..training.student import Rows, Student
+
+
+class Shipped(nn.Module):
+    """From images uint8 [n, size, size, 3], squashed to a square as for training, or own vectors [n, c], to embeddings [n, d].
+
+    Args:
+        image: pixels a side of the crop in the middle that the network reads; 0 of own vectors.
+        size: pixels a side of the square.
+    """
+
+    def __init__(self, network: Network, image: int, size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.image = image
+        self.size = size
+
+    def preprocess(self, *files: str | Path) -> Tensor:
+        """Read image files as the network wants them, uint8 [n, size, size, 3]. Raises a DataError where a file is no image."""
+        return torch.from_numpy(np.stack([square(Path(file), self.size) for file in files]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.image:
+            edge = (inputs.shape[1] - self.image) // 2
+            inputs = inputs[:, edge : edge + self.image, edge : edge + self.image]
+        return self.network(inputs).embedding
+
+
+class Projector(nn.Module):
+    """From a student's embeddings [n, d] to the teacher's space [n, teacher's d]."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.method = student.method.eval().requires_grad_(False)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        mapped = self.method.to_teacher_space(embedding)
+        assert mapped is not None
+        return mapped
+
+
+@dataclass(frozen=True)
+class FinishedStudent:
+    """A run's own network, to be taken elsewhere."""
+
+    record: Record
+    network: Shipped
+    projector: Projector | None  # where its method maps into the teacher's space
+    context: RunContext
+
+    @property
+    def dataset(self) -> DataSet:
+        return self.context.dataset
+
+    @property
+    def on_vectors(self) -> bool:
+        return self.record.spec.reads_vectors
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of a row that the network reads."""
+        spec = self.record.spec
+        return (self.network.network.widths.pooled,) if self.on_vectors else (spec.resize, spec.resize, 3)
+
+    def rows(self, split: Split) -> Rows:
+        """A split as the network reads it."""
+        if split.vectors is not None:
+            return split.vectors.of(self.record.spec.backbone)
+        return self.context.images(split, self.record.spec.resize)
+
+
+def open_student(
+    path: Path,
+    data_dir: Path,
+    device: torch.device,
+    progress: Callable[[str, int, int], None] = silent,
+    dataset: str | None = None,
+    columns: str | None = None,
+) -> FinishedStudent:
+    """The student of a record, whose weights are in its store.
+
+    Args:
+        dataset: where own data are, as `run` is told, and what the columns of their table are called.
+
+    Raises:
+        UsageError: the run is made of its teacher's embeddings, or has no network.
+        BenchmarkError: weights are missing, or not those of the record.
+        DataError: the data set is not here, or another.
+    """
+    record, store = read_record(path), Store(path.parents[1])
+    spec = record.spec
+    context = RunContext(dataset_of([record], data_dir, dataset, columns), data_dir, store, device, progress)
+    evaluator = Evaluator.open([spec], context)
+    student = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, device)
+    projector = Projector(student) if student.method.aligns and load_projector(student, record, store) else None
+    return FinishedStudent(record, whole_network(record, store, device), projector, context)
+
+
+def whole_network(record: Record, store: Store, device: torch.device) -> Shipped:
+    """A finished run's network, of a head on features behind the trunk whose features it was trained on.
+
+    Raises:
+        UsageError: the run is made of its teacher's embeddings, or has no network.
+        BenchmarkError: weights are missing, or not those of the record.
+    """
+    spec, method = record.spec, entry(record.spec.method)
+    if method.is_posthoc:
+        raise UsageError(
+            f"{spec.label} is made of the teacher's embeddings, and has no network of its own; ship the teacher, {spec.members[0].id}"
+        )
+    if not method.has_head:
+        raise UsageError(f"{spec.label} is features as they are: nothing was made of them that could be shipped")
+    weights_of(record, store)
+    network = load_encoder(spec, store, device)
+    if spec.on_features and not spec.reads_vectors:
+        trunk = frozen_trunk(spec, store, device)
+        normalize, hidden, plain = spec.normalize, spec.hidden, spec.head == "plain"
+        whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=normalize, hidden=hidden, plain=plain)
+        whole.load_state_dict(network.state_dict(), strict=False)  # which has all but the trunk's
+        network = whole.to(device).eval().requires_grad_(False)
+    return Shipped(network, 0 if spec.reads_vectors else spec.image, spec.resize).eval()

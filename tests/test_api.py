@@ -1,0 +1,54 @@
+"""The suite in Python: as the command line, without its words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import benchmark
+from benchmark.errors import UsageError
+
+
+def test_from_a_run_to_embeddings(data_dir: Path, tmp_path: Path) -> None:
+    words = {
+        "dataset": "tiny",
+        "preset": "smoke",
+        "methods": ["rkd-d", "triplet"],
+        "seeds": [0],
+        "data": data_dir,
+        "results": tmp_path,
+    }
+    results = benchmark.run(**words, device="cpu")
+    assert {"triplet", "rkd-d"} == {*results["method"]} and results["recall@1 [%]"].between(0, 100).all()
+    folder = tmp_path / "tiny" / "smoke"
+    assert benchmark.load_results(folder).equals(results) and folder / "runs.csv" in benchmark.write_report(folder)
+    student = benchmark.load_student(results.loc[results["method"] == "rkd-d", "id"].iloc[0], tmp_path)
+    for number in range(2):
+        Image.new("RGB", (40, 30), (number * 200, 10, 10)).save(tmp_path / f"{number}.png")
+    images = student.preprocess(tmp_path / "0.png", tmp_path / "1.png")
+    assert images.shape == (2, 32, 32, 3) and images.dtype == torch.uint8
+    assert student(images).shape == (2, 8) and not any(weight.requires_grad for weight in student.parameters())
+    found = benchmark.evaluate(np.eye(4, dtype=np.float32), np.array([0, 0, 1, 1])).evaluation
+    assert 0 <= found.cosine["recall@1"] <= 1
+    assert issubclass(benchmark.Method, torch.nn.Module) and benchmark.Batch.__name__ == "Batch"
+
+
+def test_wrong_words() -> None:
+    with pytest.raises(UsageError, match="unknown argument 'dataste'; did you mean 'dataset'"):
+        benchmark.run(dataste="tiny")
+    with pytest.raises(UsageError, match="no results"):
+        benchmark.load_results("nowhere")
+    with pytest.raises(AttributeError):
+        benchmark.nothing  # noqa: B018
+
+
+def test_the_package_is_imported_without_torch() -> None:
+    script = "import sys, benchmark; benchmark.BenchmarkError; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert {*benchmark.__all__} == {*benchmark._MODULES}
