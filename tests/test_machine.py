@@ -82,6 +82,12 @@ def test_no_more_threads_than_cores_unless_the_user_says_so(monkeypatch: pytest.
     assert asked == [2]
 
 
+def test_float32_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    prepare_process("cpu")
+    assert not torch.backends.cudnn.allow_tf32 and torch.get_float32_matmul_precision() == "highest"
+
+
 def test_a_share_is_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.machine.cores", lambda: 2)
     monkeypatch.setattr("time.thread_time", lambda: 0.0)  # as of threads that never have a core

@@ -51,6 +51,7 @@ def test_every_field_changes_the_id(field: str) -> None:
         "resize": 99, "image": 17, "flip": True, "method": "x", "params": {"margin": 0.3}, "backbone": "x", "pretrained": True,
         "dim": 3, "normalize": False, "batchnorm": "frozen", "optimizer": "adam", "lr": 0.5, "head_lr": 9.0, "weight_decay": 0.5,
         "schedule": "cosine", "decay": 0.7, "precision": "bf16", "views": 3, "hidden": 5,
+        "head": "plain",
     }  # fmt: skip
     spec = tiny_spec(evaluation="validation" if field == "fold" else "test")
     assert spec.replace(**{field: other[field]}).id != spec.id

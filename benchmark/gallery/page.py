@@ -7,7 +7,7 @@ import functools
 import io
 from collections import Counter
 from collections.abc import Sequence
-from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -79,38 +79,54 @@ def gallery_page(
     def picture(split: Split, row: int) -> dict[str, str]:
         return {"uri": thumbnail(split, row), "name": split.names[split.labels[row]]}
 
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     scored = int(answerable(dataset).sum())
-    template = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    made = environment.from_string(template).render(
-        title=title,
-        shown=shown,
-        best=next(network for network in shown if network.best),
-        scored=scored,
-        both=scored - sum(part.total for part in parts),
-        dropped=len(dataset.query) - scored,
-        dataset=dataset,
-        searched=searched(dataset),
-        parts=parts,
-        picture=picture,
-        SHOWN=SHOWN,
-        map=drawn,
-        map_data="" if drawn is None else base64.b64encode(drawn.svg.encode()).decode(),
+    made = (
+        page_templates()
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            shown=shown,
+            best=next(network for network in shown if network.best),
+            scored=scored,
+            both=scored - sum(part.total for part in parts),
+            dropped=len(dataset.query) - scored,
+            dataset=dataset,
+            searched=searched(dataset),
+            parts=parts,
+            picture=picture,
+            SHOWN=SHOWN,
+            map=drawn,
+            map_data="" if drawn is None else base64.b64encode(drawn.svg.encode()).decode(),
+        )
     )
     return printable(made)
 
 
+def page_templates() -> jinja2.Environment:
+    """The pages that show images, and the look that they share."""
+    loader = jinja2.PackageLoader(__package__ or "", "")
+    return jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+
+
 def thumbnail(split: Split, row: int) -> str:
+    """An image of a split as `picture_of` a file."""
+    images = split.images
+    assert not isinstance(images, VectorRows)
+    return picture_of(images[row])
+
+
+def picture_of(image: Path | np.ndarray) -> str:
     """An image as a data: URI, JPEG, its longer side at most PIXELS; in its own proportions, which networks do not see.
+
+    Args:
+        image: a file, or grey pixels [h, w].
 
     Raises:
         DataError: the file cannot be decoded.
     """
-    images = split.images
-    assert not isinstance(images, VectorRows)
-    small = Image.fromarray(images[row]) if isinstance(images, np.ndarray) else rgb(images[row], 2 * PIXELS)
+    small = Image.fromarray(image) if isinstance(image, np.ndarray) else rgb(image, 2 * PIXELS)
     small.thumbnail((PIXELS, PIXELS))
     buffer = io.BytesIO()
     small.convert("RGB").save(buffer, "JPEG", quality=80)

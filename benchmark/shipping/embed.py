@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ..data.stored import RowFile
 from ..errors import DataError, UsageError
 from ..files import digest, write_atomically
 from ..record import read_record
+from ..retrieval.search import Metric
 from ..store import Store
 from .apply import find
 from .export import INT8, MODEL, PREPROCESS, PROJECTOR, exported_by
@@ -39,6 +40,7 @@ class Embedder:
     key: str  # what sets it apart: equal keys, equal embeddings
     size: int
     dim: int
+    metric: Metric  # by which its embeddings are compared
     embed: Callable[[np.ndarray], np.ndarray]
 
 
@@ -54,7 +56,9 @@ def by_run(path: Path, device: torch.device) -> Embedder:
     def embed(images: np.ndarray) -> np.ndarray:
         return network(torch.from_numpy(images).to(device)).float().cpu().numpy()
 
-    return Embedder(spec.label, f"{record.weights} {record.id}", spec.resize, spec.dim, embed)
+    return Embedder(
+        spec.label, f"{record.weights} {record.id}", spec.resize, spec.dim, "cosine" if spec.normalize else "l2", embed
+    )
 
 
 def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -> Embedder:
@@ -81,8 +85,9 @@ def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -
             images = session(images)
         return images
 
+    metric: Metric = "cosine" if described["distance"] == "cosine" else "l2"
     key = " ".join(digest((folder / name).read_bytes()) for name in names)
-    return Embedder(folder.name, key, described["image"]["resize"][0], sessions[-1].dim, embed)
+    return Embedder(folder.name, key, described["image"]["resize"][0], sessions[-1].dim, metric, embed)
 
 
 _LACKING = {
@@ -136,31 +141,45 @@ def embed_images(
     # Its name says what it is made of, so that a stopped call of another network or of other images is not gone on from.
     rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), (len(paths), embedder.dim), "<f4", SAFE)
 
-    def compute(file: RowFile) -> None:
-        damaged: list[str] = []
-        batch: list[np.ndarray] = []
-        for number, image in enumerate(
-            ahead(lambda path: _read(path, embedder.size), paths[file.done :]), file.done + 1
-        ):
-            if isinstance(image, DataError):
-                damaged.append(str(image))
-            elif not damaged:  # after a gap rows would stand in the wrong places
-                batch.append(image)
-            if batch and (len(batch) == BATCH or number == len(paths)):
-                file.append(embedder.embed(np.stack(batch)).astype("<f4"))
-                batch = []
-            progress("embed images", number, len(paths))
-        if damaged:  # all at once, so that they need not be met one call after the other
-            more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
-            raise DataError(f"{len(damaged)} of {len(paths)} images cannot be read: {'; '.join(damaged[:SHOWN])}{more}")
-
-    rows.fill(compute, "embeddings", "or write elsewhere", keep=True)
+    rows.fill(lambda file: _append(embedder, paths, file, progress), "embeddings", "or write elsewhere", keep=True)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([("row", "path"), *enumerate(names)])
     listing = out.with_suffix(".names.csv")
     write_atomically(listing, table.getvalue())
     rows.file.replace(out)
     return listing
+
+
+def _append(
+    embedder: Embedder, paths: Sequence[Path], file: RowFile, progress: Callable[[str, int, int], None]
+) -> None:
+    for block in _blocks(embedder, paths, file.done, progress):
+        file.append(block.astype("<f4"))
+
+
+def embed_all(embedder: Embedder, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> np.ndarray:
+    """Embeddings float32 [n, dim] in memory. Raises a DataError where images cannot be read."""
+    return np.concatenate([*_blocks(embedder, paths, 0, progress)]).astype(np.float32)
+
+
+def _blocks(
+    embedder: Embedder, paths: Sequence[Path], done: int, progress: Callable[[str, int, int], None]
+) -> Iterator[np.ndarray]:
+    """Embeddings of the images from `done` on, batch by batch; a DataError at the end where some cannot be read."""
+    damaged: list[str] = []
+    batch: list[np.ndarray] = []
+    for number, image in enumerate(ahead(lambda path: _read(path, embedder.size), paths[done:]), done + 1):
+        if isinstance(image, DataError):
+            damaged.append(str(image))
+        elif not damaged:  # after a gap rows would stand in the wrong places
+            batch.append(image)
+        if batch and (len(batch) == BATCH or number == len(paths)):
+            yield embedder.embed(np.stack(batch))
+            batch = []
+        progress("embed images", number, len(paths))
+    if damaged:  # all at once, so that they need not be met one call after the other
+        more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+        raise DataError(f"{len(damaged)} of {len(paths)} images cannot be read: {'; '.join(damaged[:SHOWN])}{more}")
 
 
 def _read(path: Path, size: int) -> np.ndarray | DataError:

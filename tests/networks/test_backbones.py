@@ -61,6 +61,18 @@ def test_calibration_gives_centred_embeddings_of_unit_size() -> None:
     assert embedding.square().sum(1).mean().item() == pytest.approx(1, rel=0.5)
 
 
+def test_a_plain_head_is_torchs_linear_layer_on_raw_features() -> None:
+    torch.manual_seed(0)
+    encoder = network("conv4-16", 8, pretrained=False, normalize=False, plain=True)
+    images = photos(64, 32)
+    encoder.eval().calibrate(images)
+    linear = nn.Linear(16, 8)
+    assert encoder.head.weight.abs().max() <= 1 / 4 and encoder.head.bias.abs().max() > 0  # torch's bound: 1 / sqrt(16)
+    linear.load_state_dict(encoder.head.state_dict())
+    made = encoder(images)
+    assert torch.equal(made.embedding, linear(made.pooled))
+
+
 def test_images_are_normalised_inside() -> None:
     encoder = network("conv4-4", 3, pretrained=False)
     seen = []

@@ -44,7 +44,12 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_head_is_the_same_alone_and_in_a_group(data_dir: Path, tmp_path: Path) -> None:
     together, alone = workspace(data_dir, tmp_path / "together"), workspace(data_dir, tmp_path / "alone")
     group = [head(method) for method in METHODS]
-    group += [head("rkd-da", dim=9), head("rkd-da", hidden=7), head("triplet", trunk=None, hidden=7)]
+    group += [
+        head("rkd-da", dim=9),
+        head("rkd-da", hidden=7),
+        head("triplet", trunk=None, hidden=7),
+        head("rkd-d", head="plain"),
+    ]
     for space in (together, alone):
         for parent in parents(*group):
             train([parent], space)
