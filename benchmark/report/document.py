@@ -14,6 +14,7 @@ from ..tuned import Tuned, settings_for
 from .cells import Cell, code, one_line
 from .comparison import Comparison
 from .cost_table import cost_table
+from .decision import advice, decide, decision_table
 from .families import Families, head_name
 from .paper import paper_table
 from .render import BUSY, FLAGS, Table, markdown, phrases
@@ -54,7 +55,13 @@ def document(
     families, records = Families(compared), compared.records
     details = [detail_table(compared, families, dim) for dim in compared.dims]
     extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
-    first = (verdict_table(verdict_of(families)), recall_table(compared, families), heads_table(compared))
+    decision = decide(compared, costs)
+    first = (
+        verdict_table(verdict_of(families)),
+        recall_table(compared, families),
+        decision_table(decision),
+        heads_table(compared),
+    )
     tables = tuple(table for table in (*first, *details, *extra) if table is not None)
     heads: dict[str, set[str]] = defaultdict(set)
     for cell in compared.candidates:
@@ -78,7 +85,9 @@ def document(
         busy_shown=any(BUSY in value.flags for table in tables for line in table.lines for value in line.values),
     )
     name = dataset or records[0].spec.dataset
-    said, *grounds = answer(families)
+    # Who brings own data asks which student to ship; the question of the families comes behind.
+    own = [advice(decision)] if decision is not None and records[0].spec.data else []
+    said, *grounds = (*own, *answer(families))
     return Document(one_line(name), one_line(preset), said, tuple(grounds), facts, tables, notes)
 
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from .search import Floats, Metric
 
-BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "binary": 1 / 8}  # of a number
-
 
 def _float16(rows: Floats, metric: Metric) -> Floats:
     # Beyond what float16 holds, its largest: an absurd row stays far from the others.

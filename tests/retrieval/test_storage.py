@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.retrieval.storage import BYTES, FORMS, as_stored
+from benchmark.report.decision import BYTES
+from benchmark.retrieval.storage import FORMS, as_stored
 
 
 def rows(seed: int, n: int = 40, d: int = 5) -> np.ndarray:
