@@ -52,9 +52,10 @@ def document(
         tuned: by method, the settings that `tune` chose for this preset.
     """
     families, records = Families(compared), compared.records
+    verdict = verdict_of(families)
     details = [detail_table(compared, families, dim) for dim in compared.dims]
     extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
-    first = (verdict_table(verdict_of(families)), recall_table(compared, families), heads_table(compared))
+    first = (verdict_table(verdict), recall_table(compared, families), heads_table(compared))
     tables = tuple(table for table in (*first, *details, *extra) if table is not None)
     heads: dict[str, set[str]] = defaultdict(set)
     for cell in compared.candidates:
@@ -78,7 +79,7 @@ def document(
         busy_shown=any(BUSY in value.flags for table in tables for line in table.lines for value in line.values),
     )
     name = dataset or records[0].spec.dataset
-    said, *grounds = answer(families)
+    said, *grounds = answer(families, verdict)
     return Document(one_line(name), one_line(preset), said, tuple(grounds), facts, tables, notes)
 
 
