@@ -53,11 +53,12 @@ def document(
         tuned: by method, the settings that `tune` chose for this preset.
     """
     families, records = Families(compared), compared.records
+    verdict = verdict_of(families)
     details = [detail_table(compared, families, dim) for dim in compared.dims]
     extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
     decision = decide(compared, costs)
     first = (
-        verdict_table(verdict_of(families)),
+        verdict_table(verdict),
         recall_table(compared, families),
         decision_table(decision),
         heads_table(compared),
@@ -87,7 +88,7 @@ def document(
     name = dataset or records[0].spec.dataset
     # Who brings own data asks which student to ship; the question of the families comes behind.
     own = [advice(decision)] if decision is not None and records[0].spec.data else []
-    said, *grounds = (*own, *answer(families))
+    said, *grounds = (*own, *answer(families, verdict))
     return Document(one_line(name), one_line(preset), said, tuple(grounds), facts, tables, notes)
 
 

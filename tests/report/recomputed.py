@@ -144,6 +144,7 @@ def faults(folder: Path, text: str) -> list[str]:
     """What of a folder's text is not what its runs give: the verdict's table, all differences of its sentences, and Recall@1."""
     runs, wrong, known = read(folder), [], []
     every = pd.read_csv(folder / "runs.csv", keep_default_na=False)
+    every["unit"] = every.seed.map(dict(zip(runs.seed, runs.unit, strict=True))).fillna(every.seed)
     heads = runs.hidden.map(lambda hidden: f"hidden layer of {hidden}" if hidden else "linear head")
     for line in cells_of(text):
         dims = {name: int(name[4:]) for name in line if name.startswith("d = ")}
@@ -159,7 +160,7 @@ def faults(folder: Path, text: str) -> list[str]:
             ]
             own = own[own.l2 == line["l2"]]
             for name, dim in dims.items():
-                values = own[own.dim == dim]["recall@1 [%]"]
+                values = own[own.dim == dim].groupby("unit")["recall@1 [%]"].mean()
                 shown = [float(number) for number in line[name].split(" ± ")] if line[name] != "–" else []
                 numbers = [values.mean(), values.std()][: min(2, len(values))]
                 wrong += (
