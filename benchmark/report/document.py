@@ -88,8 +88,9 @@ def document(
     name = dataset or records[0].spec.dataset
     # Who brings own data asks which student to ship; the question of the families comes behind.
     own = [advice(decision)] if decision is not None and records[0].spec.data else []
+    closed = ["Closed set: searched classes were trained on."] * any(record.closed for record in records)
     said, *grounds = (*own, *answer(families, verdict))
-    return Document(one_line(name), one_line(preset), said, tuple(grounds), facts, tables, notes)
+    return Document(one_line(name), one_line(preset), " ".join([*closed, said]), tuple(grounds), facts, tables, notes)
 
 
 def as_markdown(made: Document) -> str:

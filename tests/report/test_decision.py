@@ -137,3 +137,11 @@ def test_own_data_are_answered_first_by_what_to_ship() -> None:
     assert told.answer.startswith("To ship: rkd-d") and told.table("decision") is not None
     research = document(Comparison([teacher(), student("rkd-d", 0.86)], KINDS), "quick")
     assert "To ship" not in research.answer
+
+
+def test_a_closed_set_says_so_first() -> None:
+    runs = [run.model_copy(update={"closed": True}) for run in (teacher(), student("rkd-d", 0.86))]
+    told = document(Comparison(runs, KINDS), "quick")
+    assert told.answer.startswith("Closed set: searched classes were trained on. ")
+    assert any(fact.startswith("Closed set: ") for fact in told.facts)
+    assert "Closed set" not in document(Comparison([teacher(), student("rkd-d", 0.86)], KINDS), "quick").answer
