@@ -523,7 +523,7 @@ def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypa
     split = Split(np.zeros((750, 8, 8), np.uint8), labels, tuple(map(str, range(150))))
     contents = Contents(tmp_path, {"train": split}, "", tmp_path)
     monkeypatch.setattr(Source, "images", property(lambda self: DataSet(self.card, split, split, None, contents)))
-    monkeypatch.setattr(trial, "trunk", lambda name, pretrained: torch.nn.Identity())
+    monkeypatch.setattr(trial, "check_networks", lambda specs, device, download: None)
     words = ["run", "--dataset", "cars", "--preset", "paper", "--device", "cpu", "--results", tmp_path / "out"]
     result = cli(*words)
     assert result.code == 2 and "--yes" in result.err and "--preset cpu is made for this machine" in result.out
