@@ -20,7 +20,7 @@ from ..spec import Spec
 from .entries import FACTS, TYPES, Entry, impossible, out_of_bounds
 
 FOLDER = Path(__file__).parent
-NO_METHODS = ("__init__", "combination", "declarations", "entries")  # files that hold none
+NO_METHODS = ("__init__", "combination", "declarations", "entries", "matryoshka")  # files that hold none
 Key = tuple[str, str]  # file and class
 METHOD: Key = ("base", "Method")
 # The bases of methods that are not trained, by kind, and what each of these defines.
