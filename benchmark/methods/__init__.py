@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchmarkError, UsageError, unknown
-from ..spec import Scalar
+from ..spec import MATRYOSHKA, Scalar
 from . import declarations
-from .entries import Entry, combined, out_of_bounds
+from .entries import Entry, combined, nested, out_of_bounds
 from .plugins import plugin_files, plugin_module
 
 
@@ -53,6 +53,8 @@ def entry(name: str) -> Entry:
     entries, faults = declarations.read()
     if name in entries:
         return entries[name]
+    if name.startswith(MATRYOSHKA):
+        return nested(name, entry(name.removeprefix(MATRYOSHKA)))
     error = unknown("method", name, entries)
     raise UsageError(f"{error}; not read: {_first(faults)}") if faults else error
 
@@ -69,10 +71,10 @@ def load(name: str) -> Callable[..., Any]:
     if not known.parts:
         return _class(known)
     # By name, as all classes of methods are: their base asks this room for task losses.
-    combination = importlib.import_module(f"{__name__}.combination").Combination
+    base = getattr(importlib.import_module(f"{__name__}.{known.module}"), known.cls)
     for part in known.parts:
         _class(entry(part))
-    return type(combination.__name__, (combination,), {"name": known.name, **known.defaults})
+    return type(base.__name__, (base,), {"name": known.name, **known.defaults})
 
 
 def _class(method: Entry) -> type[Any]:

@@ -21,7 +21,15 @@ from .entries import FACTS, TYPES, Entry, impossible, out_of_bounds
 from .plugins import plugin_files
 
 FOLDER = Path(__file__).parent
-NO_METHODS = ("__init__", "combination", "contract", "declarations", "entries", "plugins")  # files that hold none
+NO_METHODS = (
+    "__init__",
+    "combination",
+    "contract",
+    "declarations",
+    "entries",
+    "matryoshka",
+    "plugins",
+)  # files that hold none
 Key = tuple[str, str]  # file and class
 METHOD: Key = ("base", "Method")
 # The bases of methods that are not trained, by kind, and what each of these defines.

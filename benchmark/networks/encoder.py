@@ -147,7 +147,8 @@ class Encoder(Network):
         with torch.autocast(pooled.device.type, enabled=False):  # distances of eight-bit mantissas would be coarse
             x = (pooled - self.centre) / self.scale
             embedding = self.head(x if self.inner is None else F.relu(self.inner(x)))
-        return Features(self.finished(embedding), pooled, tuple(map(Tensor.float, maps)) if "maps" in needs else ())
+        kept = tuple(map(Tensor.float, maps)) if "maps" in needs else ()
+        return Features(self.finished(embedding), pooled, kept, self.normalize)
 
 
 class Headless(Network):

@@ -17,6 +17,7 @@ from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
 from ..methods import catalogue, entry
 from ..record import Record
+from ..spec import MATRYOSHKA
 from ..store import Store
 from ..tuned import PRESETS, Tuned, TunedFiles
 from .cells import AGREEMENT, REFERENCE_ROLES, SELF_TAUGHT, printable
@@ -85,7 +86,11 @@ class Folder:
         need_maps = [method.name for method in known.values() if "maps" in method.needs]
         names = {record.spec.method for record in self.runs} | {*known}
         # A method may have left the catalogue since it was run.
-        methods = [entry(name) for name in sorted(names) if all(part in known for part in name.split("+"))]
+        methods = [
+            entry(name)
+            for name in sorted(names)
+            if all(part in known for part in name.removeprefix(MATRYOSHKA).split("+"))
+        ]
         kinds = {method.name: SELF_TAUGHT if method.self_taught else method.kind for method in methods}
         labelled = [method.name for method in methods if method.uses_labels]
         papers = {method.name: method.paper for method in methods}

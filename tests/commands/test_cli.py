@@ -415,7 +415,6 @@ def test_results_that_are_a_file(cli: Cli, data_dir: Path, tmp_path: Path) -> No
 
 
 def test_a_gpu_that_is_not_there(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
-    import torch
 
     words = [word if word != "cpu" else "cuda" for word in smoke]
     if not torch.cuda.is_available():
