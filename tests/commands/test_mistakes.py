@@ -41,7 +41,7 @@ RUN = [
     ("--backbone conv4-" + "9" * 5000, 2, "is too wide"),
     ("--backbone conv4-x --set views=2 --methods features", 2, "unknown backbone 'conv4-x'"),
     ("--set backbone=3 --set views=2 --methods features", 2, "unknown backbone '3'"),
-    ("--teacher conv4-8@", 2, "--teacher NAME@DIM wants a whole number, not ''"),
+    ("--teacher conv4-8@", 2, "--teacher NAME@DIM wants a whole number, or the word pretrained, not ''"),
     ("--teacher conv4-8@" + "9" * 5000, 2, "--teacher NAME@DIM wants a whole number"),
     ("--dims " + "9" * 5000, 2, "--dims wants whole numbers"),
     ("--teacher conv4-99999@16", 2, "backbone conv4-99999 is too wide"),
