@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +13,13 @@ from ..data.splits import DataSet
 from ..data.vectors import VectorRows
 from ..errors import UsageError, unknown
 from ..methods import entry
-from ..networks import names as networks
 from ..record import Record
 from ..spec import ENSEMBLE, Spec
 from ..store import Store
 from ..tuned import Settings, TunedFiles
-from . import grid
+from . import existing, grid
 from .grid import Variants, split_key
-from .presets import Preset, choose_preset, layers, select
+from .presets import Layers, Preset, choose_preset, layers, select
 from .request import Request
 
 # What --set cannot change, and which option does.
@@ -163,7 +161,7 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
     below = layers(preset, card)
     students = {**below.shared, **below.student, **values}
     given = list(preset.methods) if request.methods is None else select(words("--methods", request.methods), preset)
-    reasons = {name: _lacking(name, experiment, students) for name in given}
+    reasons = {name: _lacking(name, experiment, students, below) for name in given}
     left_out = tuple(f"{name} does not apply: it {reason}" for name, reason in reasons.items() if reason)
     if not (chosen := [name for name in given if not reasons[name]]):
         raise UsageError("; ".join(left_out))
@@ -178,20 +176,19 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         target, field = split_key(key)
         if any(field in tried.get(method, ()) for method in ([target] if target else chosen)):
             raise UsageError(f"{key} is both set and tuned; leave out one")
-    evaluation = "validation" if variants else "test"
     stream: Settings = {
         "dataset": card.name,
         "data": experiment.source.own,
         "subset": request.subset,
-        "evaluation": evaluation,
+        "evaluation": "validation" if variants else "test",
     }
     if card.vectors is not None:
         rows = experiment.images().train.images
         assert isinstance(rows, VectorRows)
         stream["views"] = rows.student.views
         values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
-    elif "features" in chosen:
-        values |= {"features.dim": networks.pooled(students["backbone"])}
+    else:
+        values |= existing.sizes_as_is(values, students, below, chosen)
     dims = sorted(preset.dims_of(card))
     if request.dims is not None:
         dims = integers("--dims", request.dims)
@@ -225,25 +222,18 @@ def _assigned(request: Request) -> Settings:
     if request.backbone is not None:
         values["backbone"] = request.backbone
     if request.teacher is not None:
-        values["teacher.backbone"], at, dim = request.teacher.partition("@")
-        if at and not re.fullmatch(r"[0-9]{1,9}", dim):
-            raise UsageError(f"--teacher NAME@DIM wants a whole number, not {dim!r}")
-        if at:
-            values["teacher.dim"] = int(dim)
-    for key, value in values.items():
-        if split_key(key)[1] == "backbone":
-            networks.check_name(str(value))
-    return values
+        values |= existing.settings_of_teacher(request.teacher, values)
+    return existing.with_own_names(values)
 
 
-def _lacking(name: str, experiment: Experiment, students: Settings) -> str:
+def _lacking(name: str, experiment: Experiment, students: Settings, below: Layers) -> str:
     """Why a method does not apply to students of these settings, or nothing."""
     method, vectors = entry(name), experiment.card.vectors is not None
     on_features = vectors or bool(students.get("views"))
-    if not on_features and (not method.has_head or method.kind == "control"):
+    if not on_features and method.kind == "control":
         return "trains no head: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
-    if not method.has_head and not vectors and not networks.pooled(students["backbone"]):
-        return "needs to know how many features the backbone has"
+    if not on_features and "maps" in method.needs and (without := existing.without_maps(name, students, below)):
+        return f"needs feature maps, and {without} has none"
     if name == ENSEMBLE:
         return "is made of generations: --generations 2 or more adds it by itself"
     if on_features and method.same_size:
