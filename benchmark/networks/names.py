@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from ..errors import UsageError, unknown
-from ..spec import TEACHER_VECTORS, VECTORS
+from ..spec import BY_NAME, TEACHER_VECTORS, VECTORS
 
 WIDEST = 4096  # channels of conv4: its weights are 1.8 GB then
 DOWNLOADED, IN_WHEEL = "ImageNet, torchvision's (downloaded)", "ImageNet, from the extra 'weights' (no network)"
@@ -34,7 +34,7 @@ FAMILIES = (
 
 def check_name(name: str) -> None:
     """Raise a UsageError, with the nearest name, where no backbone is called that, or it is too wide to be built."""
-    if name in (VECTORS, TEACHER_VECTORS):
+    if name in (VECTORS, TEACHER_VECTORS) or name.startswith(BY_NAME):
         raise UsageError(f"{name} is no network to choose: it stands for your own vectors (--features)")
     if name not in (*LITE, *RESNETS) and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
         raise unknown("backbone", name, [family.name for family in FAMILIES])

@@ -146,7 +146,7 @@ def embed_images(
     csv.writer(table, lineterminator="\n").writerows([("row", "path"), *enumerate(names)])
     listing = out.with_suffix(".names.csv")
     write_atomically(listing, table.getvalue())
-    rows.file.replace(out)
+    rows.give(out)
     return listing
 
 
