@@ -262,7 +262,8 @@ def _lacking(name: str, experiment: Experiment, students: Settings) -> str:
     if vectors and not experiment.images().labelled:
         lacking.add("labels")
     missing = sorted(lacking & {*method.needs})
-    return f"needs {' and '.join(missing)}" if missing else ""
+    why = ", and the teacher is vectors" if by_vectors else ""
+    return f"needs {' and '.join(missing)}{why}" if missing else ""
 
 
 def words(option: str, text: str) -> list[str]:
