@@ -87,6 +87,7 @@ def test_every_method_that_wants_an_embedding_runs(home: Path, ran: Path) -> Non
     of = records(ran)
     teacher = of["features"]
     data = load_images(cards.load_card(str(home / "shop"), home / "data"), home / "data")
+    assert isinstance(data.query.images, tuple)
     row = {name: number for number, name in enumerate(names_of(home))}
     vectors = np.load(home / "t.npy")[[row[path.relative_to(home / "shop").as_posix()] for path in data.query.images]]
     expected = evaluate(vectors, data.query.labels).evaluation.cosine
@@ -177,6 +178,30 @@ def test_embedded_views_teach(cli: Cli, home: Path, ran: Path, tmp_path: Path) -
     assert said.code == 0 and "4 views of each" in said.out
     assert abs(records(tmp_path)["features"].metrics["recall@1"] - student.metrics["recall@1"]) < 1e-6
     assert_one_line(cli(*line, "--out", tmp_path / "no.npy", "--views", 0), 2, "--views wants 1 or more")
+
+
+def test_a_pretrained_network_teaches_by_its_features(cli: Cli, home: Path, tmp_path: Path) -> None:
+    """What `extract --split all` writes works as it is, too."""
+    line = (
+        f"extract --dataset {home / 'shop'} --data {home / 'data'} --backbone efficientnet_lite0 --device cpu --views 2"
+    )
+    assert (
+        cli(*line.split(), *["--split", "all", "--image", "32", "--resize", "36"], "--out", home / "lite.npy").code == 0
+    )
+    assert np.load(home / "lite.npy").shape == (192, 2, 1280)
+    said = cli(*words(home, tmp_path, "--methods", "rkd-d", features="lite.npy", names="lite.names.csv"))
+    assert said.code == 0 and "1280 numbers of each of 192 images, joined by path, 2 views" in said.out
+
+
+def test_a_student_ships_without_its_teacher(cli: Cli, home: Path, ran: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    of = records(ran)
+    place = ["--dataset", home / "shop", "--data", home / "data", "--results", ran]
+    assert cli("export", of["regression"].id, "--out", tmp_path / "out", *place).code == 0
+    assert (tmp_path / "out" / "projector.onnx").is_file()
+    assert_one_line(cli("export", of["features"].id, "--out", tmp_path / "no", *place), 2, "features as they are")
+    assert_one_line(cli("embed", of["features"].id, "--images", home / "shop", "--out", tmp_path / "no.npy",
+                        "--results", ran), 2, "reads vectors")  # fmt: skip
 
 
 def test_heads_on_frozen_features(cli: Cli, home: Path, tmp_path: Path) -> None:
@@ -288,7 +313,7 @@ def test_ambiguous_base_names(cli: Cli, home: Path, tmp_path: Path) -> None:
     ("more", "expected"),
     [
         ("--dataset tiny --teacher-features V --teacher-names N", ["tiny is rendered", "no file names"]),
-        ("--dataset SHOP --teacher-features V", ["teacher_names", "joined by name"]),
+        ("--dataset SHOP --teacher-features V", ["--teacher-names", "joined by name"]),
         ("--dataset SHOP --teacher-names N", ["features"]),
         ("--dataset SHOP --features V --teacher-names N", ["teacher_names is for students that read images"]),
         ("--dataset SHOP --labels V --teacher-features V --teacher-names N", ["labels is given, features is not"]),

@@ -44,7 +44,7 @@ class Vectors(Frozen):
                 raise ValueError(f"{min(needless | {name for name, value in self if value})} is given, features is not")
             if not self.teacher_names:
                 raise ValueError(
-                    "without features, teacher_features are of images (dataset), and teacher_names wanted: rows are joined by name"
+                    "teacher_features without --features are of the images of --dataset, joined by name: give --teacher-names as well"
                 )
         elif self.teacher_names:
             raise ValueError("teacher_names is for students that read images; rows of features are joined in order")

@@ -173,13 +173,8 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         target, field = split_key(key)
         if any(field in tried.get(method, ()) for method in ([target] if target else chosen)):
             raise UsageError(f"{key} is both set and tuned; leave out one")
-    evaluation = "validation" if variants else "test"
-    stream: Settings = {
-        "dataset": card.name,
-        "data": experiment.source.own,
-        "subset": request.subset,
-        "evaluation": evaluation,
-    }
+    stream: Settings = {"dataset": card.name, "data": experiment.source.own, "subset": request.subset}
+    stream["evaluation"] = "validation" if variants else "test"
     if card.vectors is not None:
         rows = experiment.images().train.images
         assert isinstance(rows, VectorRows)

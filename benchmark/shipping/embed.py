@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from ..data.layouts import SUFFIXES
 from ..data.splits import natural
 from ..data.stored import RowFile
 from ..errors import DataError, UsageError
-from ..files import digest, write_atomically
+from ..files import digest, write_names
 from ..record import read_record
 from ..retrieval.search import Metric
 from ..spec import derive
@@ -162,10 +160,7 @@ def embed_images(
     rows.fill(
         lambda file: _append(embedder, paths, names, file, progress), "embeddings", "or write elsewhere", keep=True
     )
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("row", "path"), *enumerate(names)])
-    listing = out.with_suffix(".names.csv")
-    write_atomically(listing, table.getvalue())
+    listing = write_names(out, names)
     rows.give(out)
     return listing
 

@@ -115,10 +115,11 @@ def open_student(
     record, store = read_record(path), Store(path.parents[1])
     spec = record.spec
     context = RunContext(dataset_of([record], data_dir, dataset, columns), data_dir, store, device, progress)
+    network = whole_network(record, store, device)
     evaluator = Evaluator.open([spec], context)
     student = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, device)
     projector = Projector(student) if student.method.aligns and load_projector(student, record, store) else None
-    return FinishedStudent(record, whole_network(record, store, device), projector, context)
+    return FinishedStudent(record, network, projector, context)
 
 
 def whole_network(record: Record, store: Store, device: torch.device) -> Shipped:
