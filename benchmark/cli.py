@@ -17,7 +17,7 @@ from .errors import BenchmarkError, UsageError, is_out_of_memory, wrong_field
 
 # Each is a module of `commands`, imported when it is called, and the function of that name in it.
 VERBS = (
-    "run", "tune", "report", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed", "search",
+    "run", "tune", "report", "choose", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed", "search",
     "extract", "bench", "list",
 )  # fmt: skip
 

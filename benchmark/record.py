@@ -108,6 +108,9 @@ class Record(Frozen):
     by_class: ByClass | None = Field(
         None, description="null in validation runs, without labels, and from before it was kept"
     )
+    storage: dict[Literal["float16", "int8", "binary"], Fraction] = Field(
+        {}, description="Recall@1 by the main distance in a gallery that is stored so; empty as by_class is null"
+    )
     queries: str | None = Field(None, description="digest of the file of queries beside the weights; null as by_class")
     geometry: Geometry | None = Field(None, description="null in validation runs, and from before it was measured")
     curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")

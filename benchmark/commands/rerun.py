@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from ..methods import sources_of
@@ -17,6 +17,7 @@ from ..spec import Spec
 JUDGED = ("recall@1", "map@r")
 ROUNDING = 0.1  # points by which metrics of the same weights differ between machines, where neighbours at equal distance change places
 PRIOR = 3  # seeds
+MOST = 12  # files that are named one by one
 
 
 def threads_of(record: Record) -> int:
@@ -113,4 +114,7 @@ def _code(record: Record, again: Record) -> list[str]:
     own = {f"methods/{module}.py" for module in ("base", *sources_of(record.spec.method))}
     edited = edited_since(before.get("code", ""))
     files = [name for name in edited if name in own or name.partition("/")[0] in ROOMS or "/" not in name]
+    if len(files) > MOST:
+        counts = Counter(name.rpartition("/")[0] or "the package's top" for name in files)
+        files = [f"{count} files of {room}" for room, count in counts.items()]
     return [*(f"{name} {before[name]}, now {now[name]}" for name in versions), *(files or rooms)]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from ..record import Record
@@ -89,8 +90,8 @@ class Cell:
             seeds[record.spec.seed].append(value(record))
         units: dict[int, list[float]] = defaultdict(list)
         for seed, values in sorted(seeds.items()):
-            units[self.units.get(seed, seed)].append(summarise(values).mean)
-        return {unit: summarise(values).mean for unit, values in sorted(units.items())}
+            units[self.units.get(seed, seed)].append(fmean(values))
+        return {unit: fmean(values) for unit, values in sorted(units.items())}
 
     @property
     def seeds(self) -> int:

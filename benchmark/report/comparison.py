@@ -111,7 +111,7 @@ class Comparison:
 
     def leading(self, metric: str) -> frozenset[Cell]:
         """The students than which no other of the same head, batches and dimension is better, as far as units tell: in a folder of
-        equal methods, 95 times in 100 these are all of them. Where they are all of them, and of one unit, there are none to mark."""
+        equal methods, 95 times in 100 these are all of them. Only where they are at most half of them: else there is little to mark."""
         if metric not in self._leading:
             self._leading[metric] = self._lead(metric)
         return self._leading[metric]
@@ -126,8 +126,9 @@ class Comparison:
             values = [cell.by_unit(lambda record: 100 * record.metrics[metric]) for cell in cells]
             units = sorted(set().union(*values))
             tables.append(np.array([[own.get(unit, np.nan) for unit in units] for own in values]))
-        told = [(cells, worse) for cells, worse in zip(groups.values(), outranked(tables), strict=True) if worse.any()]
-        return frozenset(cell for cells, worse in told for cell, behind in zip(cells, worse, strict=True) if not behind)
+        told = zip(groups.values(), outranked(tables), strict=True)
+        few = [(cells, worse) for cells, worse in told if 2 * worse.sum() >= len(cells)]
+        return frozenset(cell for cells, worse in few for cell, behind in zip(cells, worse, strict=True) if not behind)
 
     def flags(self, cell: Cell) -> str:
         """List those of `render.FLAGS` that hold for a cell; not what holds for all, which is no difference."""

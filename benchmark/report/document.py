@@ -14,6 +14,7 @@ from ..tuned import Tuned, settings_for
 from .cells import Cell, code, one_line
 from .comparison import Comparison
 from .cost_table import cost_table
+from .decision import advice, decide, decision_table
 from .families import Families, head_name
 from .paper import paper_table
 from .render import BUSY, FLAGS, Table, markdown, phrases
@@ -52,9 +53,16 @@ def document(
         tuned: by method, the settings that `tune` chose for this preset.
     """
     families, records = Families(compared), compared.records
+    verdict = verdict_of(families)
     details = [detail_table(compared, families, dim) for dim in compared.dims]
     extra = (generations_table(compared), likeness_table(compared), cost_table(compared, costs), paper_table(compared))
-    first = (verdict_table(verdict_of(families)), recall_table(compared, families), heads_table(compared))
+    decision = decide(compared, costs)
+    first = (
+        verdict_table(verdict),
+        recall_table(compared, families),
+        decision_table(decision),
+        heads_table(compared),
+    )
     tables = tuple(table for table in (*first, *details, *extra) if table is not None)
     heads: dict[str, set[str]] = defaultdict(set)
     for cell in compared.candidates:
@@ -78,8 +86,11 @@ def document(
         busy_shown=any(BUSY in value.flags for table in tables for line in table.lines for value in line.values),
     )
     name = dataset or records[0].spec.dataset
-    said, *grounds = answer(families)
-    return Document(one_line(name), one_line(preset), said, tuple(grounds), facts, tables, notes)
+    # Who brings own data asks which student to ship; the question of the families comes behind.
+    own = [advice(decision)] if decision is not None and records[0].spec.data else []
+    closed = ["Closed set: searched classes were trained on."] * any(record.closed for record in records)
+    said, *grounds = (*own, *answer(families, verdict))
+    return Document(one_line(name), one_line(preset), " ".join([*closed, said]), tuple(grounds), facts, tables, notes)
 
 
 def as_markdown(made: Document) -> str:

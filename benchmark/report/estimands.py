@@ -53,35 +53,32 @@ def gap_of_kinds(
 ) -> tuple[Array, Array]:  # fmt: skip
     """The same difference, and its half-width where methods are a sample, those of one paper drawn together.
 
-    Its variance is that of papers in either group, and what units and classes add to what the spread of papers holds of them already:
-    clusters in several ways (Cameron, Gelbach and Miller, Journal of Business & Economic Statistics 29, 2011), unbiased where clusters
-    are alike; degrees of freedom are Satterthwaite's. A paper in both groups counts as two, which can only widen it.
+    Its variance is the sum of those by papers in either group, by test classes and by units: clusters in several ways (Cameron, Gelbach
+    and Miller, Journal of Business & Economic Statistics 29, 2011), each unbiased where clusters are alike. Degrees of freedom are
+    Satterthwaite's, but units have their own, as three teachers tell too little of themselves. In simulations it covers 95 to 97 %; more
+    where methods differ in nothing, as what their spread shows of units and classes counts twice. A paper in both groups counts as two.
     """
     mean = first.mean(-2).mean(-1) - second.mean(-2).mean(-1)
-    units = np.full(first.shape[-1], 1 / first.shape[-1])
-    sides = [_by_paper(values, names) for values, names in zip((first, second), papers, strict=True)]
-    if len(units) < 2 or any(len(weights) < PAPERS for _, weights in sides):
+    units = first.shape[-1]
+    sides = [_by_paper(values.mean(-1), names) for values, names in zip((first, second), papers, strict=True)]
+    if units < 2 or any(len(weights) < PAPERS for _, weights in sides):
         return mean, np.full(mean.shape, np.nan)
-    parts = [(_variance(values.mean(-1), weights), _freedom(weights)) for values, weights in sides]
-    crossed = sum(_crossed(values, weights, units) for values, weights in sides)
-    gaps = first.mean(-2) - second.mean(-2)
-    parts.append((np.maximum(_variance(gaps, units) - crossed, 0), len(units) - 1))
+    parts = [(_variance(values, weights), _freedom(weights)) for values, weights in sides]
     if classes is not None and len(classes.weights) > 1:
-        pairs = zip((classes.first, classes.second), papers, strict=True)
-        crossed = sum(_crossed(*_by_paper(values, names), classes.weights) for values, names in pairs)
         gaps = classes.first.mean(-2) - classes.second.mean(-2)
-        parts.append((np.maximum(_variance(gaps, classes.weights) - crossed, 0), _freedom(classes.weights)))
+        parts.append((_variance(gaps, classes.weights), _freedom(classes.weights)))
     total = np.asarray(sum(part for part, _ in parts))
     squares = np.asarray(sum(part**2 / df for part, df in parts))
     df = np.divide(total**2, squares, out=np.ones_like(total), where=squares > 0)
-    return mean, student(df, level) * np.sqrt(total)
+    _, by_units = gap_of_these(first, second, level)
+    return mean, np.sqrt(student(df, level) ** 2 * total + by_units**2)
 
 
 def _by_paper(values: Array, papers: Sequence[str]) -> tuple[Array, Array]:
     """The means over the methods of each paper, and the papers' weights in the mean over methods."""
     own = np.array([[paper == other for other in papers] for paper in dict.fromkeys(papers)], dtype=float)
     counts = own.sum(1)
-    return (own / counts[:, None]) @ values, counts / counts.sum()
+    return values @ (own / counts[:, None]).T, counts / counts.sum()
 
 
 def _scales(weights: Array) -> Array:
@@ -93,13 +90,6 @@ def _variance(values: Array, weights: Array) -> Array:
     """Estimate the variance of the weighted mean over the last axis."""
     centred = values - (values * weights).sum(-1, keepdims=True)
     return np.asarray((centred**2 * _scales(weights)).sum(-1))
-
-
-def _crossed(values: Array, rows: Array, columns: Array) -> Array:
-    """Estimate what in the variance of the mean is neither of rows nor of columns, but of both at once."""
-    centred = values - (values * columns).sum(-1, keepdims=True)
-    centred = centred - (centred * rows[:, None]).sum(-2, keepdims=True)
-    return np.asarray(((centred**2 * _scales(columns)).sum(-1) * _scales(rows)).sum(-1))
 
 
 def _freedom(weights: Array) -> float:

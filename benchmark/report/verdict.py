@@ -201,9 +201,9 @@ def verdict_of(families: Families) -> Verdict | None:
     return Verdict(families) if families.units else None
 
 
-def answer(families: Families) -> tuple[str, ...]:
+def answer(families: Families, verdict: Verdict | None) -> tuple[str, ...]:
     """The paper's question, answered by the records: a sentence, and what it rests on."""
-    return phrases("answer", families=families, verdict=verdict_of(families))
+    return phrases("answer", families=families, verdict=verdict)
 
 
 class Asked(NamedTuple):

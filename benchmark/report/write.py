@@ -189,7 +189,11 @@ def update_readme(path: Path, folders: Sequence[Folder]) -> None:
         made = documents.get((match[2], match[3]))
         if made is None:
             raise UsageError(f"{path} wants {match[2]}/{match[3]}, which has no runs")
-        tables = [markdown(table) for key in ("verdict", "recall") if (table := made.table(key)) is not None]
+        tables = [
+            f"{table.caption}\n\n{markdown(table)}"
+            for key in ("verdict", "recall")
+            if (table := made.table(key)) is not None
+        ]
         return "\n".join(
             [match[1], f"**{made.answer}**\n", *(f"{ground}\n" for ground in made.grounds), *tables, match[4]]
         )

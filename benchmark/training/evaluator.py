@@ -15,7 +15,8 @@ from ..queries import Queries
 from ..record import ByClass, Evaluation, Geometry
 from ..retrieval.geometry import Space, geometry
 from ..retrieval.metrics import Retrieval, agreement, evaluate
-from ..retrieval.search import Floats
+from ..retrieval.search import Floats, Ints, neighbours
+from ..retrieval.storage import FORMS, as_stored
 from ..spec import Spec
 from .context import RunContext
 from .streams import Inputs, open_inputs
@@ -30,6 +31,7 @@ class Measured(NamedTuple):
     geometry: Geometry | None = None
     by_class: ByClass | None = None
     queries: Queries | None = None
+    storage: Mapping[str, float] = {}
 
 
 @dataclass
@@ -76,7 +78,20 @@ class Evaluator:
         queries = getattr(retrieval, space.metric)
         if self.dataset.labelled:
             queries = queries._replace(label=self.dataset.query.labels[queries.row].astype(np.int32))
-        return Measured(retrieval.evaluation, asymmetric, geometry(space, teacher), queries.by_class(), queries)
+        likeness, storage = geometry(space, teacher), self._storage(space, queries.row)
+        return Measured(retrieval.evaluation, asymmetric, likeness, queries.by_class(), queries, storage)
+
+    def _storage(self, space: Space, rows: Ints) -> dict[str, float]:
+        """Recall@1 of the scored queries by the form in which the gallery is stored; none without labels, and of what are codes already."""
+        if not self.dataset.labelled or (self.dataset.gallery is None and space.gallery is not space.query):
+            return {}
+        result = {}
+        for form in FORMS:
+            gallery = as_stored(space.gallery, form, space.metric)
+            nearest = neighbours(space.query, gallery, 1, space.metric, same=space.same)[rows, 0]
+            hits = self._searched.labels[nearest] == self.dataset.query.labels[rows]
+            result[form] = round(float(hits.mean()), 6)
+        return result
 
     def space(self, spec: Spec, network: Network) -> Space:
         """A network's embeddings of what is searched, and of what it is searched in."""

@@ -111,7 +111,8 @@ def _group(records: Sequence[Record], context: RunContext) -> Iterator[Outcome]:
 
 def _completed(record: Record, measured: Measured, store: Store, *, exact: bool) -> Record:
     """Save a record with what it lacked, its queries only if they are `exact`ly those of its metrics; and their file, if that is gone."""
-    update: dict[str, Any] = {"geometry": record.geometry or measured.geometry}
+    storage = record.storage or measured.storage
+    update: dict[str, Any] = {"geometry": record.geometry or measured.geometry, "storage": storage}
     content = b"" if measured.queries is None else measured.queries.packed()
     if content and exact and record.queries is None:
         update |= {"by_class": measured.by_class, "queries": digest(content)}

@@ -128,6 +128,8 @@ def test_the_code_that_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = "the code has changed (code 1a2b3c4, now 5d6e7f8; "
     for each in (record, kept):  # the first one is of an older version, without digests
         assert f"{versions}cli.py; data/fetch.py; methods/base.py; methods/rkd.py)" in verdict(each, again, ROW)[0]
+    monkeypatch.setattr(rerun, "edited_since", lambda code: [f"data/{i}.py" for i in range(13)] + edited)
+    assert "files of the package's top" in (many := verdict(kept, again, ROW)[0]) and "14 files of data" in many
     monkeypatch.setattr(rerun, "edited_since", lambda code: [])
     assert f"{versions}data/)" in verdict(kept, again, ROW)[0]
     same = kept.model_copy(update={"sources": again.sources})

@@ -70,47 +70,29 @@ def freedom(weights: np.ndarray) -> float:
     return eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
 
 
-def both(values: pd.DataFrame, papers: np.ndarray, columns: np.ndarray) -> float:
-    """The variance by what is of papers and columns at once."""
-    centred = values.sub((values * columns).sum(axis=1), axis=0)
-    centred = centred - (centred.mul(papers, axis=0)).sum()
-    scales = [w**2 / (1 - 2 * w + np.sum(ws**2)) for ws in (papers, columns) for w in ws]
-    rows, others = np.array(scales[: len(papers)]), np.array(scales[len(papers) :])
-    return float(rows @ centred.to_numpy() ** 2 @ others)
-
-
 def kinds(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> tuple[float, float]:
-    parts, crossed = [], 0.0
+    parts = []
     for side in (first, second):
         paper = side.drop_duplicates("method").set_index("method").paper
-        by_paper = table(side, metric).groupby(paper).mean()
+        by_paper = table(side, metric).mean(axis=1).groupby(paper).mean()
         weights = (paper.value_counts() / len(paper)).reindex(by_paper.index).to_numpy()
-        parts.append((unbiased(by_paper.mean(axis=1).to_numpy(), weights), freedom(weights)))
-        crossed += both(by_paper, weights, np.full(by_paper.shape[1], 1 / by_paper.shape[1]))
-    gaps = table(first, metric).mean() - table(second, metric).mean()
-    parts.append((max(0, gaps.var() / len(gaps) - crossed), len(gaps) - 1))
+        parts.append((unbiased(by_paper.to_numpy(), weights), freedom(weights)))
     if (first.hits != "").all() and (second.hits != "").all():
-        parts.append(of_classes(first, second, metric))
+        queries = np.array(first["queries by class"].iloc[0].split(), float)
+        gaps = of_classes(first, metric, queries) - of_classes(second, metric, queries)
+        parts.append((unbiased(gaps, queries / queries.sum()), freedom(queries / queries.sum())))
     total = sum(variance for variance, _ in parts)
-    return gaps.mean(), stats.t.ppf(0.975, total**2 / sum(v**2 / df for v, df in parts)) * total**0.5
+    t = stats.t.ppf(0.975, total**2 / sum(variance**2 / df for variance, df in parts))
+    mean, half = these(first, second, metric)
+    return mean, (t**2 * total + half**2) ** 0.5
 
 
-def of_classes(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> tuple[float, float]:
-    """What test classes add to the variance of kinds."""
-    queries = np.array(first["queries by class"].iloc[0].split(), float)
-    weights, means, crossed = queries / queries.sum(), [], 0.0
-    for side in (first, second):
-        split = (
-            side["precision by class" if metric == "MAP@R" else "hits by class"].str.split(expand=True).astype(float)
-        )
-        shares = 100 * (split if metric == "MAP@R" else split / queries)
-        keys = [side[name] for name in ("method", "hidden", "dim", "unit")]
-        methods = shares.groupby(keys).mean().groupby("method").mean()
-        paper = side.drop_duplicates("method").set_index("method").paper
-        of_paper = (paper.value_counts() / len(paper)).sort_index()
-        crossed += both(methods.groupby(paper).mean(), of_paper.to_numpy(), weights)
-        means.append(methods.mean().to_numpy())
-    return max(0, unbiased(means[0] - means[1], weights) - crossed), freedom(weights)
+def of_classes(side: pd.DataFrame, metric: str, queries: np.ndarray) -> np.ndarray:
+    """The mean over methods of each test class, in percent."""
+    split = side["precision by class" if metric == "MAP@R" else "hits by class"].str.split(expand=True).astype(float)
+    keys = [side[name] for name in ("method", "hidden", "dim", "unit")]
+    shares = 100 * (split if metric == "MAP@R" else split / queries)
+    return shares.groupby(keys).mean().groupby("method").mean().mean().to_numpy()
 
 
 def best(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> tuple[float, float, str, str]:
@@ -162,6 +144,7 @@ def faults(folder: Path, text: str) -> list[str]:
     """What of a folder's text is not what its runs give: the verdict's table, all differences of its sentences, and Recall@1."""
     runs, wrong, known = read(folder), [], []
     every = pd.read_csv(folder / "runs.csv", keep_default_na=False)
+    every["unit"] = every.seed.map(dict(zip(runs.seed, runs.unit, strict=True))).fillna(every.seed)
     heads = runs.hidden.map(lambda hidden: f"hidden layer of {hidden}" if hidden else "linear head")
     for line in cells_of(text):
         dims = {name: int(name[4:]) for name in line if name.startswith("d = ")}
@@ -177,7 +160,7 @@ def faults(folder: Path, text: str) -> list[str]:
             ]
             own = own[own.l2 == line["l2"]]
             for name, dim in dims.items():
-                values = own[own.dim == dim]["recall@1 [%]"]
+                values = own[own.dim == dim].groupby("unit")["recall@1 [%]"].mean()
                 shown = [float(number) for number in line[name].split(" ± ")] if line[name] != "–" else []
                 numbers = [values.mean(), values.std()][: min(2, len(values))]
                 wrong += (

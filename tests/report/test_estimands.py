@@ -63,13 +63,13 @@ def test_these_methods_are_the_paired_interval():
     assert (mean, half) == (pytest.approx(by_hand.mean), pytest.approx(by_hand.half))
 
 
-@pytest.mark.parametrize(("name", "units"), [("cars", 5), ("cars", 10), *((name, 5) for name in OTHERS)])
+@pytest.mark.parametrize(("name", "units"), [("cars", 3), ("cars", 5), ("cars", 10), *((name, 5) for name in OTHERS)])
 def test_the_kind_is_covered(name, units):
     """Over methods, papers, seeds and test classes; without classes in it, what is said is of these classes alone."""
     first, second, classes = drawn(units, {"cars": CARS, **OTHERS}[name], 4)
     assert 0.93 <= covered(gap_of_kinds(first, second, PAPERS, classes)) <= 0.97
     if name == "cars":
-        assert covered(gap_of_these(first, second)) < 0.3  # so that it is no claim about kinds
+        assert covered(gap_of_these(first, second)) < 0.4  # so that it is no claim about kinds
 
 
 def test_the_kind_on_these_classes_is_covered_without_them():
@@ -88,7 +88,7 @@ def test_where_all_methods_are_equal_a_wrong_verdict_is_rare():
     signs = np.where(np.abs(center) > half, np.sign(center), 0)
     depends = (signs.max(1) > 0) & (signs.min(1) < 0)
     assert depends.mean() <= 0.005
-    assert (verdicts | depends).mean() <= 0.05 + 0.005  # and chance
+    assert (verdicts | depends).mean() <= 0.05
 
 
 BEST = {

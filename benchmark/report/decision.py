@@ -1,0 +1,155 @@
+"""Which student to ship: what it keeps of the teacher's Recall@1, for how many bytes and how much time."""
+
+from __future__ import annotations
+
+import math
+from operator import attrgetter
+from typing import NamedTuple
+
+from ..costs import Costs
+from ..record import Record
+from .cells import Cell, percent
+from .columns import Column, laid_out
+from .comparison import Comparison
+from .cost_table import price
+from .render import Table, phrases
+from .stats import Summary
+
+BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "binary": 1 / 8}  # of a number, by the form of storage
+ALIKE = 0.1  # of a time: what is not told apart
+KEEP = 0.95  # share of the teacher's Recall@1 that is to be kept
+
+
+class Budget(NamedTuple):
+    """What a student may cost, and must keep; None: whatever it is."""
+
+    keep: float = KEEP
+    bytes: float | None = None  # an item in the index
+    milliseconds: float | None = None  # an image
+
+    def allows(self, option: Option) -> bool:
+        if self.bytes is not None and option.bytes > self.bytes:
+            return False
+        return self.milliseconds is None or (option.latency is not None and 1000 * option.latency <= self.milliseconds)
+
+    def keeps(self, option: Option) -> bool:
+        """Whether the lower end of the interval is enough; of one seed, which has none, the number itself."""
+        return option.kept.mean - (option.kept.half or 0) >= 100 * self.keep
+
+
+class Option(NamedTuple):
+    """A student, or what is made of the teacher's embeddings, in one form of storage."""
+
+    cell: Cell
+    form: str  # a key of BYTES, or codes
+    kept: Summary  # percent of the teacher's Recall@1
+    recall: Summary  # percent
+    bytes: float  # an item in the index
+    latency: float | None  # seconds an image
+    search: float | None  # seconds a query, of float32
+
+    @property
+    def run(self) -> str:
+        """The run to export: of the lowest seed."""
+        return self.cell.records[0].id
+
+    @property
+    def network(self) -> str:
+        """Its own, or the teacher's that it is made of."""
+        return f"{self.cell.row.method}, {self.cell.network}"
+
+    def beaten_by(self, other: Option) -> bool:
+        """Whether another is nowhere worse and somewhere better; a time that is not known is worse than any."""
+        own, its = self._merits, other._merits
+        return its != own and all(theirs >= mine for mine, theirs in zip(own, its, strict=True))
+
+    @property
+    def _merits(self) -> tuple[float, float, float]:
+        # Times within a tenth are equal: a machine is not quieter than that.
+        slowness = math.inf if self.latency is None else round(math.log(self.latency) / math.log(1 + ALIKE))
+        return self.kept.mean, -self.bytes, -slowness
+
+
+class Decision(NamedTuple):
+    """The options that nothing beats, and the one that a rule takes of all."""
+
+    front: tuple[Option, ...]
+    chosen: Option | None  # None where the budget allows nothing
+    enough: bool  # whether it keeps as much as is to be kept
+    budget: Budget
+    teacher: Option
+
+
+def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget()) -> Decision | None:  # noqa: B008  (it is a tuple)
+    """Take of what surely keeps enough the fastest, then the smallest; where nothing does, what keeps most.
+
+    None where there is no teacher to hold students against, or nothing but it; and of vectors without labels.
+    """
+    teachers = [cell for cell in compared.cells if cell.row.role == "teacher"]
+    if not teachers or compared.agreement:
+        return None
+    taught = {record.id: record.metrics["recall@1"] for cell in teachers for record in cell.records}
+    usual = sum(taught.values()) / len(taught)
+    reference = _option(teachers[0], "float32", dict.fromkeys(taught, 1.0), 1.0, costs)
+    cells = [cell for cell in compared.cells if cell.row.trained or cell.row.role in ("posthoc", "control")]
+    forms = [(cell, form) for cell in cells if not cell.fixed_dim for form in BYTES]
+    options = [option for cell, form in forms if (option := _option(cell, form, taught, usual, costs)) is not None]
+    if not options or reference is None:
+        return None
+    front = [option for option in options if not any(map(option.beaten_by, options))]
+    front.sort(key=lambda option: option._merits, reverse=True)
+    allowed = [option for option in options if budget.allows(option)]
+    enough = [option for option in allowed if budget.keeps(option)]
+    chosen = max(enough, key=lambda option: (option._merits[2], option._merits[1], option._merits[0]), default=None)
+    if chosen is None:
+        chosen = max(allowed, key=attrgetter("_merits"), default=None)
+    return Decision(tuple(front), chosen, bool(enough), budget, reference)
+
+
+def _option(cell: Cell, form: str, taught: dict[str, float], usual: float, costs: Costs | None) -> Option | None:
+    """A cell in a form of storage; None where that was not measured."""
+    codes = cell.row.method == "pq"
+    if codes and form != "float32":
+        return None
+
+    def recall(record: Record) -> float | None:
+        return record.metrics["recall@1"] if form == "float32" else record.storage.get(form)  # type: ignore[call-overload]
+
+    def kept(record: Record) -> float | None:
+        own, teacher = recall(record), record.spec.teacher
+        reference = taught.get(teacher.id, usual) if teacher is not None else taught.get(record.id, usual)
+        return None if own is None or not reference else 100 * own / reference
+
+    shares, recalls = cell.over_units(kept), cell.over_units(lambda record: percent(recall(record)))
+    if shares is None or recalls is None:
+        return None
+    paid = price(cell, costs)
+    size = paid.embedding if codes else BYTES[form] * cell.dim
+    return Option(cell, "codes" if codes else form, shares, recalls, size, paid.latency, paid.search)
+
+
+COLUMNS: tuple[Column[Option], ...] = (
+    Column("", "method", of=attrgetter("cell.row.method")),
+    Column("", "network", of=attrgetter("cell.network")),
+    Column("", "stored as", of=attrgetter("form")),
+    Column("", "kept of the teacher's R@1", "%", 1, of=attrgetter("kept"), spread="half"),
+    Column("", "R@1", "%", 2, of=attrgetter("recall"), spread="half"),
+    Column("", "bytes an item", "", 0, of=attrgetter("bytes")),
+    Column("", "ms an image", "ms", 2, of=attrgetter("latency"), times=1e3, note="not measured: benchmark costs"),
+    Column("", "ms a query", "ms", 3, of=attrgetter("search"), times=1e3, note="not measured, or an index of codes"),
+    Column("", "run", of=attrgetter("run")),
+)
+
+
+def decision_table(decision: Decision | None) -> Table | None:
+    """The options that nothing beats, most kept first; None where there are none."""
+    if decision is None:
+        return None
+    lines = [(option, option.cell.row.role, option.cell.dim) for option in decision.front]
+    return laid_out("decision", COLUMNS, lines, keep=f"{100 * decision.budget.keep:g}")
+
+
+def advice(decision: Decision) -> str:
+    """What to ship, in a sentence."""
+    (words,) = phrases("advice", decision=decision)
+    return words
