@@ -61,7 +61,7 @@ def _names(path: Path) -> list[str]:
         )
     if path.suffix == ".txt":
         try:
-            return read_regular(path).decode().splitlines()
+            return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as names: {error}") from None
     cells = read_cells(path)
