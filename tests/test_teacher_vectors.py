@@ -22,6 +22,7 @@ from benchmark.record import Record, read_record
 from benchmark.retrieval.metrics import evaluate
 from benchmark.spec import Spec
 from benchmark.training.joined import Joined
+from benchmark.training.student import Student
 
 Cli = Callable[..., Result]
 WIDTH, EACH = 10, 6
@@ -163,6 +164,25 @@ def test_views(home: Path) -> None:
     assert (offsets[0].round() != offsets[1].round()).any()
     assert np.array_equal(joined.draw(rows, 0, 3), joined.draw(rows, 0, 3))
     assert not np.array_equal(joined.draw(rows, 0, 3), joined.draw(rows, 1, 3))
+
+
+def test_a_stopped_run_goes_on(cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the views that it would have drawn."""
+    whole, stopped = (words(home, tmp_path / name, "--methods", "rkd-d", features="t3.npy") for name in "ab")
+    assert cli(*whole).code == 0
+    step = Student.train_step
+
+    def stop_at_five(student: Student, *rest: Any) -> None:
+        if student.step == 5:
+            raise KeyboardInterrupt
+        step(student, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Student, "train_step", stop_at_five)
+        assert cli(*stopped, "--checkpoint-every", 0).code == 130
+    again = cli(*stopped)
+    assert "1 done, 1 to run" in again.out and "6/10" in again.out, again.out
+    assert records(tmp_path / "a")["rkd-d"].weights == records(tmp_path / "b")["rkd-d"].weights
 
 
 def test_embedded_views_teach(cli: Cli, home: Path, ran: Path, tmp_path: Path) -> None:
