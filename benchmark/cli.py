@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from .commands.console import err
 from .errors import BenchmarkError, UsageError, is_out_of_memory, wrong_field
+from .methods.plugins import add_plugin
 
 # Each is a module of `commands`, imported when it is called, and the function of that name in it.
 VERBS = (
     "run", "tune", "report", "choose", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed", "search",
-    "extract", "bench", "list",
+    "extract", "bench", "list", "check",
 )  # fmt: skip
 
 
@@ -39,7 +40,8 @@ def _value(kind: type, tokens: tuple[Token, ...]) -> Any:
 
 app = App(
     name="benchmark",
-    help="Distil image-embedding teachers into small students by every published method, and compare them fairly.",
+    help="Distil image-embedding teachers into small students by every published method, and compare them fairly. "
+    "With any command, --plugin FILE.py reads methods of your own from a file.",
     # Markdown would take what stands in angle brackets for tags.
     help_format="plaintext",
     version_flags=[],
@@ -59,10 +61,24 @@ for _verb in VERBS:
     app.command(f"benchmark.commands.{_verb}:{_verb}", name=_verb, help=_described(_verb))
 
 
+def _without_plugins(words: Sequence[str]) -> list[str]:
+    """The words of a command line but for `--plugin FILE.py`, which any command may have and which takes effect now."""
+    rest, waiting = [], iter(words)
+    for word in waiting:
+        name, sign, file = word.partition("=")
+        if name != "--plugin":
+            rest.append(word)
+        elif not (file := file if sign else next(waiting, "")):
+            raise UsageError("--plugin wants a file of Python's with methods, such as my_loss.py")
+        else:
+            add_plugin(file)
+    return rest
+
+
 def run_command(words: Sequence[str]) -> int:
     """Run one command line; the exit code: 0, 1 for failure, 2 for usage, 130 where the user stopped it."""
     try:
-        return app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        return app(_without_plugins(words), exit_on_error=False, print_error=False, result_action="return_value") or 0
     except BrokenPipeError:
         return 1
     except (Exception, KeyboardInterrupt) as error:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+MATRYOSHKA = "matryoshka-"  # begins the name of a method over nested embeddings
 ENSEMBLE = "ensemble"  # the method that is made of generations
 VECTORS, TEACHER_VECTORS = "vectors", "teacher-vectors"  # in the place of a backbone: own feature vectors
 BY_NAME = f"{TEACHER_VECTORS}:"  # and a digest: the teacher's vectors of images, joined to them by their names
@@ -160,7 +161,15 @@ class Spec(Stream):
         """The method's, with what tells generations apart, as in Table 2 of Park et al. 2019."""
         if self.method == ENSEMBLE:
             return f"{self.members[0].method}@Gen1-{len(self.members)}"
+        if self.nested_in is not None:
+            return self.nested_in.name
         return f"{self.method}@Gen{self.generation}" if self.generation else self.method
+
+    @property
+    def nested_in(self) -> Spec | None:
+        """The student whose first numbers this is, where it was trained for that; else None."""
+        teacher = self.teacher
+        return teacher if self.method == "truncate" and teacher and teacher.method.startswith(MATRYOSHKA) else None
 
     @property
     def generation(self) -> int:

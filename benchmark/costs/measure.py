@@ -142,7 +142,8 @@ def needed(spec: Spec, batch: int) -> int:
 
 def _scratch(spec: Spec) -> Encoder:
     """A network with random weights, which cost the same arithmetic."""
-    return encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize, hidden=spec.hidden).eval()
+    head = {"normalize": spec.normalize, "hidden": spec.hidden}
+    return encoder(spec.backbone, spec.dim, pretrained=False, image=spec.image, **head).eval()
 
 
 def _images(spec: Spec, n: int) -> Tensor:

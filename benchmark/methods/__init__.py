@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchmarkError, UsageError, unknown
-from ..spec import Scalar
+from ..spec import MATRYOSHKA, Scalar
 from . import declarations
-from .entries import Entry, combined, out_of_bounds
+from .entries import Entry, combined, nested, out_of_bounds
+from .plugins import plugin_files, plugin_module
 
 
 def catalogue() -> dict[str, Entry]:
@@ -52,6 +53,8 @@ def entry(name: str) -> Entry:
     entries, faults = declarations.read()
     if name in entries:
         return entries[name]
+    if name.startswith(MATRYOSHKA):
+        return nested(name, entry(name.removeprefix(MATRYOSHKA)))
     error = unknown("method", name, entries)
     raise UsageError(f"{error}; not read: {_first(faults)}") if faults else error
 
@@ -68,10 +71,10 @@ def load(name: str) -> Callable[..., Any]:
     if not known.parts:
         return _class(known)
     # By name, as all classes of methods are: their base asks this room for task losses.
-    combination = importlib.import_module(f"{__name__}.combination").Combination
+    base = getattr(importlib.import_module(f"{__name__}.{known.module}"), known.cls)
     for part in known.parts:
         _class(entry(part))
-    return type(combination.__name__, (combination,), {"name": known.name, **known.defaults})
+    return type(base.__name__, (base,), {"name": known.name, **known.defaults})
 
 
 def _class(method: Entry) -> type[Any]:
@@ -79,7 +82,9 @@ def _class(method: Entry) -> type[Any]:
 
     path = declarations.FOLDER / f"{method.module}.py"
     try:
-        cls = getattr(importlib.import_module(f"{__name__}.{method.module}"), method.cls)
+        is_plugin = path in plugin_files()
+        module = plugin_module(path) if is_plugin else importlib.import_module(f"{__name__}.{method.module}")
+        cls = getattr(module, method.cls)
     except Exception as error:  # whatever the file does
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {frames[-1].lineno}" if frames else ""
@@ -107,7 +112,7 @@ def sources_of(name: str) -> dict[str, bytes]:
     texts: dict[str, bytes] = {}
     while waiting:
         module = waiting.pop()
-        path = Path(__file__).with_name(f"{module}.py")
+        path = Path(__file__).parent / f"{module}.py"  # a plugin's module is a path of its own
         # `base` is what all have in common, and no method's.
         if module not in texts and module != "base" and path.exists():
             texts[module] = path.read_bytes()

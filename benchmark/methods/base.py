@@ -28,9 +28,10 @@ class Widths(NamedTuple):
 class Features(NamedTuple):
     """The results of one forward pass; what no method of a step needs is left empty."""
 
-    embedding: Tensor  # [n, d]; l2-normalised if the network's spec says so
+    embedding: Tensor  # [n, d]
     pooled: Tensor  # [n, c]: the trunk's output after global pooling, before the head
     maps: tuple[Tensor, ...] = ()  # [n, c, h, w] each: the ends of the trunk's stages, shallow to deep
+    unit: bool = False  # whether embeddings are l2-normalised
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,18 @@ from typing import Any, NamedTuple
 from ..errors import BenchmarkError
 from ..spec import Spec
 from .entries import FACTS, TYPES, Entry, impossible, out_of_bounds
+from .plugins import plugin_files
 
 FOLDER = Path(__file__).parent
-NO_METHODS = ("__init__", "combination", "declarations", "entries")  # files that hold none
+NO_METHODS = (
+    "__init__",
+    "combination",
+    "contract",
+    "declarations",
+    "entries",
+    "matryoshka",
+    "plugins",
+)  # files that hold none
 Key = tuple[str, str]  # file and class
 METHOD: Key = ("base", "Method")
 # The bases of methods that are not trained, by kind, and what each of these defines.
@@ -44,7 +53,7 @@ class MethodClass(NamedTuple):
 
     @property
     def key(self) -> Key:
-        return self.path.stem, self.node.name
+        return module_of(self.path), self.node.name
 
     def wrong(self, why: str, name: str = "", line: int = 0) -> BenchmarkError:
         """The error of the class, or of one of its attributes."""
@@ -75,9 +84,18 @@ class Attribute(NamedTuple):
             raise self.wrong("must be a literal, since the file is read without running it") from None
 
 
-@functools.cache
 def read() -> Catalogue:
     """Read the methods of all files, and what is wrong with the files and classes that hold none that can be."""
+    return _read(FOLDER, plugin_files())
+
+
+def module_of(path: Path) -> str:
+    """The name of a file's module in this package; of a plugin its path without the ending."""
+    return path.stem if path.parent == FOLDER else str(path.with_suffix(""))
+
+
+@functools.cache
+def _read(folder: Path, plugins: tuple[Path, ...]) -> Catalogue:
     faults: dict[str, None] = {}
     sources: dict[Key, MethodClass] = {}
     entries: dict[str, Entry] = {}
@@ -90,9 +108,9 @@ def read() -> Catalogue:
         except BenchmarkError as error:
             faults[str(error)] = None
 
-    for path in sorted(FOLDER.glob("*.py")):
+    for path in (*sorted(folder.glob("*.py")), *plugins):
         with noted():
-            sources |= {} if path.stem in NO_METHODS else _classes(path)
+            sources |= {} if module_of(path) in NO_METHODS else _classes(path)
     bases = {base for source in sources.values() for base in source.bases}
     for key, source in sources.items():
         with noted():
@@ -133,19 +151,24 @@ def parsed(path: Path) -> ast.Module:
 
 def origins(tree: ast.Module) -> dict[str, Key]:
     """Map the names that a file imports from others of the package to the other file and the name there (empty for a file itself)."""
-    return {
-        alias.asname or alias.name: (item.module, alias.name) if item.module else (alias.name, "")
-        for item in ast.walk(tree)
-        if isinstance(item, ast.ImportFrom) and item.level == 1
-        for alias in item.names
-    }
+    result: dict[str, Key] = {}
+    for item in ast.walk(tree):
+        if not isinstance(item, ast.ImportFrom):
+            continue
+        inside = f"{item.module}.".startswith(f"{__package__}.")  # as a plugin names it
+        if item.level == 1 or inside:
+            module = (item.module or "").removeprefix(f"{__package__}").removeprefix(".") if inside else item.module
+            result |= {
+                alias.asname or alias.name: (module, alias.name) if module else (alias.name, "") for alias in item.names
+            }
+    return result
 
 
 def _classes(path: Path) -> dict[Key, MethodClass]:
     """The classes of a file, by file and name."""
     tree = parsed(path)
     nodes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    known = {node.name: (path.stem, node.name) for node in nodes} | origins(tree)
+    known = {node.name: (module_of(path), node.name) for node in nodes} | origins(tree)
     result: dict[Key, MethodClass] = {}
     for node in nodes:
         names = [ast.unparse(base).partition(".") for base in node.bases]
@@ -194,7 +217,7 @@ def _entry(source: MethodClass, sources: Mapping[Key, MethodClass], *, is_base: 
     key, needed = UNTRAINED.get(base, (METHOD, "forward(self, batch)"))
     if (facts["trains"] or base) and attributes[needed.partition("(")[0]].source.key == key:
         raise source.wrong(f"defines no {needed}")
-    return Entry(**facts, defaults=defaults, module=source.path.stem, cls=source.node.name)
+    return Entry(**facts, defaults=defaults, module=module_of(source.path), cls=source.node.name)
 
 
 def _attributes(lineage: Iterable[MethodClass]) -> dict[str, Attribute]:

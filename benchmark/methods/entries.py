@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..errors import UsageError
-from ..spec import Scalar
+from ..spec import MATRYOSHKA, Scalar
 
 Kind = Literal["none", "individual", "relational", "mixed", "posthoc", "control"]
 KINDS = ("none", "individual", "relational", "posthoc", "control")  # that a method may declare
@@ -79,6 +79,11 @@ class Entry:
         return self.kind == "posthoc"
 
     @property
+    def is_nested(self) -> bool:
+        """Whether one student has embeddings of several dimensions."""
+        return self.name.startswith(MATRYOSHKA)
+
+    @property
     def uses_labels(self) -> bool:
         """Whether it reads labels, itself or by the task loss that it adds."""
         return "labels" in self.needs
@@ -130,6 +135,15 @@ def combined(name: str, parts: Sequence[Entry]) -> Entry:
         cls="Combination",
         parts=names,
     )
+
+
+def nested(name: str, inner: Entry) -> Entry:
+    """The method over nested embeddings (`matryoshka.Matryoshka`). Raises a UsageError where it has no loss to nest."""
+    if not inner.trains or inner.same_size or inner.parts:
+        raise UsageError(
+            f"{name}: {inner.name} cannot be nested; only methods that train a student of any dimension can"
+        )
+    return replace(inner, name=name, task="", module="matryoshka", cls="Matryoshka", parts=(inner.name,))
 
 
 def out_of_bounds(name: str, value: Scalar) -> str:

@@ -31,8 +31,8 @@ def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 class FitNet(Method):
     """Stage 1: hints on the last three blocks and the embedding, through trained regressors. Stage 2: triplet loss alone.
 
-    In a stream of features, where there are no blocks, the hints are the teacher's pooled features and its embedding, both regressed
-    from the student's embedding: all else of the student is frozen.
+    Where one of the networks has no blocks, as in a stream of features, the hints are the teacher's pooled features and its embedding,
+    both regressed from the student's embedding: on features all else of the student is frozen.
 
     Both stages share the one budget of steps. Losses are means over all elements, summed over the hints, as in Park et al.'s
     code; there the regressors were left out of the optimiser, here they are trained, as FitNets say (equation 3).
@@ -53,7 +53,7 @@ class FitNet(Method):
     miner: str = "ours"
 
     def build(self, student: Widths, teacher: Widths, classes: int) -> None:
-        if student.maps:
+        if student.maps and teacher.maps:
             self.regressors = nn.ModuleList(nn.Conv2d(*widths, 1) for widths in block_pairs(student, teacher))
         else:
             self.pooled_regressor = nn.Linear(student.embedding, teacher.pooled)
@@ -67,7 +67,7 @@ class FitNet(Method):
         if batch.progress >= self.hint_share:
             return embedding.new_zeros(())
         hints = [F.mse_loss(self.embedding_regressor(embedding), teacher.embedding)]
-        if not batch.student.maps:
+        if not (batch.student.maps and teacher.maps):
             return hints[0] + F.mse_loss(self.pooled_regressor(embedding), teacher.pooled)
         for regressor, maps in zip(self.regressors, block_pairs(batch.student, teacher), strict=True):
             output, target = pool_to_smaller(*maps)
@@ -105,7 +105,8 @@ class Gaussian(nn.Module):
 class VID(Method):
     """Triplet loss plus the negative log-likelihood of the teacher's embedding and of its last three blocks.
 
-    In a stream of features, where there are no blocks, of the teacher's embedding and pooled features, given the student's embedding.
+    Where one of the networks has no blocks, as in a stream of features, of the teacher's embedding and pooled features, given the
+    student's embedding.
     """
 
     name = "vid"
@@ -123,7 +124,7 @@ class VID(Method):
 
     def build(self, student: Widths, teacher: Widths, classes: int) -> None:
         self.embedding = Gaussian(nn.Linear, student.embedding, teacher.embedding)
-        if student.maps:
+        if student.maps and teacher.maps:
             self.blocks = nn.ModuleList(Gaussian(convolution, *widths) for widths in block_pairs(student, teacher))
         else:
             self.pooled = Gaussian(nn.Linear, student.embedding, teacher.pooled)
@@ -134,7 +135,7 @@ class VID(Method):
     def forward(self, batch: Batch) -> Tensor:
         student, teacher = batch.student, teacher_of(batch)
         losses = [self.embedding(student.embedding, teacher.embedding)]
-        if not student.maps:
+        if not (student.maps and teacher.maps):
             losses.append(self.pooled(student.embedding, teacher.pooled))
         else:
             for block, maps in zip(self.blocks, block_pairs(student, teacher), strict=True):

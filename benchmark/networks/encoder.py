@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..methods import entry
 from ..methods.base import Features, Widths
+from ..spec import Spec
 from .trunks import Trunk, trunk
 
 if TYPE_CHECKING:
@@ -145,7 +147,22 @@ class Encoder(Network):
         with torch.autocast(pooled.device.type, enabled=False):  # distances of eight-bit mantissas would be coarse
             x = (pooled - self.centre) / self.scale
             embedding = self.head(x if self.inner is None else F.relu(self.inner(x)))
-        return Features(self.finished(embedding), pooled, tuple(map(Tensor.float, maps)) if "maps" in needs else ())
+        kept = tuple(map(Tensor.float, maps)) if "maps" in needs else ()
+        return Features(self.finished(embedding), pooled, kept, self.normalize)
+
+
+class Headless(Network):
+    """A trunk as it is: its pooled features are the embedding."""
+
+    def __init__(self, trunk: Trunk, *, normalize: bool = True) -> None:
+        super().__init__(Widths(trunk.pooled, trunk.pooled, trunk.widths), normalize, trunk)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
+        assert self.trunk is not None
+        pooled, maps = self.trunk(inputs)
+        pooled = pooled.float()
+        return Features(self.finished(pooled), pooled, tuple(map(Tensor.float, maps)) if "maps" in needs else ())
 
 
 class Identity(Network):
@@ -191,7 +208,25 @@ class Compressed(Network):
         return Features(self.finished(made), parts[0].pooled)
 
 
-def encoder(backbone: str, dim: int, *, pretrained: bool = True, **head: Any) -> Encoder:
+def encoder(backbone: str, dim: int, *, pretrained: bool = True, image: int = 224, **head: Any) -> Encoder:
     """A network for streams of images; `head` as for `Encoder`. Raises as `trunk`."""
-    made = trunk(backbone, pretrained)
+    made = trunk(backbone, pretrained, image)
     return Encoder(made, made.pooled, dim, **head)
+
+
+def network_of(spec: Spec, *, pretrained: bool) -> Network:
+    """A run's network in a stream of images, at step 0 but for its scale. Raises as `trunk`."""
+    if spec.reads_vectors:
+        return Identity(spec.dim, normalize=spec.normalize)
+    if not entry(spec.method).has_head:
+        return Headless(trunk(spec.backbone, pretrained, spec.image), normalize=spec.normalize)
+    return encoder(
+        spec.backbone,
+        spec.dim,
+        pretrained=pretrained,
+        image=spec.image,
+        normalize=spec.normalize,
+        hidden=spec.hidden,
+        plain=spec.head == "plain",
+        frozen_batchnorm=spec.batchnorm == "frozen",
+    )

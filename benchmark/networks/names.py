@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import UsageError, unknown
 from ..spec import BY_NAME, TEACHER_VECTORS, VECTORS
 
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of its images
+HALF = (0.5,) * 3, (0.5,) * 3
+# A network of one's own: where it lies, FILE.py:FACTORY@CHECKPOINT or PACKAGE.MODULE:FACTORY, and what it is called in a spec.
+OWN_PLACE = re.compile(r"(?!timm:|own:)([^:@;=]+):([A-Za-z_]\w{0,99})(?:@([^;=]+))?")
+OWN_NAME = re.compile(r"own:[A-Za-z_]\w*-[0-9a-f]{16}")
 WIDEST = 4096  # channels of conv4: its weights are 1.8 GB then
 DOWNLOADED, IN_WHEEL = "ImageNet, torchvision's (downloaded)", "ImageNet, from the extra 'weights' (no network)"
 
@@ -27,6 +33,7 @@ FAMILIES = (
     *(Family(name, IN_WHEEL) for name in LITE),
     Family("conv4-W", "none: trained from scratch; W channels, such as conv4-32"),
     Family("timm:NAME", "ImageNet or other, timm's default for the model (downloaded)"),
+    Family("FILE.py:FACTORY@CHECKPOINT", "your own module's (docs/extending.md); PACKAGE.MODULE:FACTORY, too"),
     Family(VECTORS, "none: your own vectors, run --features"),
     Family(TEACHER_VECTORS, "none: your own vectors, run --teacher-features"),
 )
@@ -36,6 +43,8 @@ def check_name(name: str) -> None:
     """Raise a UsageError, with the nearest name, where no backbone is called that, or it is too wide to be built."""
     if name in (VECTORS, TEACHER_VECTORS) or name.startswith(BY_NAME):
         raise UsageError(f"{name} is no network to choose: it stands for your own vectors (--features)")
+    if OWN_NAME.fullmatch(name):
+        return
     if name not in (*LITE, *RESNETS) and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
         raise unknown("backbone", name, [family.name for family in FAMILIES])
     width = name.removeprefix("conv4-")
@@ -48,8 +57,31 @@ def check_name(name: str) -> None:
             raise unknown("timm model", model, timm.list_models())
 
 
-def pooled(name: str) -> int | None:
-    """How many pooled features a backbone has; None where only timm knows."""
-    if name.startswith("conv4-"):
-        return int(name.removeprefix("conv4-"))
-    return {**LITE, **RESNETS}.get(name)
+def pooled(name: str) -> int:
+    """How many pooled features a backbone has that is not one's own; known without its weights."""
+    if name.startswith("timm:"):
+        return timm_sizes(name)[0]
+    return {**LITE, **RESNETS}.get(name) or int(name.removeprefix("conv4-"))
+
+
+def has_maps(name: str) -> bool:
+    """Whether a backbone has feature maps of several sizes: a transformer's tokens are none, and of own modules nothing is known."""
+    return bool(timm_sizes(name)[1]) if name.startswith("timm:") else not OWN_NAME.fullmatch(name)
+
+
+@functools.cache
+def timm_sizes(name: str) -> tuple[int, tuple[int, ...]]:
+    """`sizes_of` a model of timm by the name of its backbone, which is built without memory and weights."""
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        return sizes_of(timm.create_model(name.removeprefix("timm:"), pretrained=False, num_classes=0))
+
+
+def sizes_of(network: Any) -> tuple[int, tuple[int, ...]]:
+    """How many pooled features a model of timm has, and how many channels its maps; no maps where all stages have one resolution."""
+    stages = getattr(network, "feature_info", None) or () if hasattr(network, "forward_intermediates") else ()
+    pyramid = len({stage["reduction"] for stage in stages}) > 1
+    channels = tuple(stage["num_chs"] for stage in stages) if pyramid else ()
+    return getattr(network, "head_hidden_size", network.num_features), channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -11,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError, WeightsError
-from .names import LITE, RESNETS, check_name
+from ..errors import WeightsError
+from .names import HALF, IMAGENET, LITE, OWN_NAME, RESNETS, check_name, sizes_of
+from .own import as_it_wants, own_network, own_width
 
 Stages = tuple[Tensor, tuple[Tensor, ...]]  # pooled features [n, pooled], and the maps at the ends of the stages
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HALF = (0.5,) * 3, (0.5,) * 3
 
 
 class Trunk(nn.Module, ABC):
@@ -64,27 +64,52 @@ class Chain(Trunk):
 
 
 class Timm(Trunk):
-    """A model of timm without its classifier; maps are what timm calls its feature stages."""
+    """A model of timm without its classifier; maps are what timm calls its feature stages, where these are of several sizes."""
 
     def __init__(self, network: Any, statistics: tuple[Sequence[float], Sequence[float]]) -> None:
-        pooled = getattr(network, "head_hidden_size", network.num_features)
-        super().__init__(pooled, (stage["num_chs"] for stage in network.feature_info), statistics)
+        super().__init__(*sizes_of(network), statistics)
         self.network = network
 
     def stages(self, x: Tensor) -> Stages:
+        if not self.widths:
+            return self.network.forward_head(self.network.forward_features(x), pre_logits=True), ()
         final, maps = self.network.forward_intermediates(x)
         return self.network.forward_head(final, pre_logits=True), tuple(maps)
 
 
-def trunk(name: str, pretrained: bool) -> Trunk:
+class OwnTrunk(Trunk):
+    """A module of the user's; its vectors are the pooled features, and it has no maps."""
+
+    def __init__(self, module: nn.Module, place: str, width: int) -> None:
+        mean, std, self.resized = as_it_wants(module, place)
+        super().__init__(width, (), (mean, std))
+        self.module = module
+
+    def stages(self, x: Tensor) -> Stages:
+        return self.module(self.resized(x.contiguous())), ()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> OwnTrunk:
+        """Leave tensors in torch's usual order whatever the encoder wants: a `view` of theirs may rely on it."""
+        return super()._apply(lambda tensor: fn(tensor).contiguous(), recurse)
+
+
+def trunk(name: str, pretrained: bool, image: int = 224) -> Trunk:
     """A trunk by name.
+
+    Args:
+        image: pixels a side of what it will read, for those that are made for a size.
 
     Raises:
         UsageError: there is none of that name.
         WeightsError: its pretrained weights cannot be had.
     """
     check_name(name)
-    make = _lite if name in LITE else _resnet if name in RESNETS else _timm if name.startswith("timm:") else _conv4
+    if OWN_NAME.fullmatch(name):
+        own = own_network(name)
+        return OwnTrunk(own.make(load=pretrained), own.place, own_width(name, image))
+    if name.startswith("timm:"):
+        return _timm(name, pretrained, image)
+    make = _lite if name in LITE else _resnet if name in RESNETS else _conv4
     return make(name, pretrained)
 
 
@@ -138,18 +163,30 @@ def _lite(name: str, pretrained: bool) -> Trunk:
     return Timm(network, HALF)
 
 
-def _timm(name: str, pretrained: bool) -> Trunk:
+def _timm(name: str, pretrained: bool, image: int) -> Trunk:
+    """A model of timm; where its position embeddings can be fitted to other image sizes than its own, they are."""
     import timm
 
+    make = functools.partial(timm.create_model, name.removeprefix("timm:"), num_classes=0)
+    sizes: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"img_size": image}, {})
+    with torch.device("meta"):
+        options = next(options for options in sizes if not options or _takes(make, options))
     try:
-        network: Any = timm.create_model(name.removeprefix("timm:"), pretrained=pretrained, num_classes=0)
+        network: Any = make(pretrained=pretrained, **options)
     except Exception as error:  # timm and the hub raise many kinds here; all mean that the weights did not come
         if not pretrained:
             raise
         raise _no_weights(name, _why(error)) from error
-    if not hasattr(network, "forward_intermediates"):
-        raise UsageError(f"{name} does not yield intermediate features; choose another model")
     return Timm(network, (network.pretrained_cfg["mean"], network.pretrained_cfg["std"]))
+
+
+def _takes(make: Any, options: dict[str, Any]) -> bool:
+    """Whether a model is made with options: what has no such setting refuses it."""
+    try:
+        make(pretrained=False, **options)
+    except (TypeError, AssertionError, ValueError, RuntimeError):
+        return False
+    return True
 
 
 def _no_weights(name: str, why: str) -> WeightsError:

@@ -10,12 +10,20 @@ from .. import methods
 from ..errors import BenchmarkError
 from ..spec import Spec
 from ..store import Store
-from .encoder import Encoder, Identity, Network, encoder
+from .encoder import Encoder, Identity, Network, network_of
+from .own import recall
 
 
 def serialized(module: nn.Module) -> bytes:
     """The module's state as the bytes of a safetensors file: equal states, equal bytes."""
-    return save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
+    tensors, taken = {}, set()
+    for name, tensor in module.state_dict().items():
+        # Two names of one tensor, as a module of the user's may have, are two tensors in a file.
+        tensors[name] = (
+            tensor.clone(memory_format=torch.contiguous_format) if tensor.data_ptr() in taken else tensor.contiguous()
+        )
+        taken.add(tensor.data_ptr())
+    return save(tensors)
 
 
 def load_encoder(spec: Spec, store: Store, device: torch.device, *, trunk: bool = True) -> Network:
@@ -28,17 +36,20 @@ def load_encoder(spec: Spec, store: Store, device: torch.device, *, trunk: bool 
         BenchmarkError: there is no such file, or it is damaged.
     """
     content = store.read_weights(spec)
+    recall(store.checkpoints)
     try:
         state = load(content)
         network: Network
-        if not methods.entry(spec.method).has_head:
-            network = Identity(spec.dim, normalize=spec.normalize)
-        elif trunk and not spec.on_features:
-            network = encoder(spec.backbone, spec.dim, pretrained=False, normalize=spec.normalize, hidden=spec.hidden)
+        if trunk and not spec.on_features:
+            network = network_of(spec, pretrained=False)
+        elif not methods.entry(spec.method).has_head:
+            network, state = Identity(spec.dim, normalize=spec.normalize), {}
         else:
             state = {name: tensor for name, tensor in state.items() if not name.startswith("trunk.")}
             network = Encoder(None, len(state["centre"]), spec.dim, normalize=spec.normalize, hidden=spec.hidden)
         network.load_state_dict(state)
+    except BenchmarkError:
+        raise
     except Exception as error:  # safetensors and torch have error types of their own here
         raise BenchmarkError(f"the weights {store.weights(spec)} cannot be read; {store.again(spec)}") from error
     return network.to(device).eval().requires_grad_(False)

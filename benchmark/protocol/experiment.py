@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from ..data.splits import DataSet
 from ..data.vectors import VectorRows
 from ..errors import UsageError
 from ..methods import entry
-from ..networks import names as networks
 from ..record import Record
 from ..spec import ENSEMBLE, Spec
 from ..store import Store
 from ..tuned import Settings, TunedFiles
-from . import grid
+from . import existing, grid
 from .grid import Variants, split_key
-from .presets import Preset, choose_preset, layers, select
+from .presets import Layers, Preset, choose_preset, layers, select
 from .request import Request
 from .settable import check_keys
 
@@ -158,7 +156,7 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
     below = layers(preset, card)
     students = {**below.shared, **below.student, **values}
     given = list(preset.methods) if request.methods is None else select(words("--methods", request.methods), preset)
-    reasons = {name: _lacking(name, experiment, students) for name in given}
+    reasons = {name: _lacking(name, experiment, students, below) for name in given}
     left_out = tuple(f"{name} does not apply: it {reason}" for name, reason in reasons.items() if reason)
     if not (chosen := [name for name in given if not reasons[name]]):
         raise UsageError("; ".join(left_out))
@@ -180,8 +178,8 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         assert isinstance(rows, VectorRows)
         stream["views"] = rows.student.views
         values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
-    elif "features" in chosen:
-        values |= {"features.dim": networks.pooled(students["backbone"])}
+    else:
+        values |= existing.sizes_as_is(values, students, below, chosen)
     if request.taught_by is not None:
         values |= _vectors_as_teacher(experiment)
     dims = sorted(preset.dims_of(card))
@@ -227,26 +225,20 @@ def _assigned(request: Request) -> Settings:
     if request.backbone is not None:
         values["backbone"] = request.backbone
     if request.teacher is not None:
-        values["teacher.backbone"], at, dim = request.teacher.partition("@")
-        if at and not re.fullmatch(r"[0-9]{1,9}", dim):
-            raise UsageError(f"--teacher NAME@DIM wants a whole number, not {dim!r}")
-        if at:
-            values["teacher.dim"] = int(dim)
-    for key, value in values.items():
-        if split_key(key)[1] == "backbone":
-            networks.check_name(str(value))
-    return values
+        values |= existing.settings_of_teacher(request.teacher, values)
+    return existing.with_own_names(values)
 
 
-def _lacking(name: str, experiment: Experiment, students: Settings) -> str:
+def _lacking(name: str, experiment: Experiment, students: Settings, below: Layers) -> str:
     """Why a method does not apply to students of these settings, or nothing."""
     method, vectors = entry(name), experiment.card.vectors is not None
     on_features = vectors or bool(students.get("views"))
-    if not on_features and (not method.has_head or method.kind == "control"):
+    if not on_features and method.kind == "control":
         return "trains no head: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
-    if not method.has_head and not vectors and not networks.pooled(students["backbone"]):
-        return "needs to know how many features the backbone has"
     by_vectors = experiment.request.taught_by is not None
+    reads_maps = "maps" in method.needs and not on_features and not by_vectors
+    if reads_maps and (without := existing.without_maps(name, students, below)):
+        return f"needs feature maps, and {without} has none"
     if name == ENSEMBLE:
         return "is made of generations: --generations 2 or more adds it by itself"
     if on_features and method.same_size:

@@ -109,11 +109,15 @@ def specs(
         for values, variant, dim, seed in itertools.product(itertools.product(*lists.values()), tried, dims, seeds):
             form = dict(zip(lists, values, strict=True))
             # The dimension of what has no head is assigned: it is the features', not the students'.
-            own = {"dim": dim, "seed": seed}
+            # Of nested embeddings one student has all dimensions.
+            own = {"dim": max(dims) if entry.is_nested else dim, "seed": seed}
             chosen_for = settings_for({**own, **base, **form}, tuned.get(name, ())) or {}
             settings = {**own, **low, **chosen_for, **high, **form, **variant, "method": name}
             _check(settings, entry)
-            result += _students(settings, teachers, trunk, entry, generations)
+            made = _students(settings, teachers, trunk, entry, generations)
+            if entry.is_nested and dim < made[-1].dim and not variants:
+                made.append(_nested(made[-1], dim))
+            result += made
         if not any(spec.method == name for spec in result):
             raise UsageError(f"{name}: the teacher's embedding has {teachers[0].dim} numbers, fewer than {min(dims)}")
     return list({spec.id: spec for spec in result}.values())
@@ -158,6 +162,13 @@ def _students(
     fields = {key: value for key, value in settings.items() if key in Spec.model_fields}
     ensemble = {**fields, "method": made.name, "dim": generations * chain[-1].dim, "normalize": made.normalize}
     return [*chain, _spec(_untrained(ensemble), {"teacher": chain[-1]})]
+
+
+def _nested(student: Spec, dim: int) -> Spec:
+    """The first numbers of a student's embedding, as a run."""
+    entry = methods.entry("truncate")
+    fields = {name: getattr(student, name) for name in _OF_UNTRAINED}
+    return _spec(_untrained({**fields, "method": entry.name, "dim": dim}), {"teacher": student})
 
 
 def _untrained(settings: Settings) -> Settings:

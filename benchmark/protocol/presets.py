@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .. import methods, tuned
 from ..data.cards import Card, read_toml
 from ..errors import UsageError, unknown, wrong_field
-from ..spec import ENSEMBLE, Frozen, Scalar, Spec, Width
+from ..spec import ENSEMBLE, MATRYOSHKA, Frozen, Scalar, Spec, Width
 from ..tuned import Settings
 
 OWN = {"folder": "own folders", "vectors": "own vectors"}  # layouts of data that may have any name
@@ -202,7 +202,7 @@ def select(words: Sequence[str], preset: Preset) -> list[str]:
         if word in groups:
             result += [name for name in preset.methods if methods.entry(name).kind in ("none", "control")]
             result += [name for name, entry in known.items() if entry.kind in groups[word] and name != ENSEMBLE]
-        elif "+" in word or word in known:
+        elif "+" in word or word.startswith(MATRYOSHKA) or word in known:
             result.append(methods.entry(word).name)
         else:
             raise unknown("method", word, [*known, *groups])

@@ -65,9 +65,10 @@ class Request(Shared):
     steps: str | None = None
     """training steps of the students; of several, comma-separated, each is a run of its own (of the teacher: --set teacher.steps=...)"""
     backbone: str | None = None
-    """network of the students"""
+    """network of the students, or FILE.py:FACTORY@CHECKPOINT, a module of your own"""
     teacher: str | None = None
-    """network of the teacher, NAME or NAME@DIM, such as resnet50@512"""
+    """network of the teacher: NAME or NAME@DIM, such as resnet50@512, is trained; NAME@pretrained and FILE.py:FACTORY@CHECKPOINT are
+    taken as they are"""
     generations: int = 0
     """students of the teacher's size, each of which teaches the next one; this many, and their ensemble"""
     subset: Subset = ""

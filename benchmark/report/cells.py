@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from ..record import Record
-from ..spec import ENSEMBLE, Spec, Stream
+from ..spec import ENSEMBLE, MATRYOSHKA, Spec, Stream
 from .stats import Summary, summarise
 
 SELF_TAUGHT = "self-taught"
@@ -26,6 +26,7 @@ ROLES = {
     "control": "control (student's features)",
     **FAMILIES,
     "mixed": "IKD + RKD",
+    "nested": "nested (one student, all d)",
     SELF_TAUGHT: "self-taught",  # of whatever kind its loss is, it says nothing about what a teacher transfers
     "posthoc": "post hoc",
     "other": "other",
@@ -189,6 +190,8 @@ def roles_of(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, s
             return "trunk"
         if spec.method in ("untrained", "features"):
             return spec.method
+        if spec.name.startswith(MATRYOSHKA):
+            return "nested"
         kind = kinds.get(spec.method, "other")
         return "baseline" if kind == "none" else kind if kind in ROLES else "other"
 
@@ -212,9 +215,9 @@ def cells_of(records: Sequence[Record], roles: Mapping[str, str]) -> list[Cell]:
     units = units_of(records, roles)
     named: dict[Row, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        spec = record.spec
+        spec = record.spec.nested_in or record.spec
         row = Row(roles[record.id], spec.name, spec.backbone, spec.hidden, spec.normalize, spec.steps, "")
-        named[row][spec.dim].append(record)
+        named[row][record.spec.dim].append(record)
     cells: dict[tuple[Row, int], list[Record]] = defaultdict(list)
     for row, by_dim in named.items():
         # Where a name at one dimension covers runs of two settings, these become two rows that say what they differ in.

@@ -21,7 +21,7 @@ KEEP = 0.95  # share of the teacher's Recall@1 that is to be kept
 
 
 class Budget(NamedTuple):
-    """What a student may cost, and must keep; None: whatever it is."""
+    """The most that a student may cost, and the least that it must keep; None: whatever it is."""
 
     keep: float = KEEP
     bytes: float | None = None  # an item in the index
@@ -61,7 +61,7 @@ class Option(NamedTuple):
     def beaten_by(self, other: Option) -> bool:
         """Whether another is nowhere worse and somewhere better; a time that is not known is worse than any."""
         own, its = self._merits, other._merits
-        return its != own and all(theirs >= mine for mine, theirs in zip(own, its, strict=True))
+        return its != own and all(merit >= mine for mine, merit in zip(own, its, strict=True))
 
     @property
     def _merits(self) -> tuple[float, float, float]:
@@ -150,6 +150,6 @@ def decision_table(decision: Decision | None) -> Table | None:
 
 
 def advice(decision: Decision) -> str:
-    """What to ship, in a sentence."""
+    """Say in a sentence which student to ship."""
     (words,) = phrases("advice", decision=decision)
     return words

@@ -38,6 +38,7 @@ LOOKS = {
     "individual": Look("#D55E00", "D", "--"),
     "relational": Look("#0072B2", "o", "-"),
     "mixed": Look("#009E73", "P", (0, (5, 1, 1, 1))),
+    "nested": Look("#E69F00", "h", (0, (3, 1))),
     SELF_TAUGHT: Look("#CC79A7", "^", (0, (1, 1))),
     "posthoc": Look("0.35", "X", ":"),
     "teacher": Look("0.35", "*", "-"),

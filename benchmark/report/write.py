@@ -17,6 +17,7 @@ from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
 from ..methods import catalogue, entry
 from ..record import Record
+from ..spec import MATRYOSHKA
 from ..store import Store
 from ..tuned import PRESETS, Tuned, TunedFiles
 from .cells import AGREEMENT, REFERENCE_ROLES, SELF_TAUGHT, printable
@@ -85,7 +86,11 @@ class Folder:
         need_maps = [method.name for method in known.values() if "maps" in method.needs]
         names = {record.spec.method for record in self.runs} | {*known}
         # A method may have left the catalogue since it was run.
-        methods = [entry(name) for name in sorted(names) if all(part in known for part in name.split("+"))]
+        methods = [
+            entry(name)
+            for name in sorted(names)
+            if all(part in known for part in name.removeprefix(MATRYOSHKA).split("+"))
+        ]
         kinds = {method.name: SELF_TAUGHT if method.self_taught else method.kind for method in methods}
         labelled = [method.name for method in methods if method.uses_labels]
         papers = {method.name: method.paper for method in methods}
@@ -177,7 +182,7 @@ def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
 
 
 def update_readme(path: Path, folders: Sequence[Folder]) -> None:
-    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer, its table and that of Recall@1.
+    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer and its table.
 
     Raises:
         UsageError: the file has no such part, or names a folder that has no runs.
@@ -189,13 +194,10 @@ def update_readme(path: Path, folders: Sequence[Folder]) -> None:
         made = documents.get((match[2], match[3]))
         if made is None:
             raise UsageError(f"{path} wants {match[2]}/{match[3]}, which has no runs")
-        tables = [
-            f"{table.caption}\n\n{markdown(table)}"
-            for key in ("verdict", "recall")
-            if (table := made.table(key)) is not None
-        ]
+        table = made.table("verdict")
+        shown = [] if table is None else [f"{table.caption}\n\n{markdown(table)}"]
         return "\n".join(
-            [match[1], f"**{made.answer}**\n", *(f"{ground}\n" for ground in made.grounds), *tables, match[4]]
+            [match[1], f"**{made.answer}**\n", *(f"{ground}\n" for ground in made.grounds), *shown, match[4]]
         )
 
     after, parts = _GENERATED.subn(make, before)

@@ -35,18 +35,27 @@ def write_onnx(module: nn.Module, name: str, example: torch.Tensor, path: Path, 
 
     Raises:
         UsageError: the opset is older than what can be written.
-        BenchmarkError: the exporter is not installed.
+        BenchmarkError: the exporter is not installed, or does not know what the module does.
     """
     if opset < LEAST_OPSET:
         raise UsageError(f"--opset {opset} is too old: {LEAST_OPSET} is the oldest that can be written")
     _imported("onnxscript")
     with _silenced():
-        program = torch.onnx.export(
-            module.eval(), (example,), dynamo=True, opset_version=opset, verbose=False,
-            input_names=[name], output_names=[OUTPUT], dynamic_shapes=({0: torch.export.Dim("n")},),
-        )  # fmt: skip
+        try:
+            program = torch.onnx.export(
+                module.eval(), (example,), dynamo=True, opset_version=opset, verbose=False,
+                input_names=[name], output_names=[OUTPUT], dynamic_shapes=({0: torch.export.Dim("n")},),
+            )  # fmt: skip
+        except Exception as error:  # whatever it says to a module of the user's
+            why = next(filter(None, str(error).splitlines()), type(error).__name__)
+            raise BenchmarkError(f"the network cannot be written as ONNX: {why.strip()[:300]}") from error
         assert program is not None
         program.save(str(path))
+    if isinstance(batch := Session(path).batch, int):
+        fix = "write x.flatten(1) or x.shape[0] instead of len(x)"
+        raise BenchmarkError(
+            f"the network as ONNX takes {batch} rows at a time and no others: it fixes their number; {fix}"
+        )
 
 
 class Session:
@@ -68,6 +77,11 @@ class Session:
     def name(self) -> str:
         """The name of its input."""
         return str(self._input.name)
+
+    @property
+    def batch(self) -> int | str:
+        """How many rows it takes: a name where that is any number."""
+        return self._input.shape[0]
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ def whole_network(record: Record, store: Store, device: torch.device) -> Shipped
         raise UsageError(
             f"{spec.label} is made of the teacher's embeddings, and has no network of its own; ship the teacher, {spec.members[0].id}"
         )
-    if not method.has_head:
+    if not method.has_head and (spec.on_features or spec.reads_vectors):
         raise UsageError(f"{spec.label} is features as they are: nothing was made of them that could be shipped")
     weights_of(record, store)
     network = load_encoder(spec, store, device)

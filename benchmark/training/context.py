@@ -14,6 +14,7 @@ from ..data.cache import cache_dir, decoded
 from ..data.splits import DataSet, Split, holdout
 from ..data.vectors import VectorRows
 from ..methods import edition
+from ..networks.own import recall
 from ..provenance import environment, sources
 from ..retrieval.metrics import NEAREST
 from ..retrieval.search import Ints, neighbours
@@ -42,6 +43,7 @@ class RunContext:
         # Once: they are of the code as it was loaded, not as it is when a run ends or another process begins.
         self.environment = self.environment or environment(self.device)
         self.sources = self.sources or sources()
+        recall(self.store.checkpoints)
 
     def say(self, text: str) -> None:
         """Have a remark shown."""

@@ -131,6 +131,7 @@ class Driver:
         """
         from ..data.vectors import VectorRows
         from ..machine import Threads
+        from ..networks.own import keep
         from .context import RunContext
         from .executors import Task
         from .progress import Reporter
@@ -151,6 +152,7 @@ class Driver:
         with reporter:
             decode(specs, context)
             self.store.checkpoints.mkdir(parents=True, exist_ok=True)
+            keep(self.store.checkpoints, {each.backbone for spec in specs for each in (spec, *spec.parents)})
             return self._execute(
                 specs, Task(context, checkpoint_every, reporter.group, Threads(self.say), counts or {})
             )

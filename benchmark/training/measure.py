@@ -89,12 +89,16 @@ def _group(records: Sequence[Record], context: RunContext) -> Iterator[Outcome]:
     records = [record for record in records if record.id in contents]
     if not records:
         return
-    evaluator = Evaluator.open([record.spec for record in records], context)
+    try:
+        evaluator = Evaluator.open([record.spec for record in records], context)
+    except BenchmarkError as error:  # as of a teacher whose code is gone
+        yield from (Failure(record.spec, str(error)) for record in records)
+        return
     for record in records:
         spec = record.spec
-        student = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, context.device)
-        student.encoder.load_state_dict(load(contents[spec.id]))
         try:
+            student = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, context.device)
+            student.encoder.load_state_dict(load(contents[spec.id]))
             mapped = load_projector(student, record, context.store)
         except BenchmarkError as error:
             yield Failure(spec, str(error))

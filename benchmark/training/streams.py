@@ -16,7 +16,7 @@ from ..data.cache import features
 from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows, Views
 from ..files import digest
-from ..networks.encoder import Encoder, Identity, Network, encoder
+from ..networks.encoder import Encoder, Identity, Network, network_of
 from ..networks.trunks import Trunk, trunk
 from ..networks.weights import load_encoder, serialized
 from ..spec import Spec, Stream, derive
@@ -39,18 +39,8 @@ class ImageInputs:
         self._batches: Batches | None = None
 
     def encoder(self, spec: Spec) -> Network:
-        """A student's network, its head not yet calibrated; vectors stay as they are."""
-        if spec.reads_vectors:
-            return Identity(spec.dim, normalize=spec.normalize)
-        return encoder(
-            spec.backbone,
-            spec.dim,
-            pretrained=spec.pretrained,
-            normalize=spec.normalize,
-            hidden=spec.hidden,
-            plain=spec.head == "plain",
-            frozen_batchnorm=spec.batchnorm == "frozen",
-        )
+        """A student's network, its head not yet calibrated."""
+        return network_of(spec, pretrained=spec.pretrained)
 
     def frozen(self, spec: Spec) -> Network:
         """A finished run's network, to teach in this stream."""
@@ -248,7 +238,7 @@ def frozen_trunk(spec: Spec, store: Store, device: torch.device) -> Trunk:
         assert network is not None
         return network
     with seeded(derive(0, "trunk", spec.backbone)):  # one without weights is random, and the same for all
-        return trunk(spec.backbone, spec.pretrained).to(device).eval()
+        return trunk(spec.backbone, spec.pretrained, spec.image).to(device).eval()
 
 
 def open_inputs(dataset: DataSet, group: Sequence[Spec], context: RunContext) -> Inputs:

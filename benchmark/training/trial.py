@@ -11,7 +11,7 @@ from .. import methods
 from ..data.batches import check_batches
 from ..data.vectors import VectorRows
 from ..errors import DataError, UsageError, is_out_of_memory
-from ..networks.encoder import encoder
+from ..networks.encoder import network_of
 from ..networks.names import RESNETS
 from ..networks.trunks import trunk
 from ..retrieval.metrics import NEAREST
@@ -26,7 +26,7 @@ PROBE = 32  # images of a pass, at most
 def scratch_pass(spec: Spec, device: torch.device) -> Callable[[], None]:
     """A forward and backward pass that costs as one of `spec` does on so many images, by a network that is thrown away."""
     with seeded(0):
-        network = encoder(spec.backbone, spec.dim, pretrained=False, frozen_batchnorm=spec.batchnorm == "frozen")
+        network = network_of(spec, pretrained=False)
     network.to(device).train()
     images = torch.zeros(min(spec.batch, PROBE), spec.image, spec.image, 3, dtype=torch.uint8, device=device)
 
@@ -34,7 +34,8 @@ def scratch_pass(spec: Spec, device: torch.device) -> Callable[[], None]:
         network.zero_grad(set_to_none=True)
         with seeded(0), autocast(spec, device):
             embedding = network(images).embedding
-        embedding.sum().backward()
+        if embedding.requires_grad:  # of a module of the user's that is frozen, it does not
+            embedding.sum().backward()
 
     return step
 
@@ -45,7 +46,10 @@ def check_size(backbone: str, pixels: int, device: torch.device) -> None:
     try:
         # Scratch weights need no download.
         with seeded(0), torch.no_grad():
-            trunk(backbone, pretrained=False).to(device)(images)
+            network = trunk(backbone, pretrained=False, image=pixels).to(device)
+            pooled, _ = network(images)
+        if pooled.shape != (2, network.pooled):
+            raise ValueError(f"it yields {list(pooled.shape)} for two of them, not {network.pooled} numbers each")
     # Whatever a network says to images that it is not made for.
     except (AssertionError, RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
@@ -98,10 +102,10 @@ def check_networks(specs: Sequence[Spec], device: torch.device, *, download: boo
     read = {((reader.trunk or reader).backbone, spec.image) for spec, reader in looking}
     for backbone, pixels in sorted(read):
         check_size(backbone, pixels, device)
-    own = {reader.backbone for spec, reader in looking if spec is reader and spec.pretrained and spec.trunk is None}
-    for backbone in sorted(own):
+    own = (spec for spec, reader in looking if spec is reader and spec.pretrained and spec.trunk is None)
+    for backbone, pixels in sorted({(spec.backbone, spec.image) for spec in own}):
         if download or not (backbone in RESNETS or backbone.startswith("timm:")):
-            trunk(backbone, pretrained=True)
+            trunk(backbone, pretrained=True, image=pixels)
 
 
 def decode(specs: Sequence[Spec], context: RunContext) -> None:

@@ -415,7 +415,6 @@ def test_results_that_are_a_file(cli: Cli, data_dir: Path, tmp_path: Path) -> No
 
 
 def test_a_gpu_that_is_not_there(cli: Cli, smoke: list[str], tmp_path: Path) -> None:
-    import torch
 
     words = [word if word != "cpu" else "cuda" for word in smoke]
     if not torch.cuda.is_available():
@@ -523,7 +522,7 @@ def test_paper_on_a_cpu_wants_to_be_confirmed(cli: Cli, tmp_path: Path, monkeypa
     split = Split(np.zeros((750, 8, 8), np.uint8), labels, tuple(map(str, range(150))))
     contents = Contents(tmp_path, {"train": split}, "", tmp_path)
     monkeypatch.setattr(Source, "images", property(lambda self: DataSet(self.card, split, split, None, contents)))
-    monkeypatch.setattr(trial, "trunk", lambda name, pretrained: torch.nn.Identity())
+    monkeypatch.setattr(trial, "check_networks", lambda specs, device, download: None)
     words = ["run", "--dataset", "cars", "--preset", "paper", "--device", "cpu", "--results", tmp_path / "out"]
     result = cli(*words)
     assert result.code == 2 and "--yes" in result.err and "--preset cpu is made for this machine" in result.out

@@ -35,9 +35,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("base", "task", "rkd", "posthoc"):
         shutil.copy(FOLDER / f"{name}.py", tmp_path)
     monkeypatch.setattr(declarations, "FOLDER", tmp_path)
-    declarations.read.cache_clear()
+    declarations._read.cache_clear()
     yield tmp_path
-    declarations.read.cache_clear()
+    declarations._read.cache_clear()
 
 
 def source(**changes: str) -> str:

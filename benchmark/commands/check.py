@@ -1,0 +1,35 @@
+"""`benchmark check`."""
+
+from __future__ import annotations
+
+from .. import methods
+from ..errors import UsageError
+from .console import out
+
+
+def check(method: str, /) -> int:
+    """Hold a method against the contract that all keep: a finite scalar, gradients where they belong, no order of rows, no chance unsaid.
+
+    Parameters
+    ----------
+    method
+        its name; of a file of yours, with --plugin FILE.py
+    """
+    # Imports torch, which help does without.
+    from ..methods.contract import breaches
+
+    if not methods.entry(method).trains:
+        raise UsageError(f"{method} is not trained, and has no loss that could be checked")
+    methods.load(method)
+    try:
+        lines = breaches(method)
+    except Exception as error:  # whatever the loss does
+        words = " ".join(str(error).split())
+        lines = [f"it fails on a batch of made-up features: {type(error).__name__}: {words}"]
+    for line in lines:
+        out.print(f"{method}: {line}", markup=False, soft_wrap=True)
+    if not lines:
+        out.print(
+            f"{method} keeps the contract; its edition is {methods.edition(method)}", markup=False, soft_wrap=True
+        )
+    return int(bool(lines))

@@ -1,0 +1,57 @@
+"""Methods outside of the package: files that `--plugin` names, and modules that installed packages name as entry points.
+
+The files' names are in the environment variable `BENCHMARK_PLUGINS`, which child processes inherit.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import UsageError
+
+VARIABLE = "BENCHMARK_PLUGINS"  # files, parted by semicolons
+GROUP = "embedding_distillation.methods"  # of entry points, each a module
+
+
+def add_plugin(word: str) -> None:
+    """Have a file's methods read, in this process and its children. Raises a UsageError where there is no such file."""
+    path = Path(word).expanduser().resolve()
+    if path.suffix != ".py" or not path.is_file():
+        raise UsageError(f"--plugin {word}: there is no such file of Python's")
+    if str(path) not in _named():
+        os.environ[VARIABLE] = ";".join([*_named(), str(path)])
+
+
+def plugin_files() -> tuple[Path, ...]:
+    """All files outside of the package that hold methods."""
+    return tuple(dict.fromkeys([*map(Path, _named()), *_installed()]))
+
+
+def _named() -> list[str]:
+    return [word for word in os.environ.get(VARIABLE, "").split(";") if word]
+
+
+@functools.cache
+def _installed() -> tuple[Path, ...]:
+    """The files of modules that packages name: found, not run."""
+    places = (importlib.util.find_spec(point.value.partition(":")[0]) for point in entry_points(group=GROUP))
+    return tuple(Path(place.origin).resolve() for place in places if place is not None and place.origin)
+
+
+@functools.cache
+def plugin_module(path: Path) -> ModuleType:
+    """A plugin's file as a module, run once."""
+    name = f"_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
+    place = importlib.util.spec_from_file_location(name, path)
+    assert place is not None and place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    sys.modules[name] = module
+    place.loader.exec_module(module)
+    return module

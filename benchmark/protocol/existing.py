@@ -1,0 +1,115 @@
+"""Networks that exist already: teachers that are taken as they are, and modules of one's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..errors import UsageError
+from ..methods import entry
+from ..networks import names
+from ..spec import Spec
+from ..tuned import Settings
+from .grid import of_untrained, split_key
+from .presets import Layers
+
+AS_IS = "features"  # the method of a network whose pooled features are the embedding
+PRETRAINED = "pretrained"  # the word after @
+
+
+def settings_of_teacher(text: str, values: Settings) -> Settings:
+    """The settings that --teacher stands for, beside those of --set.
+
+    Raises:
+        UsageError: it is no NAME, NAME@DIM, NAME@pretrained or FILE.py:FACTORY@CHECKPOINT, or --set says otherwise.
+    """
+    name, at, word = text.partition("@")
+    own = names.OWN_PLACE.fullmatch(text) is not None
+    if own or word == PRETRAINED:
+        if values.get("teacher.method", AS_IS) != AS_IS:
+            raise UsageError(f"--teacher {text} is taken as it is; to train it, set teacher.backbone instead")
+        return {
+            "teacher.backbone": text if own else name,
+            "teacher.method": AS_IS,
+            "teacher.pretrained": values.get("teacher.pretrained", True),
+        }
+    if at and not re.fullmatch(r"[0-9]{1,9}", word):
+        raise UsageError(f"--teacher NAME@DIM wants a whole number, or the word {PRETRAINED}, not {word!r}")
+    return {"teacher.backbone": name} | ({"teacher.dim": int(word)} if at else {})
+
+
+def with_own_names(values: Settings) -> Settings:
+    """Settings in which modules of one's own have their names, and the weights that they come with.
+
+    Raises:
+        UsageError: no backbone is called that, or no module lies there; as `open_own`.
+    """
+    result = dict(values)
+    for key, value in values.items():
+        if split_key(key)[1] != "backbone":
+            continue
+        if names.OWN_PLACE.fullmatch(str(value)):
+            from ..networks.own import absolute, open_own  # imports torch
+
+            result[key] = open_own(absolute(str(value))).name
+        names.check_name(str(result[key]))
+        if names.OWN_NAME.fullmatch(result[key]):
+            result.setdefault(key.removesuffix("backbone") + "pretrained", True)
+    return result
+
+
+def set_of(target: str, values: Settings) -> Settings:
+    """The settings of one target, by field."""
+    return {split_key(key)[1]: value for key, value in values.items() if split_key(key)[0] == target}
+
+
+def pooled_of(settings: Settings) -> int:
+    """How many features the backbone of some settings has. Raises as `own_width`."""
+    name, pixels = (settings.get(field, _default(field)) for field in ("backbone", "image"))
+    if names.OWN_NAME.fullmatch(name):
+        from ..networks.own import own_width  # imports torch
+
+        return own_width(name, pixels)
+    return names.pooled(name)
+
+
+def _default(field: str) -> object:
+    return Spec.model_fields[field].default
+
+
+def sizes_as_is(values: Settings, students: Settings, below: Layers, chosen: Sequence[str]) -> Settings:
+    """The dimensions of what is taken as it is, a teacher or the students' features, with what comes with it. Raises as `_as_is`."""
+    result = _as_is(values, below)
+    if AS_IS in chosen:
+        result[f"{AS_IS}.dim"] = pooled_of({**students, **set_of(AS_IS, values)})
+    return result
+
+
+def _as_is(values: Settings, below: Layers) -> Settings:
+    """The settings that a teacher has which is taken as it is: its own dimension, the students' images; none of one that is trained.
+
+    Raises:
+        UsageError: something is set that would be without effect, or its size cannot be known.
+    """
+    given = set_of("teacher", values)
+    teachers = [{**own, **given} for own in below.teachers]
+    if any(teacher.get("method") != AS_IS for teacher in teachers):
+        return {}
+    for field in given:
+        if field not in of_untrained(entry(AS_IS)) or field == "dim":
+            raise UsageError(
+                f"teacher.{field} cannot be set: the teacher is taken as it is, with all numbers that it gives"
+            )
+    if len({teacher.get("backbone") for teacher in teachers}) > 1:
+        raise UsageError("the preset has several teachers: name the one that is taken as it is, by --teacher")
+    same = {f"teacher.{name}": values[name] for name in ("image", "resize") if name in values and name not in given}
+    result = {**teachers[0], **set_of("teacher", same)}
+    return {**same, "teacher.seed": given.get("seed", 0), "teacher.dim": pooled_of(result)}
+
+
+def without_maps(method: str, students: Settings, below: Layers) -> str:
+    """The first of a method's two networks that has no feature maps; empty where both have."""
+    student = students.get(f"{method}.backbone", students.get("backbone", _default("backbone")))
+    backbones = [teacher.get("backbone", _default("backbone")) for teacher in below.teachers]
+    taught = [students["teacher.backbone"]] if "teacher.backbone" in students else backbones
+    return next((backbone for backbone in (*taught, student) if not names.has_maps(backbone)), "")

@@ -1,0 +1,110 @@
+"""Methods outside of the package: by `--plugin`, by entry points, and held against the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from conftest import Result, assert_one_line
+
+from benchmark import methods
+from benchmark.methods import plugins
+
+Cli = Callable[..., Result]
+GOOD = '''"""Match cosine similarities of all pairs."""
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from benchmark.methods.base import Batch, Method, cosines
+
+
+class CosinePairs(Method):
+    """Mean squared difference of the two networks' cosine similarities."""
+
+    name = "cosine-pairs"
+    kind = "relational"
+    reference = "mine"
+
+    weight: float = 1.0
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.weight * mse_loss(cosines(batch.student.embedding), batch.of_teacher(cosines))
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    path = tmp_path / "my_loss.py"
+    path.write_text(GOOD)
+    yield path
+    methods.edition.cache_clear()
+
+
+def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
+    plugin: Path, cli: Cli, smoke: list[str], tmp_path: Path
+) -> None:
+    listed = json.loads(cli("list", "methods", "--json", "--plugin", plugin).out)
+    assert next(row for row in listed if row["name"] == "cosine-pairs")["defaults"] == {"weight": 1.0}
+    result = cli(*smoke, f"--plugin={plugin}", "--methods", "cosine-pairs,cosine-pairs+rkd-d", "--set", "views=2")
+    assert result.code == 0, result
+    (path,) = tmp_path.glob("tiny/smoke/runs/cosine-pairs-*.json")
+    record = json.loads(path.read_text())
+    assert record["environment"]["method"] == methods.edition("cosine-pairs") and record["spec"]["params"] == {
+        "weight": 1.0
+    }
+    before = methods.edition("cosine-pairs")
+    plugin.write_text(GOOD.replace("self.weight * ", "2 * self.weight * "))
+    methods.edition.cache_clear()
+    assert methods.edition("cosine-pairs") != before
+    assert cli("check", "cosine-pairs").out.startswith("cosine-pairs keeps the contract")
+
+
+def test_a_package_names_methods_by_an_entry_point(plugin: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    monkeypatch.syspath_prepend(plugin.parent)
+    point = EntryPoint("mine", "my_loss", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == plugins.GROUP else [])
+    plugins._installed.cache_clear()
+    try:
+        assert '"cosine-pairs"' in cli("list", "methods", "--json").out
+    finally:
+        plugins._installed.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ("x[0, 0].abs()", "the order of rows changes the loss; if it draws at random, say is_random = True"),
+        ("x.square().mean() * batch.labels.float().mean()", "it reads labels, and does not say so in `needs`"),
+        ("x.square().mean() * torch.tensor(float('nan'))", "the loss is no finite scalar"),
+        ("(x - x[:1]).square().sum(1).sqrt().mean()", "a gradient is not finite"),
+        ("batch.of_teacher(cosines).mean()", "no gradient reaches the student"),
+        ("x @ x", "it fails on a batch of made-up features: RuntimeError"),
+    ],
+)
+def test_what_breaks_the_contract_is_said(loss: str, said: str, plugin: Path, cli: Cli) -> None:
+    text = GOOD.replace("from torch import Tensor", "import torch\nfrom torch import Tensor").replace(
+        "cosine-pairs", "bad"
+    )
+    line = "return self.weight * mse_loss(cosines(batch.student.embedding), batch.of_teacher(cosines))"
+    broken = plugin.with_name(f"bad_{abs(hash(loss))}.py")
+    broken.write_text(text.replace(line, f"x = batch.student.embedding\n        return {loss}"))
+    result = cli("check", "bad", "--plugin", broken)
+    assert result.code == 1 and said in result.out, result
+
+
+@pytest.mark.parametrize("name", ["rkd-da", "fitnet", "crd", "attention"])
+def test_the_suites_own_keep_the_contract(name: str, cli: Cli) -> None:
+    assert cli("check", name).code == 0
+
+
+def test_words_that_name_no_plugin_are_one_line(plugin: Path, cli: Cli) -> None:
+    assert_one_line(cli("list", "methods", "--plugin", "nothing.py"), 2, "--plugin nothing.py: there is no such file")
+    assert_one_line(cli("list", "methods", "--plugin"), 2, "--plugin wants a file")
+    assert_one_line(cli("check", "pca"), 2, "pca is not trained")
+    plugin.write_text("class Broken(:\n")
+    assert_one_line(cli("check", "cosine-pair", "--plugin", plugin), 2, "my_loss.py, line 1")
