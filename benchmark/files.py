@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import secrets
 import socket
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_names(rows: Path, names: Sequence[str]) -> Path:
+    """Write the names of an array's rows as a table beside its file; where that is."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("row", "path"), *enumerate(names)])
+    listing = rows.with_suffix(".names.csv")
+    write_atomically(listing, table.getvalue())
+    return listing
 
 
 def clear_partial(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 MATRYOSHKA = "matryoshka-"  # begins the name of a method over nested embeddings
 ENSEMBLE = "ensemble"  # the method that is made of generations
 VECTORS, TEACHER_VECTORS = "vectors", "teacher-vectors"  # in the place of a backbone: own feature vectors
+BY_NAME = f"{TEACHER_VECTORS}:"  # and a digest: the teacher's vectors of images, joined to them by their names
 Scalar = bool | int | float | str
 Positive = Annotated[int, Field(ge=1, le=10**9)]
 # What can be built and shown: an image of 65,536 pixels a side, a layer of a million, a name of one line.
@@ -184,7 +185,17 @@ class Spec(Stream):
     @property
     def reads_vectors(self) -> bool:
         """Whether own vectors stand in the place of a backbone."""
-        return self.backbone in (VECTORS, TEACHER_VECTORS)
+        return self.backbone in (VECTORS, TEACHER_VECTORS) or self.backbone.startswith(BY_NAME)
+
+    @property
+    def joined(self) -> str:
+        """The digest of the vectors that it reads by the images' names; empty where it reads something else."""
+        return self.backbone.removeprefix(BY_NAME) if self.backbone.startswith(BY_NAME) else ""
+
+    @property
+    def builds_on_vectors(self) -> str:
+        """The same of itself or of a run that it builds on."""
+        return self.joined or next(filter(None, (parent.builds_on_vectors for parent in self.parents)), "")
 
     @property
     def fixed_seed(self) -> bool:

@@ -1,4 +1,4 @@
-"""The README's own example: a method in one file is listed, tested and run; and what happens once it is edited."""
+"""The documentation's own example: a method in one file is listed, tested and run; and what happens once it is edited."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUN = "run --dataset tiny --preset smoke --device cpu --seeds 0 --dims 8 --metho
 
 
 def example() -> str:
-    found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL)
     assert found is not None
     return found[1]
 

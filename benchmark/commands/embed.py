@@ -22,10 +22,13 @@ def embed(
     columns: Annotated[str | None, Parameter(help="of a table of images: path=NAME")] = None,
     into: Literal["teacher"] | None = None,
     int8: bool = False,
+    views: int = 1,
     results: Path = RESULTS,
     device: Device = None,
 ) -> int:
     """Embed any number of images by a finished run or an exported folder: [n, d], with their names in a CSV beside.
+
+    run --teacher-features OUT.npy --teacher-names OUT.names.csv has them teach other students.
 
     A call that was stopped goes on where it was when it is made again.
 
@@ -39,13 +42,16 @@ def embed(
         map the embeddings into the teacher's space, to search an index that the teacher has filled
     int8
         by the quantised network of an exported folder
+    views
+        crops of each image, [n, V, d]: the one in the middle, and others as training draws them
     results
         where the run's record and weights are
     """
-    embedder = embedder_of(run, results, device_of(device), int8=int8, into_teacher=into is not None)
+    embedder = embedder_of(run, results, device_of(device), int8=int8, into_teacher=into is not None, views=views)
     paths = images_in(images, columns)
     with Reporter(out) as reporter:
         root = images if images.is_dir() else images.parent
         names = embed_images(embedder, paths, root, to, reporter.preparing)
-    out.print(f"{embedder.name}: wrote {to}, {len(paths)} x {embedder.dim}, and {names}", markup=False, soft_wrap=True)
+    shape = " x ".join(map(str, embedder.shape(len(paths))))
+    out.print(f"{embedder.name}: wrote {to}, {shape}, and {names}", markup=False, soft_wrap=True)
     return 0

@@ -42,7 +42,7 @@ def extract(
     labels_out
         .npy for the names of the classes
     split
-        train or test; of some data sets train, query or gallery
+        train or test; of some data sets train, query or gallery; or all, of which run can make a teacher (--teacher-features)
     views
         crops of each image: the centre one, and seeded ones
     image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from ..training.group import Failure
 from ..training.measure import remeasure
 from ..training.progress import Reporter
 from .console import RESULTS, device_of, out, say_written
-from .options import Dataset
+from .options import Dataset, TeacherFeatures, TeacherNames, given_again
 
 
 def measure(
@@ -28,15 +29,23 @@ def measure(
     data: Data = None,
     results: Annotated[Path, Parameter(help="where the records and weights are")] = RESULTS,
     device: Device = None,
+    teacher_features: TeacherFeatures = None,
+    teacher_names: TeacherNames = None,
 ) -> int:
     """Measure finished runs again from their weights, and add to their records what these lack; a metric that changed is an error."""
-    plan = gather(Request(dataset, preset=preset, data=data, results=results, device=device, subset=subset))
+    vectors = given_again(teacher_features, teacher_names)
+    where = Request(dataset, vectors=vectors, data=data, results=results, device=device)
+    plan = gather(replace(where, preset=preset, subset=subset))
     store = plan.store
     if plan.older is not None and not any(store):
         store = Store(plan.older / plan.preset.name)
     records = list(store)
     if not records:
         raise UsageError(f"no results in {store.folder}: {_elsewhere(plan)}")
+    if plan.images().teacher is None:
+        for record in records:  # a line, not one a record
+            if record.spec.builds_on_vectors:
+                plan.images().taught_by(record.spec)
     failures = 0
     with Reporter(out) as reporter:
         context = RunContext(plan.images(), plan.data_dir, store, device_of(device), reporter.preparing)

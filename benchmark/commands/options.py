@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from ..data.vector_files import Vectors
+from ..errors import UsageError
 from ..protocol.request import Request, Shared
 
 Asked = Annotated[Request, Parameter(name="*")]  # an option a field
@@ -16,6 +18,18 @@ Results = Annotated[Path, Parameter(help="the folder of all results, or of one d
 Baseline = Annotated[str, Parameter(help="the method that the others are held against")]
 CheckpointEvery = Annotated[float, Parameter(help="seconds between checkpoints, from which a stopped run goes on")]
 DryRun = Annotated[bool, Parameter(help="print the plan and stop")]
+# Of commands that look at finished runs; a run's own name all fields of `Vectors`.
+TeacherFeatures = Annotated[Path | None, Parameter(help="the teacher's vectors again, where it is vectors of images")]
+TeacherNames = Annotated[Path | None, Parameter(help="the images' names of their rows")]
 Json = Annotated[bool, Parameter(help="print JSON")]
 NPY = validators.Path(ext="npy")
 Out = Annotated[Path, Parameter(name="--out", help=".npy to write", validator=NPY)]
+
+
+def given_again(features: Path | None, names: Path | None) -> Vectors | None:
+    """A teacher's vectors that a finished run is known to need. Raises a UsageError where one file is given without the other."""
+    if features is None and names is None:
+        return None
+    if features is None or names is None:
+        raise UsageError("--teacher-features and --teacher-names go together")
+    return Vectors(teacher_features=features, teacher_names=names)

@@ -77,7 +77,7 @@ def _request_like(record: Record, path: Path, request: Request) -> Request:
     """The request with what a record says of data set, preset and subset."""
     spec, folder = record.spec, path.absolute().parents[1].name
     dataset = request.dataset
-    if dataset is None and request.vectors is None:
+    if dataset is None and not request.on_vectors:
         if spec.data:
             raise UsageError(f"{spec.label} is of own data: say where they are, by --dataset or --features")
         dataset = spec.dataset

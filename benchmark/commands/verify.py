@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from rich.table import Table
 from rich.text import Text
 
+from ..data.vector_files import Vectors
 from ..errors import BenchmarkError, UsageError
 from ..protocol.experiment import gather
 from ..protocol.request import Data, Device, Request
@@ -20,7 +21,7 @@ from ..shipping.apply import find
 from ..store import Store
 from ..training.driver import Driver
 from .console import RESULTS, device_of, folders_of, out
-from .options import Baseline, Results
+from .options import Baseline, Results, TeacherFeatures, TeacherNames, given_again
 from .rerun import differences_of, threads_of, verdict
 
 
@@ -31,6 +32,8 @@ def verify(
     rerun: str | None = None,
     data: Data = None,
     device: Device = None,
+    teacher_features: TeacherFeatures = None,
+    teacher_names: TeacherNames = None,
 ) -> int:
     """Check that tables and figures are what the records give; with --rerun, that a record is what training gives.
 
@@ -40,10 +43,10 @@ def verify(
         the beginning of a run's id: train it again, and hold its metrics against the record's. Another machine rounds differently, and
         training carries that on: they may differ as two seeds of its row do
     """
-    if rerun is None and (data or device):
-        raise UsageError("--data and --device are for --rerun ID")
+    if rerun is None and (data or device or teacher_features or teacher_names):
+        raise UsageError("--data, --device and a teacher's vectors are for --rerun ID")
     if rerun is not None:
-        return run_again(results, rerun, data, device)
+        return run_again(results, rerun, data, device, given_again(teacher_features, teacher_names))
     folders = folders_of(results, baseline)
     lines = [line for folder in folders for line in differences(folder.path, folder.files())]
     if results not in [folder.path for folder in folders]:
@@ -61,7 +64,7 @@ def verify(
     return 1 if lines else 0
 
 
-def run_again(results: Path, id: str, data: Path | None, device: str | None) -> int:
+def run_again(results: Path, id: str, data: Path | None, device: str | None, vectors: Vectors | None) -> int:
     """Train a run again, in a folder that is thrown away, and hold its metrics against its record's."""
     path = find(results, id)
     record, folder = read_record(path), path.parents[1]
@@ -71,11 +74,13 @@ def run_again(results: Path, id: str, data: Path | None, device: str | None) -> 
             f"{spec.label} is of own data; run it again with --results elsewhere, and use benchmark compare"
         )
     with TemporaryDirectory() as scratch:
-        request = Request(spec.dataset, preset=folder.name, subset=spec.subset, device=device)
+        request = Request(spec.dataset, vectors=vectors, preset=folder.name, subset=spec.subset, device=device)
         plan = gather(replace(request, data=data, results=Path(scratch)))
         images = plan.images()
         if not record.was_of(images.fingerprint, images.listing):
             raise UsageError(f"{spec.label} was run on other images ({record.data}) than these ({images.fingerprint})")
+        if spec.builds_on_vectors:
+            images.taught_by(spec)
         store, before = Store(plan.folder), Store(folder)
         for parent in store.bring([spec], [folder]):
             out.print(f"{parent.spec.label}: taken from {folder}", markup=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ..errors import UsageError, unknown, wrong_field
 from ..files import read_regular
 from ..spec import Frozen, Positive
+from .vector_files import Vectors
 
 # A card that a mirror brought along, kept beside the data that it describes (see `replacement`).
 BESIDE = "card.toml"
@@ -53,56 +54,6 @@ class Counts(Frozen):
 
     images: Positive
     classes: Positive
-
-
-class Vectors(Frozen):
-    """Files of own feature vectors: `.npy`, or `.npz` with an array of the field's name or with one array alone."""
-
-    features: Path = Field(
-        description="own vectors instead of images: the student's, .npy or .npz, [n, c] or [n, V, c]"
-    )
-    teacher_features: Path | None = Field(
-        None, description="the teacher's vectors, row by row; by default the teacher's are the student's"
-    )
-    labels: Path | None = Field(
-        None, description="classes [n], integers or strings; without, searches are held against the teacher's"
-    )
-    test_features: Path | None = Field(
-        None, description="the student's vectors to search in; by default a part of --features that is not trained on"
-    )
-    test_teacher_features: Path | None = Field(None, description="the teacher's vectors of the rows to search in")
-    test_labels: Path | None = Field(None, description="classes of the rows to search in")
-    views: Positive | None = Field(
-        None, description="rows an image in training files of shape [n * V, c], an image's V rows together"
-    )
-
-    @model_validator(mode="after")
-    def _complete(self) -> Vectors:
-        for name in ("teacher_features", "labels"):
-            train, test = getattr(self, name), getattr(self, f"test_{name}")
-            if test and not self.test_features:
-                raise ValueError(f"test_{name} is given, test_features is not")
-            if self.test_features and bool(train) != bool(test):
-                raise ValueError(f"{name} and test_{name} go together: one is given, the other is not")
-        return self
-
-    @property
-    def rule(self) -> str:
-        """Say what is trained on, what is searched, and what a hit is: for people."""
-        if self.test_features:
-            what = "the test files are searched"
-        elif self.labels:
-            what = "no test files: the first half of the classes trains, the other half is searched"
-        else:
-            what = "no test files: four fifths of the rows, drawn at random, train, the others are searched"
-        return what if self.labels else f"{what}; no labels: a hit is one of the teacher's nearest neighbours"
-
-    def below(self, folder: Path) -> Vectors:
-        """With absolute paths, relative ones taken to be below `folder`."""
-        given = {name: value for name, value in self if isinstance(value, Path)}
-        return self.model_copy(
-            update={name: Path(os.path.abspath(folder / path.expanduser())) for name, path in given.items()}  # noqa: PTH100
-        )
 
 
 class ImageTable(Frozen):
@@ -219,6 +170,7 @@ def of_vectors(vectors: Vectors) -> Card:
     """The card that stands for files of own vectors, called as the student's file; paths relative to the working folder."""
     vectors = vectors.below(Path.cwd())
     file = vectors.features
+    assert file is not None
     name = file.stem.lstrip(".") or "vectors"
     return Card(name=name, title=f"vectors in {file.name}", layout="vectors", folder=str(file.parent), vectors=vectors)
 
@@ -252,7 +204,7 @@ def _of_vectors(content: dict[str, object], file: Path) -> Card:
         raise UsageError(f"{file} is not a card: vectors: a table of files is wanted")
     if "folder" in content:
         raise UsageError(f"{file} is not a card: folder: the files in [vectors] are relative to the card's own folder")
-    usual = {name: f"{name}.npy" for name in Vectors.model_fields if name != "views"}
+    usual = {name: f"{name}.npy" for name in Vectors.model_fields if name not in ("views", "teacher_names")}
     there = {name: path for name, path in usual.items() if name == "features" or (folder / path).exists()}
     card = _validated({**content, "folder": str(folder), "vectors": {**there, **given}}, file)
     assert card.vectors is not None

@@ -31,7 +31,7 @@ def read_image_table(described: ImageTable, folder: Path) -> Splits:
         DataError: a column, a label or a file is missing, a split is none, an image is named twice, or labels are fractions.
     """
     file = folder / described.file
-    table = _read(file)
+    table = read_cells(file)
     for column in (described.path, described.label):
         if column not in table:
             raise DataError(
@@ -48,7 +48,7 @@ def read_image_table(described: ImageTable, folder: Path) -> Splits:
 
 def image_paths(file: Path, column: str) -> list[Path]:
     """The images that a table names, in its order; a label is not wanted. Raises a DataError as `read_image_table`."""
-    table = _read(file)
+    table = read_cells(file)
     if column not in table:
         raise DataError(f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME names it")
     paths = [Path(os.path.normpath(file.parent / path)) for path in table[column]]
@@ -56,7 +56,7 @@ def image_paths(file: Path, column: str) -> list[Path]:
     return paths
 
 
-def _read(file: Path) -> pd.DataFrame:
+def read_cells(file: Path) -> pd.DataFrame:
     """All cells as text, empty where there is none."""
     import pandas as pd
 

@@ -17,7 +17,7 @@ from .vectors import VectorFile, VectorRows
 def read_vectors(card: Card, root: Path) -> Splits:
     """The splits of a card of vectors. Raises a DataError where its files do not go together."""
     files = card.vectors
-    assert files is not None
+    assert files is not None and files.features is not None
     train = _rows(files.features, files.teacher_features, files.labels, "", files.views or 1)
     if files.test_features is None:
         if not train.names:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import cards
-from .cards import Card
+from .cards import Card, Vectors
 from .fetch import fetch
 from .layouts import load_images
 from .splits import DataSet
+from .teacher_vectors import join_vectors
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Source:
     Args:
         mirror: a folder to take archives from.
         subset: of each split, CLASSESxIMAGES; empty: all.
+        taught_by: a teacher's vectors of the images.
         known_as: the fingerprint of own images to older versions, where a run of theirs is done again.
     """
 
@@ -27,6 +29,7 @@ class Source:
     folder: Path
     mirror: Path | None = None
     subset: str = ""
+    taught_by: Vectors | None = None
     known_as: str = ""
 
     @classmethod
@@ -37,9 +40,10 @@ class Source:
 
     @functools.cached_property
     def images(self) -> DataSet:
-        """The data set. Raises as `fetch` and `load`."""
+        """The data set. Raises as `fetch`, `load_images` and `join_vectors`."""
         fetch(self.card, self.folder, self.mirror)
-        return load_images(self.card, self.folder, self.subset)
+        images = load_images(self.card, self.folder, self.subset)
+        return images if self.taught_by is None else join_vectors(images, self.taught_by)
 
     @property
     def here(self) -> bool:

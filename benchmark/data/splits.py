@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
+from ..spec import Spec
 from .cards import Card
 from .contents import digests
-from .vectors import VectorRows
+from .vectors import TeacherVectors, VectorRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +120,7 @@ class DataSet:
     gallery: Split | None
     contents: Contents
     validation: Split | None = None  # of own data that say so: held out to choose settings by
+    teacher: TeacherVectors | None = None  # from elsewhere, of all images
 
     @property
     def fingerprint(self) -> str:
@@ -143,6 +145,22 @@ class DataSet:
     def closed(self) -> bool:
         """Whether some of the searched classes are trained on."""
         return not {*self.train.names}.isdisjoint(self.query.names)
+
+    def taught_by(self, spec: Spec) -> TeacherVectors:
+        """The vectors that a run, or another that it builds on, reads by the images' names.
+
+        Raises:
+            UsageError: they were not given, or others.
+        """
+        if self.teacher is None:
+            raise UsageError(
+                f"{spec.label} is of a teacher that is vectors: give them again, by --teacher-features and --teacher-names"
+            )
+        if self.teacher.key != spec.builds_on_vectors:
+            raise UsageError(
+                f"{spec.label} is of other vectors ({spec.builds_on_vectors}) than these ({self.teacher.key})"
+            )
+        return self.teacher
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -99,6 +99,11 @@ class RowFile:
             raise
         self._partial.replace(self.file)
 
+    def give(self, out: Path) -> None:
+        """Give the finished file away, without the sums behind its rows: an .npy that anything reads."""
+        os.truncate(self.file, self._end)
+        self.file.replace(out)
+
     def opened(self) -> np.ndarray | None:
         """The finished file, mapped into memory; None if there is none, or it is not what was written."""
         try:

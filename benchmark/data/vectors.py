@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..absurd import LIMIT, TRAINED, Ints, beyond, centre_of, sampled, sizes, told
 from ..errors import DataError
-from ..spec import TEACHER_VECTORS
+from ..spec import BY_NAME, TEACHER_VECTORS
 from .arrays import VECTORS, open_array
 
 BLOCK = 2**24  # numbers that are read at once where a whole file is gone through: 64 MB as float32
@@ -140,3 +141,21 @@ class VectorRows:
         """Digests and rows, whatever the files are called. Raises as `VectorFile.scanned`."""
         rows = np.ascontiguousarray(self.rows, "<i8").tobytes()
         return f"{self.student.scanned[0]} {self.teacher.scanned[0]}\n".encode() + rows
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherVectors:
+    """Vectors of images, in the place of a teacher that would look at them."""
+
+    file: VectorFile
+    rows: Mapping[Path, int]  # of the file, by image
+    key: str  # digest of vectors and names: equal keys, equal teachers
+    said: str  # of how they were joined, for people
+
+    @property
+    def backbone(self) -> str:
+        """The name that stands for them in the place of a network's."""
+        return BY_NAME + self.key
+
+    def of(self, images: Sequence[Path]) -> Views:
+        return Views(self.file, np.array([self.rows[path] for path in images]))

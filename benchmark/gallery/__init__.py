@@ -55,7 +55,9 @@ def write_gallery(
     if not read.runs:
         raise UsageError(f"no results in {folder}: runs/ holds no record")
     if any(record.spec.reads_vectors for record in read.runs):
-        raise UsageError(f"{folder} is of own vectors: they have no images that a gallery could show")
+        raise UsageError(
+            f"{folder} is of own vectors, or its teacher is: a gallery shows what networks find among images"
+        )
     chosen = choose_runs(read.compared)
     store, records = Store(folder), [chosen.teacher, *chosen.students.values()]
     for record in records:

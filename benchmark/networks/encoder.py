@@ -216,6 +216,8 @@ def encoder(backbone: str, dim: int, *, pretrained: bool = True, image: int = 22
 
 def network_of(spec: Spec, *, pretrained: bool) -> Network:
     """A run's network in a stream of images, at step 0 but for its scale. Raises as `trunk`."""
+    if spec.reads_vectors:
+        return Identity(spec.dim, normalize=spec.normalize)
     if not entry(spec.method).has_head:
         return Headless(trunk(spec.backbone, pretrained, spec.image), normalize=spec.normalize)
     return encoder(

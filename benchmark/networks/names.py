@@ -7,7 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from ..errors import UsageError, unknown
-from ..spec import TEACHER_VECTORS, VECTORS
+from ..spec import BY_NAME, TEACHER_VECTORS, VECTORS
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of its images
 HALF = (0.5,) * 3, (0.5,) * 3
@@ -41,7 +41,7 @@ FAMILIES = (
 
 def check_name(name: str) -> None:
     """Raise a UsageError, with the nearest name, where no backbone is called that, or it is too wide to be built."""
-    if name in (VECTORS, TEACHER_VECTORS):
+    if name in (VECTORS, TEACHER_VECTORS) or name.startswith(BY_NAME):
         raise UsageError(f"{name} is no network to choose: it stands for your own vectors (--features)")
     if OWN_NAME.fullmatch(name):
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ..data.cards import Card
 from ..data.source import Source
 from ..data.splits import DataSet
 from ..data.vectors import VectorRows
-from ..errors import UsageError, unknown
+from ..errors import UsageError
 from ..methods import entry
 from ..record import Record
 from ..spec import ENSEMBLE, Spec
@@ -21,24 +20,8 @@ from . import existing, grid
 from .grid import Variants, split_key
 from .presets import Layers, Preset, choose_preset, layers, select
 from .request import Request
+from .settable import check_keys
 
-# What --set cannot change, and which option does.
-RESERVED = {
-    "method": "--methods",
-    "dim": "--dims",
-    "seed": "--seeds",
-    "dataset": "--dataset",
-    "subset": "--subset",
-    "teacher": "--teacher, or teacher.KEY=VALUE",
-    "evaluation": "benchmark tune",
-    "fold": "benchmark tune",
-    "data": "--dataset",
-    "trunk": "--preset",
-    "params": "METHOD.KEY=VALUE",
-}
-TEACHER_MAY = ("method", "dim", "seed")
-# What own vectors have none of, or what their files say.
-NOT_OF_VECTORS = ("backbone", "pretrained", "trunk", "batchnorm", "resize", "image", "flip", "precision", "views")
 MOST_GENERATIONS = 50  # each is within the spec of the next: nesting costs time, and Python and JSON have limits
 
 
@@ -87,10 +70,14 @@ class Experiment:
     @property
     def data_options(self) -> dict[str, object]:
         """The options that name the data, for the record: without what is true of one machine only."""
+        dataset: dict[str, object] = {} if self.request.on_vectors else {"--dataset": self.card.name}
         if self.request.vectors is None:
-            return {"--dataset": self.card.name}
-        given = {f"--{name.replace('_', '-')}": value for name, value in self.request.vectors if value is not None}
-        return {option: value.name if isinstance(value, Path) else value for option, value in given.items()}
+            return dataset
+        given: dict[str, object] = {
+            f"--{name.replace('_', '-')}": value for name, value in self.request.vectors if value is not None
+        }
+        named = {option: value.name if isinstance(value, Path) else value for option, value in given.items()}
+        return {**dataset, **named}
 
     @property
     def tuned(self) -> TunedFiles:
@@ -109,18 +96,22 @@ def gather(request: Request, *, dry: bool = False) -> Experiment:
     """
     if request.results.exists() and not request.results.is_dir():
         raise UsageError(f"--results {request.results} is a file; name a folder")
-    if (request.dataset is None) == (request.vectors is None):
+    if (request.dataset is None) == (not request.on_vectors):
         raise UsageError(f"give --dataset or --features{', not both' if request.dataset else ''}")
     folder = request.data or cards.default_data_dir()
-    if request.vectors is not None:
+    if request.on_vectors and request.vectors is not None:
         card = cards.of_vectors(request.vectors)
     else:
         card = cards.load_card(str(request.dataset), folder, request.columns, closed=request.closed)
-    source = Source(card, folder, request.mirror, request.subset)
+    source = Source(card, folder, request.mirror, request.subset, request.taught_by)
     preset, why = choose_preset(request.preset, card, request.device)
     if request.mirror is not None and not dry:
         source = source.fetched()
-    if cards.is_own(source.card):
+    if request.taught_by is not None and dry and not source.here:
+        raise UsageError(
+            f"the images of {card.name} are not here yet, to which vectors are joined: benchmark fetch gets them"
+        )
+    if cards.is_own(source.card) or request.taught_by is not None:
         _ = source.images
     return Experiment(request, source, preset, why)
 
@@ -138,6 +129,10 @@ def repeat(experiment: Experiment, record: Record) -> Experiment:
         source = replace(source, known_as=spec.data)
     if spec.data and spec.data != source.own:
         raise UsageError(f"{spec.label} is of other images ({spec.data}) than these ({source.own or source.card.name})")
+    if spec.builds_on_vectors:
+        source.images.taught_by(spec)
+    elif experiment.request.taught_by is not None:
+        raise UsageError(f"--teacher-features: {spec.label} is not taught by vectors")
     if seeds is not None and spec.fixed_seed:
         raise UsageError(f"--seeds: {spec.label} builds on generations of its seed; leave it out")
     chosen = [spec.seed] if seeds is None else integers("--seeds", seeds)
@@ -165,23 +160,19 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
     left_out = tuple(f"{name} does not apply: it {reason}" for name, reason in reasons.items() if reason)
     if not (chosen := [name for name in given if not reasons[name]]):
         raise UsageError("; ".join(left_out))
-    _check_keys(values, chosen, card)
+    check_keys(values, chosen, card, request)
     tried = {
         name: {key for variant in variants(entry(name)) for key in variant}
         for name in chosen
         if variants and entry(name).trains
     }
-    _check_keys([f"{name}.{key}" for name, keys in tried.items() for key in keys], chosen, card)
+    check_keys([f"{name}.{key}" for name, keys in tried.items() for key in keys], chosen, card, request)
     for key in values:
         target, field = split_key(key)
         if any(field in tried.get(method, ()) for method in ([target] if target else chosen)):
             raise UsageError(f"{key} is both set and tuned; leave out one")
-    stream: Settings = {
-        "dataset": card.name,
-        "data": experiment.source.own,
-        "subset": request.subset,
-        "evaluation": "validation" if variants else "test",
-    }
+    stream: Settings = {"dataset": card.name, "data": experiment.source.own, "subset": request.subset}
+    stream["evaluation"] = "validation" if variants else "test"
     if card.vectors is not None:
         rows = experiment.images().train.images
         assert isinstance(rows, VectorRows)
@@ -189,6 +180,8 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
     else:
         values |= existing.sizes_as_is(values, students, below, chosen)
+    if request.taught_by is not None:
+        values |= _vectors_as_teacher(experiment)
     dims = sorted(preset.dims_of(card))
     if request.dims is not None:
         dims = integers("--dims", request.dims)
@@ -214,6 +207,16 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
     return replace(experiment, specs=tuple(specs), left_out=left_out)
 
 
+def _vectors_as_teacher(experiment: Experiment) -> Settings:
+    """The settings of a teacher that is vectors of the images."""
+    vectors = experiment.images().teacher
+    assert vectors is not None
+    if experiment.request.generations:
+        raise UsageError("--generations: they have the teacher's network, and the teacher is vectors")
+    fields = {"method": "features", "backbone": vectors.backbone, "dim": vectors.file.width, "seed": 0, "views": 0}
+    return {f"teacher.{name}": value for name, value in fields.items()}
+
+
 def _assigned(request: Request) -> Settings:
     """Settings by key: those of --set, and of the options that stand for one. Raises a UsageError where no backbone is called that."""
     values: Settings = {**grid.parse_assignments(request.set)}
@@ -232,37 +235,22 @@ def _lacking(name: str, experiment: Experiment, students: Settings, below: Layer
     on_features = vectors or bool(students.get("views"))
     if not on_features and method.kind == "control":
         return "trains no head: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
-    if not on_features and "maps" in method.needs and (without := existing.without_maps(name, students, below)):
+    by_vectors = experiment.request.taught_by is not None
+    reads_maps = "maps" in method.needs and not on_features and not by_vectors
+    if reads_maps and (without := existing.without_maps(name, students, below)):
         return f"needs feature maps, and {without} has none"
     if name == ENSEMBLE:
         return "is made of generations: --generations 2 or more adds it by itself"
     if on_features and method.same_size:
         return "needs a network of the teacher's size, and heads on frozen features are not"
-    lacking = {"maps"} if on_features else set()
+    if by_vectors and method.same_size:
+        return "needs a teacher's network, to be of its size, and the teacher is vectors"
+    lacking = {"maps"} if on_features or by_vectors else set()
     if vectors and not experiment.images().labelled:
         lacking.add("labels")
     missing = sorted(lacking & {*method.needs})
-    return f"needs {' and '.join(missing)}" if missing else ""
-
-
-def _check_keys(keys: Iterable[str], chosen: Sequence[str], card: Card) -> None:
-    """Nothing that is set may be without effect: no key of another option, no method that does not run."""
-    for key in keys:
-        target, name = split_key(key)
-        method = entry(target) if target in chosen else None
-        if target and target != "teacher" and method is None:
-            raise unknown("method (of those chosen)", target, ["teacher", *chosen])
-        if name in RESERVED and not (target == "teacher" and name in TEACHER_MAY):
-            raise UsageError(f"{key} cannot be set; use {RESERVED[name]}")
-        if method is not None and method.is_posthoc and name in grid.OF_TEACHER:
-            raise UsageError(f"{key} cannot be set: {target} is made of the teacher's embeddings; set teacher.{name}")
-        untrained = method is not None and not method.trains and name not in grid.of_untrained(method)
-        if untrained and name in Spec.model_fields:
-            raise UsageError(f"{key} cannot be set: {target} is not trained, and {name} would have no effect")
-        if card.vectors is not None and name in NOT_OF_VECTORS:
-            raise UsageError(f"{key} cannot be set: own vectors are as their files have them")
-        if card.vectors is not None and target in ("teacher", "features") and name != "normalize":
-            raise UsageError(f"{key} cannot be set: own vectors are not trained; teacher.normalize can be")
+    why = ", and the teacher is vectors" if by_vectors else ""
+    return f"needs {' and '.join(missing)}{why}" if missing else ""
 
 
 def words(option: str, text: str) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from .. import methods
 from ..data.cards import Card
 from ..errors import UsageError, unknown, wrong_field
-from ..spec import ENSEMBLE, Scalar, Spec
+from ..spec import BY_NAME, ENSEMBLE, Scalar, Spec
 from ..tuned import Settings, Tuned, settings_for
 from .presets import Preset, layers
 
@@ -23,6 +23,7 @@ _OF_UNTRAINED = (
     "method", "dataset", "data", "subset", "evaluation", "fold", "seed", "backbone", "pretrained", "dim", "normalize", "batchnorm",
     "resize", "image", "precision", "views",
 )  # fmt: skip
+_OF_JOINED = ("method", "dataset", "data", "subset", "evaluation", "fold", "seed", "backbone", "dim", "normalize")
 _SHOWN = 60  # letters of a value in a message
 Variants = Callable[[methods.Entry], Sequence[Settings]]
 
@@ -173,6 +174,8 @@ def _nested(student: Spec, dim: int) -> Spec:
 def _untrained(settings: Settings) -> Settings:
     """Settings without what only training reads: an untrained network is one run, whatever the budget of the others."""
     kept = of_untrained(methods.entry(settings["method"]))
+    if settings["backbone"].startswith(BY_NAME):  # which no setting of images changes
+        kept = _OF_JOINED
     return {key: value for key, value in settings.items() if key in kept} | {"steps": 0}
 
 

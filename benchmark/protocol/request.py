@@ -43,6 +43,16 @@ class Shared:
     """where records and tables go"""
     device: Device = None
 
+    @property
+    def on_vectors(self) -> bool:
+        """Whether the students read own vectors."""
+        return self.vectors is not None and self.vectors.features is not None
+
+    @property
+    def taught_by(self) -> Vectors | None:
+        """Vectors that teach students which read images."""
+        return None if self.on_vectors else self.vectors
+
 
 @dataclass(frozen=True)
 class Request(Shared):

@@ -182,7 +182,7 @@ def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
 
 
 def update_readme(path: Path, folders: Sequence[Folder]) -> None:
-    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer, its table and that of Recall@1.
+    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer and its table.
 
     Raises:
         UsageError: the file has no such part, or names a folder that has no runs.
@@ -194,13 +194,10 @@ def update_readme(path: Path, folders: Sequence[Folder]) -> None:
         made = documents.get((match[2], match[3]))
         if made is None:
             raise UsageError(f"{path} wants {match[2]}/{match[3]}, which has no runs")
-        tables = [
-            f"{table.caption}\n\n{markdown(table)}"
-            for key in ("verdict", "recall")
-            if (table := made.table(key)) is not None
-        ]
+        table = made.table("verdict")
+        shown = [] if table is None else [f"{table.caption}\n\n{markdown(table)}"]
         return "\n".join(
-            [match[1], f"**{made.answer}**\n", *(f"{ground}\n" for ground in made.grounds), *tables, match[4]]
+            [match[1], f"**{made.answer}**\n", *(f"{ground}\n" for ground in made.grounds), *shown, match[4]]
         )
 
     after, parts = _GENERATED.subn(make, before)

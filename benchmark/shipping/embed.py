@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..data.batches import centre_crop, crop, places
 from ..data.cache import ahead
 from ..data.cards import TABLES
 from ..data.decode import RULE, square
@@ -19,9 +18,10 @@ from ..data.layouts import SUFFIXES
 from ..data.splits import natural
 from ..data.stored import RowFile
 from ..errors import DataError, UsageError
-from ..files import digest, write_atomically
+from ..files import digest, write_names
 from ..record import read_record
 from ..retrieval.search import Metric
+from ..spec import derive
 from ..store import Store
 from .apply import find
 from .export import INT8, MODEL, PREPROCESS, PROJECTOR, exported_by
@@ -34,31 +34,47 @@ SHOWN = 3  # damaged images in a message
 
 @dataclass(frozen=True)
 class Embedder:
-    """Images uint8 [n, size, size, 3] to embeddings float32 [n, dim]."""
+    """Images uint8 [n, size, size, 3] and their names to embeddings float32 [n, dim], or [n, views, dim] of more views than one."""
 
     name: str
     key: str  # what sets it apart: equal keys, equal embeddings
     size: int
     dim: int
     metric: Metric  # by which its embeddings are compared
-    embed: Callable[[np.ndarray], np.ndarray]
+    embed: Callable[[np.ndarray, Sequence[str]], np.ndarray]
+    views: int = 1
+
+    def shape(self, images: int) -> tuple[int, ...]:
+        return (images, *((self.views,) if self.views > 1 else ()), self.dim)
 
 
-def by_run(path: Path, device: torch.device) -> Embedder:
-    """The network of a record, by torch. Raises as `whole_network`; a UsageError where it reads vectors."""
+def by_run(path: Path, device: torch.device, views: int = 1) -> Embedder:
+    """The network of a record, by torch. Raises as `whole_network`; a UsageError where it reads vectors.
+
+    Args:
+        views: crops of each image: the one in the middle, as in evaluation, and others as in training, drawn by the image's name.
+    """
     record = read_record(path)
     spec = record.spec
     if spec.reads_vectors:
         raise UsageError(f"{spec.label} reads vectors, not images: benchmark apply embeds them")
     network = whole_network(record, Store(path.parents[1]), device)
 
-    @torch.no_grad()
-    def embed(images: np.ndarray) -> np.ndarray:
-        return network(torch.from_numpy(images).to(device)).float().cpu().numpy()
+    def drawn(images: np.ndarray, names: Sequence[str], view: int) -> np.ndarray:
+        """A crop of each image, half of them mirrored where training mirrors: the same whoever else is embedded."""
+        rngs = (np.random.default_rng(derive(0, "view", view, name)) for name in names)
+        corners, flips = zip(*(places(rng, 1, spec.resize, spec) for rng in rngs), strict=True)
+        return crop(images, range(len(images)), np.concatenate(corners), np.concatenate(flips), spec.image)
 
-    return Embedder(
-        spec.label, f"{record.weights} {record.id}", spec.resize, spec.dim, "cosine" if spec.normalize else "l2", embed
-    )
+    @torch.no_grad()
+    def embed(images: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        crops = [centre_crop(images, spec.image), *(drawn(images, names, view) for view in range(1, views))]
+        rows = (torch.from_numpy(np.ascontiguousarray(seen)).to(device) for seen in crops)
+        embedded = [network.network(seen).embedding.float().cpu().numpy() for seen in rows]
+        return np.stack(embedded, axis=1) if views > 1 else embedded[0]
+
+    key = f"{record.weights} {record.id}" + f" {views} views" * (views > 1)
+    return Embedder(spec.label, key, spec.resize, spec.dim, "cosine" if spec.normalize else "l2", embed, views)
 
 
 def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -> Embedder:
@@ -80,7 +96,7 @@ def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -
             raise UsageError(f"{folder} has no {name}: {_LACKING[name]}")
     sessions = [Session(folder / name) for name in names]
 
-    def embed(images: np.ndarray) -> np.ndarray:
+    def embed(images: np.ndarray, names: Sequence[str]) -> np.ndarray:
         for session in sessions:
             images = session(images)
         return images
@@ -118,7 +134,7 @@ def images_in(place: Path, columns: str | None = None) -> list[Path]:
 def embed_images(
     embedder: Embedder, paths: Sequence[Path], root: Path, out: Path, progress: Callable[[str, int, int], None]
 ) -> Path:
-    """Write embeddings float32 [n, dim], and beside them a CSV of the images' names, row by row.
+    """Write embeddings float32, as `Embedder.shape` says, and beside them a CSV of the images' names, row by row.
 
     A call that was stopped, or met a full disk, goes on where it was when it is made again.
 
@@ -139,31 +155,38 @@ def embed_images(
     key = digest(f"{RULE}\n{embedder.key}\n{embedder.size}\n{marks}".encode())
     out.parent.mkdir(parents=True, exist_ok=True)
     # Its name says what it is made of, so that a stopped call of another network or of other images is not gone on from.
-    rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), (len(paths), embedder.dim), "<f4", SAFE)
+    rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), embedder.shape(len(paths)), "<f4", SAFE)
 
-    rows.fill(lambda file: _append(embedder, paths, file, progress), "embeddings", "or write elsewhere", keep=True)
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("row", "path"), *enumerate(names)])
-    listing = out.with_suffix(".names.csv")
-    write_atomically(listing, table.getvalue())
-    rows.file.replace(out)
+    rows.fill(
+        lambda file: _append(embedder, paths, names, file, progress), "embeddings", "or write elsewhere", keep=True
+    )
+    listing = write_names(out, names)
+    rows.give(out)
     return listing
 
 
 def _append(
-    embedder: Embedder, paths: Sequence[Path], file: RowFile, progress: Callable[[str, int, int], None]
+    embedder: Embedder,
+    paths: Sequence[Path],
+    names: Sequence[str],
+    file: RowFile,
+    progress: Callable[[str, int, int], None],
 ) -> None:
-    for block in _blocks(embedder, paths, file.done, progress):
+    for block in _blocks(embedder, paths, names, file.done, progress):
         file.append(block.astype("<f4"))
 
 
 def embed_all(embedder: Embedder, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> np.ndarray:
     """Embeddings float32 [n, dim] in memory. Raises a DataError where images cannot be read."""
-    return np.concatenate([*_blocks(embedder, paths, 0, progress)]).astype(np.float32)
+    return np.concatenate([*_blocks(embedder, paths, [path.name for path in paths], 0, progress)]).astype(np.float32)
 
 
 def _blocks(
-    embedder: Embedder, paths: Sequence[Path], done: int, progress: Callable[[str, int, int], None]
+    embedder: Embedder,
+    paths: Sequence[Path],
+    names: Sequence[str],
+    done: int,
+    progress: Callable[[str, int, int], None],
 ) -> Iterator[np.ndarray]:
     """Embeddings of the images from `done` on, batch by batch; a DataError at the end where some cannot be read."""
     damaged: list[str] = []
@@ -174,7 +197,7 @@ def _blocks(
         elif not damaged:  # after a gap rows would stand in the wrong places
             batch.append(image)
         if batch and (len(batch) == BATCH or number == len(paths)):
-            yield embedder.embed(np.stack(batch))
+            yield embedder.embed(np.stack(batch), names[number - len(batch) : number])
             batch = []
         progress("embed images", number, len(paths))
     if damaged:  # all at once, so that they need not be met one call after the other
@@ -189,14 +212,20 @@ def _read(path: Path, size: int) -> np.ndarray | DataError:
         return error
 
 
-def embedder_of(run: str, results: Path, device: torch.device, *, int8: bool, into_teacher: bool) -> Embedder:
+def embedder_of(
+    run: str, results: Path, device: torch.device, *, int8: bool, into_teacher: bool, views: int = 1
+) -> Embedder:
     """An embedder by what a user calls it: an exported folder, or the beginning of a run's id.
 
     Raises:
         UsageError: it is neither, or has not what is asked for.
     """
+    if views < 1:
+        raise UsageError(f"--views wants 1 or more, not {views}")
     if (Path(run) / PREPROCESS).is_file():
+        if views > 1:
+            raise UsageError(f"--views is of runs: {run} was exported, and sees the middle of an image alone")
         return by_folder(Path(run), int8=int8, into_teacher=into_teacher)
     if int8 or into_teacher:
         raise UsageError("--int8 and --into teacher are of exported folders: benchmark export writes one")
-    return by_run(find(results, run), device)
+    return by_run(find(results, run), device, views)

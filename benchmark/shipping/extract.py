@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from ..data.cards import Card
 from ..data.splits import DataSet, Split
 from ..data.stored import new_array
 from ..errors import UsageError, unknown, wrong_field
-from ..files import write_atomically
+from ..files import write_atomically, write_names
 from ..spec import Spec
 from ..training.context import RunContext
 from ..training.streams import trunk_features
@@ -40,21 +42,24 @@ def request(card: Card, backbone: str, *, views: int, image: int, resize: int) -
         raise UsageError(wrong_field(error, option=True)) from None
 
 
-def named(dataset: DataSet, name: str) -> Split:
-    """A split by its name: train and test; or train, query and gallery.
+def named(dataset: DataSet, name: str) -> tuple[Split, ...]:
+    """A split by its name: train and test; or train, query and gallery; or all of them.
 
     Raises:
         UsageError: the data set has no such split.
     """
     first, *others = dataset.splits
     splits = {"train": first, **dict(zip(("query", "gallery") if len(others) == 2 else ("test",), others, strict=True))}
-    if name not in splits:
+    if name not in {*splits, "all"}:
         raise unknown("split", name, splits)
-    return splits[name]
+    return tuple(splits.values()) if name == "all" else (splits[name],)
 
 
-def extract(spec: Spec, split: Split, context: RunContext, out: Path, labels_out: Path | None) -> tuple[int, ...]:
-    """Write pooled features as float16, as they are cached: [n, width], or [n, views, width] of more views than one.
+def extract(
+    spec: Spec, splits: Sequence[Split], context: RunContext, out: Path, labels_out: Path | None
+) -> tuple[int, ...]:
+    """Write pooled features as float16, as they are cached: [n, width], or [n, views, width] of more views than one; and of images
+    in files a CSV of their names.
 
     View 0 is the centre crop, as in evaluation; the others are seeded crops, half of them mirrored.
 
@@ -68,15 +73,18 @@ def extract(spec: Spec, split: Split, context: RunContext, out: Path, labels_out
         BenchmarkError: there are no weights, an image cannot be read, or there is no room.
     """
     source = trunk_features(spec, spec.stream, context)
-    centre = source.cached(split, 1)
-    # Of 1 view it would be the centre crop again.
-    others = source.cached(split, max(2, spec.views - 1))[:, : spec.views - 1] if spec.views > 1 else centre[:, 1:]
-    shape = (len(split), *((spec.views,) if spec.views > 1 else ()), source.width)
+    shape = (sum(map(len, splits)), *((spec.views,) if spec.views > 1 else ()), source.width)
     with new_array(out, shape, "<f2") as array:
-        views = array.reshape(len(split), spec.views, source.width)
-        views[:, :1], views[:, 1:] = centre, others
+        rows = array.reshape(shape[0], spec.views, source.width)
+        for split, views in zip(splits, np.split(rows, np.cumsum([len(split) for split in splits])[:-1]), strict=True):
+            views[:, :1] = source.cached(split, 1)
+            if spec.views > 1:  # of 1 view they would be the centre crops again
+                views[:, 1:] = source.cached(split, max(2, spec.views - 1))[:, : spec.views - 1]
+        if paths := [path for split in splits if isinstance(split.images, tuple) for path in split.images]:
+            root = context.dataset.contents.root
+            write_names(out, [Path(os.path.relpath(path, root)).as_posix() for path in paths])
     if labels_out is not None:
         buffer = io.BytesIO()
-        np.save(buffer, np.array(split.names)[split.labels])
+        np.save(buffer, np.concatenate([np.array(split.names)[split.labels] for split in splits]))
         write_atomically(labels_out, buffer.getvalue())
     return shape

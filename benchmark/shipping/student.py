@@ -115,10 +115,11 @@ def open_student(
     record, store = read_record(path), Store(path.parents[1])
     spec = record.spec
     context = RunContext(dataset_of([record], data_dir, dataset, columns), data_dir, store, device, progress)
+    network = whole_network(record, store, device)
     evaluator = Evaluator.open([spec], context)
     student = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, device)
     projector = Projector(student) if student.method.aligns and load_projector(student, record, store) else None
-    return FinishedStudent(record, whole_network(record, store, device), projector, context)
+    return FinishedStudent(record, network, projector, context)
 
 
 def whole_network(record: Record, store: Store, device: torch.device) -> Shipped:
@@ -133,7 +134,7 @@ def whole_network(record: Record, store: Store, device: torch.device) -> Shipped
         raise UsageError(
             f"{spec.label} is made of the teacher's embeddings, and has no network of its own; ship the teacher, {spec.members[0].id}"
         )
-    if not method.has_head and spec.on_features:
+    if not method.has_head and (spec.on_features or spec.reads_vectors):
         raise UsageError(f"{spec.label} is features as they are: nothing was made of them that could be shipped")
     weights_of(record, store)
     network = load_encoder(spec, store, device)

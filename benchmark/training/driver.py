@@ -63,6 +63,8 @@ class Driver:
         self.say(f"{self.plan.name}, preset {self.plan.preset.name}{why}: {len(specs) - left} done, {left} to run")
         if self.plan.card.vectors is not None:
             self.say(self.plan.card.vectors.rule)
+        if self.plan.request.taught_by is not None and (teacher := self.plan.images().teacher) is not None:
+            self.say(teacher.said)
         if self.plan.older is not None:
             self.say(
                 f"{self.plan.older} has results of images of these names and sizes, from before contents were read; it is left alone"

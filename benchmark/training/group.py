@@ -75,7 +75,8 @@ def run(
         kept: int | None = None
         for spec in todo:
             kept = _sift(spec, bases[spec.id], kept, context) or kept
-        if threads is None or group[0].on_features or context.device.type != "cpu":
+        first = group[0]
+        if threads is None or first.on_features or first.reads_vectors or context.device.type != "cpu":
             yield from _train(todo, evaluator, bases, watch, checkpoint_every)
             return
 
@@ -83,7 +84,7 @@ def run(
             threads.stepped()
             watch(step, losses)
 
-        passes = functools.partial(scratch_pass, group[0], context.device)
+        passes = functools.partial(scratch_pass, first, context.device)
         try:
             threads.begin(passes, kept if count is None else count, stays=count is not None)
             yield from _train(todo, evaluator, bases, stepped, checkpoint_every)
@@ -237,9 +238,8 @@ def make_student(
     """
     members = [teachers[member.id] for member in spec.members]
     teacher = members[0].widths if members else None
-    make = functools.partial(
-        methods.load(spec.method), teacher=teacher, classes=len(dataset.train.names), **spec.params
-    )
+    kind, classes = methods.load(spec.method), len(dataset.train.names)
+    make = functools.partial(kind, teacher=teacher, classes=classes, **spec.params)
     network: Network
     if methods.entry(spec.method).is_posthoc:
         assert teacher is not None
@@ -251,7 +251,7 @@ def make_student(
         with seeded(derive(spec.seed, "init", *shape)):
             network = inputs.encoder(spec).to(device)
         calibrate(network, spec, inputs, dataset, device)
-        widths = network.widths
+        widths = network.widths if teacher is None or teacher.maps else network.widths._replace(maps=())
     with seeded(derive(spec.seed, "method init", spec.method, spec.dim)):
         method = make(widths).to(device)
     if isinstance(method, PostHoc):

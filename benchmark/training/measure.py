@@ -149,6 +149,8 @@ def _check(record: Record, context: RunContext) -> None:
     spec, store, images = record.spec, context.store, context.dataset
     if not record.was_of(images.fingerprint, images.listing):
         raise BenchmarkError(f"{spec.label}: it was run on other images ({record.data}) than these")
+    if spec.builds_on_vectors:
+        images.taught_by(spec)
     check_queries(record, store.queries(spec))
     for parent in spec.parents:
         if not store.weights(parent).exists():

@@ -22,6 +22,7 @@ from ..networks.weights import load_encoder, serialized
 from ..spec import Spec, Stream, derive
 from ..store import Store
 from .context import RunContext
+from .joined import Joined
 from .loop import Drawn
 from .student import Rows, autocast, seeded
 
@@ -33,6 +34,7 @@ class ImageInputs:
         self.stream: Stream = group[0]
         self.context = context
         self.train = dataset.train
+        self._joined = Joined(dataset, readers(group))
         # Made by the first step: an evaluation needs no decoded training images.
         self._batches: Batches | None = None
 
@@ -53,10 +55,13 @@ class ImageInputs:
         if self._batches is None:
             self._batches = Batches(self._decoded(self.train), self.train.labels, self.stream)
         images, labels, index = self._batches(step)
-        return Drawn(lambda spec: images, labels, index)
+        joined = self._joined.draw(index, self.stream.seed, step)
+        return Drawn(lambda spec: joined if spec.joined else images, labels, index)
 
     def plain(self, spec: Spec, split: Split) -> Rows:
-        """The images that the network of a spec reads in evaluation, uint8 [n, h, w, 3]: a row an image of the split."""
+        """The images that the network of a spec reads in evaluation, uint8 [n, h, w, 3], or the vectors: a row an image of the split."""
+        if spec.joined:
+            return self._joined.plain(split)
         return centre_crop(self._decoded(split), self.stream.image)
 
     def _decoded(self, split: Split) -> np.ndarray:
@@ -75,13 +80,16 @@ class FeatureInputs:
         self.train = dataset.train
         sources: dict[object, Source] = {}
         self._sources: dict[str, Source] = {}
+        self._joined = Joined(dataset, readers(group))
         for spec in readers(group):
+            if spec.joined:
+                continue
             origin = _origin(spec)
             if origin not in sources:
                 sources[origin] = _source(spec, self.stream, dataset, context)
             self._sources[spec.id] = sources[origin]
         for spec in group:
-            if _posthoc(spec):
+            if _posthoc(spec) and not spec.joined:
                 self._sources[spec.id] = self._sources[spec.members[0].id]
         if self.stream.steps:
             self.sampler = Sampler(dataset.train.labels, self.stream)
@@ -102,17 +110,22 @@ class FeatureInputs:
 
     def sources(self, spec: Spec) -> dict[str, str]:
         both = {"features": spec, "teacher's features": spec.teacher}
-        sources = {name: self._sources[reader.id] for name, reader in both.items() if reader is not None}
+        sources = {name: self._sources.get(reader.id) for name, reader in both.items() if reader is not None}
         return {name: source.key for name, source in sources.items() if isinstance(source, TrunkFeatures)}
 
     def draw(self, step: int) -> Drawn:
         rows = self.sampler.index(step)
         views = np.random.default_rng(derive(self.stream.seed, "view", step)).integers(0, self.stream.views, len(rows))
         drawn = {key: features[rows, views] for key, features in self._views.items()}
-        return Drawn(lambda spec: drawn[self._sources[spec.id].key], self.train.labels[rows], rows)
+        joined = self._joined.draw(rows, self.stream.seed, step)
+
+        def read(spec: Spec) -> np.ndarray:
+            return joined if spec.joined else drawn[self._sources[spec.id].key]
+
+        return Drawn(read, self.train.labels[rows], rows)
 
     def plain(self, spec: Spec, split: Split) -> Rows:
-        return self._sources[spec.id].plain(split)
+        return self._joined.plain(split) if spec.joined else self._sources[spec.id].plain(split)
 
 
 Inputs = ImageInputs | FeatureInputs

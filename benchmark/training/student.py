@@ -111,8 +111,9 @@ class Student:
         self.encoder.train()
         self.method.train()
         reseed(derive(spec.seed, "method", spec.method, self.step))
+        reads = self.method.reads if teacher is None or teacher.maps else self.method.reads - {"maps"}
         with autocast(spec, inputs.device):
-            features = self.encoder(inputs, self.method.reads)
+            features = self.encoder(inputs, reads)
         if not torch.isfinite(features.embedding).all():  # miners fail on NaN in ways of their own, or skip it
             self._diverged("the embedding is not finite")
         batch = Batch(features, teacher, labels, index, self.step / spec.steps, shared)

@@ -98,10 +98,11 @@ def check_networks(specs: Sequence[Spec], device: torch.device, *, download: boo
 
     Without `download`, weights that would have to be downloaded are not asked for.
     """
-    read = {((reader.trunk or reader).backbone, spec.image) for spec in specs for reader in readers([spec])}
+    looking = [(spec, reader) for spec in specs for reader in readers([spec]) if not reader.reads_vectors]
+    read = {((reader.trunk or reader).backbone, spec.image) for spec, reader in looking}
     for backbone, pixels in sorted(read):
         check_size(backbone, pixels, device)
-    own = (spec for spec in specs if spec.pretrained and spec.trunk is None and spec in readers([spec]))
+    own = (spec for spec, reader in looking if spec is reader and spec.pretrained and spec.trunk is None)
     for backbone, pixels in sorted({(spec.backbone, spec.image) for spec in own}):
         if download or not (backbone in RESNETS or backbone.startswith("timm:")):
             trunk(backbone, pretrained=True, image=pixels)
@@ -113,7 +114,8 @@ def decode(specs: Sequence[Spec], context: RunContext) -> None:
     Raises:
         DataError: an image cannot be read.
     """
-    for stream in {(spec.evaluation, spec.resize): spec.stream for spec in specs}.values():
+    seeing = (spec for spec in specs if not spec.reads_vectors)
+    for stream in {(spec.evaluation, spec.resize): spec.stream for spec in seeing}.values():
         for split in context.of(stream).splits:
             if not isinstance(split.images, VectorRows):
                 context.images(split, stream.resize)

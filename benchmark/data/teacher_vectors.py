@@ -1,0 +1,129 @@
+"""The vectors that a teacher from elsewhere has of images, joined to these by the names of their files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from ..errors import DataError, UsageError, unknown
+from ..files import read_regular
+from .cards import TABLES, Vectors
+from .image_table import read_cells
+from .splits import DataSet
+from .vectors import BLOCK, TeacherVectors, VectorFile
+
+SHOWN = 3  # names in a message
+
+
+def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
+    """The data set with a teacher's vectors of its images, joined by file name: by the path below the data set's root, or, where
+    no path fits, by base names if these tell all apart.
+
+    Raises:
+        UsageError: the images have no file names.
+        DataError: a file cannot be read; its rows are not as many as names; or an image has no row or several.
+    """
+    images: list[Path] = []
+    for split in filter(None, (*dataset.splits, dataset.validation)):
+        if not isinstance(split.images, tuple):
+            raise UsageError(
+                f"--teacher-features: {dataset.card.name} is rendered or vectors, and has no file names to join by"
+            )
+        images += split.images
+    assert files.teacher_features is not None and files.teacher_names is not None
+    file = VectorFile(files.teacher_features.absolute(), "teacher_features", files.views or 1, trained=True)
+    names = _names(files.teacher_names)
+    if len(names) != len(file):
+        raise DataError(f"{file.path} has vectors of {len(file)} images, {files.teacher_names} has {len(names)} names")
+    root = dataset.contents.root
+    shown = {path: Path(os.path.relpath(path, root)).as_posix() for path in images}
+    rows, by = _joined(images, names, root, shown, files.teacher_names)
+    surplus = sorted({*names} - {names[row] for row in rows.values()})
+    views = f", {file.views} views of each: one is drawn at a step, view 0 is evaluated" if file.views > 1 else ""
+    more = f"; {len(names) - len(rows)} surplus rows: {_some(surplus)}" if len(names) > len(rows) else ""
+    said = f"the teacher is {file.path.name}: {file.width} numbers of each of {len(rows)} images, joined by {by}{views}{more}"
+    _ = file.scanned  # what is not finite, or absurd, is told
+    return replace(dataset, teacher=TeacherVectors(file, rows, _digest(file, rows, shown), said))
+
+
+def _names(path: Path) -> list[str]:
+    """The names in a file, in the order of the rows that they are of: a text's lines, or a table's column `path`; one named `row`
+    beside it, as `embed` writes it, says the row."""
+    if path.suffix not in (*TABLES, ".txt"):
+        raise UsageError(
+            f"--teacher-names {path}: wanted is a table ({', '.join(TABLES)}) or a .txt with a name a line"
+        )
+    if path.suffix == ".txt":
+        try:
+            return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as names: {error}") from None
+    cells = read_cells(path)
+    if "path" not in cells:
+        raise DataError(f"{path}: {unknown('column', 'path', cells.columns)}; the images' names are wanted in it")
+    names = list(cells["path"])
+    if "row" not in cells:
+        return names
+    if sorted(cells["row"]) != sorted(map(str, range(len(names)))):
+        raise DataError(f"{path}: its column row does not count the rows from 0 to {len(names) - 1}, each once")
+    return [name for _, name in sorted(zip(map(int, cells["row"]), names, strict=True))]
+
+
+def _joined(
+    images: Sequence[Path], names: Sequence[str], root: Path, shown: Mapping[Path, str], source: Path
+) -> tuple[dict[Path, int], str]:
+    """The row of each image, and what joined them. Raises as `join_vectors`."""
+    wanted = {os.path.abspath(path): path for path in images}  # noqa: PTH100  (links are names, too)
+    keys, by = [os.path.abspath(root / name) for name in names], "path"  # noqa: PTH100
+    if wanted.keys().isdisjoint(keys):
+        bases = Counter(path.name for path in images)
+        keys, by = [PurePath(name).name for name in names], "file name"
+        example = f"an image is {shown[images[0]]!r}"
+        if bases.keys().isdisjoint(keys):
+            raise DataError(f"{source}: its names match no image of {root}: the first is {names[0]!r}, {example}")
+        if several := [name for name, times in bases.items() if times > 1]:
+            raise DataError(
+                f"{source}: its paths match no image of {root} ({example}), and file names alone are ambiguous: "
+                f"{len(several)} are of several images ({_some(several)})"
+            )
+        wanted = {path.name: path for path in images}
+    rows: dict[Path, list[int]] = {path: [] for path in images}
+    for row, key in enumerate(keys):
+        if key in wanted:
+            rows[wanted[key]].append(row)
+    missing = [shown[path] for path, own in rows.items() if not own]
+    double = [shown[path] for path, own in rows.items() if len(own) > 1]
+    faults = [
+        f"{len(bad)} of {len(images)} images have {what} ({_some(bad)})"
+        for what, bad in (("no row", missing), ("several rows", double))
+        if bad
+    ]
+    if faults:
+        surplus = [name for name, key in zip(names, keys, strict=True) if key not in wanted]
+        faults += [f"{len(surplus)} rows are of no image ({_some(surplus)})"] * bool(surplus)
+        raise DataError(f"{source}, joined by {by}: {', and '.join(faults)}")
+    return {path: own[0] for path, own in rows.items()}, by
+
+
+def _digest(file: VectorFile, rows: Mapping[Path, int], shown: Mapping[Path, str]) -> str:
+    """12 hexadecimal digits of names and vectors, by name: the same in whatever order the rows are, and whatever else is there."""
+    digest = hashlib.sha256(f"{len(rows)} {file.views} {file.width}\n".encode())
+    ordered = sorted(rows, key=lambda path: shown[path])
+    digest.update("\n".join(shown[path] for path in ordered).encode())
+    numbers = np.array([rows[path] for path in ordered])
+    size = max(1, BLOCK // (file.views * file.width))
+    for start in range(0, len(numbers), size):
+        for view in range(file.views):
+            digest.update(np.ascontiguousarray(file.read(numbers[start : start + size], view), "<f4").data)
+    return digest.hexdigest()[:12]
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
