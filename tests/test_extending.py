@@ -79,6 +79,16 @@ def test_what_the_page_adds_runs_together(checkout: Path, tmp_path: Path) -> Non
     assert rows["spread"]["batch"] == "16" and rows["spread"]["role"] == "relational"
 
 
+def test_the_pages_own_module_is_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.networks import own
+    from benchmark.networks.trunks import trunk
+
+    monkeypatch.setenv(own.VARIABLE, "")
+    (tmp_path / "net.py").write_text(block("A module of your own, as teacher or student: no file of the suite"))
+    made = trunk(own.open_own(own.absolute(f"{tmp_path}/net.py:make")).name, True, 32)
+    assert made.pooled == 24 and made.mean == (0.5, 0.5, 0.5)
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_files_and_names_are_there(section: str) -> None:
     """Every path that is named exists, unless the section has one write it, and the names of code are in one of the section's files."""

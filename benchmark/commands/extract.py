@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ..data.source import Source
 from ..errors import UsageError, WeightsError
-from ..networks import names as zoo
+from ..protocol.existing import with_own_names
 from ..protocol.request import Data, Device
 from ..shipping import extract as features
 from ..store import Store
@@ -50,7 +50,7 @@ def extract(
     resize
         pixels a side of the decoded image
     """
-    zoo.check_name(backbone)
+    backbone = str(with_own_names({"backbone": backbone})["backbone"])
     source = Source.named(dataset, data)
     if source.card.vectors is not None:
         raise UsageError(f"{dataset} holds vectors, not images")
