@@ -114,7 +114,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
     decoded(split, 8, cache)
     read_features()
     tuned = tmp_path / "tuned.toml"
-    tuning.write_choice(tuned, {"triplet": tuning.Choice({"lr": 0.003, "margin": 0.25}, 0.5, 0.4, 3)}, "the command")
+    tuning.write_choice(tuned, [tuning.Choice("triplet", {"lr": 0.003, "margin": 0.25}, 0.5, 0.4, 3)], "the command")
     where = performance.Environment(device="cpu", threads="2", torch="2", code="abc")
     section = performance.Section(environment=where, rows=[{"way": "ours", "seconds": 1.25}])
     performance.write_performance(tmp_path / "bench", {"loss": section})

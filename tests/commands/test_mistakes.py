@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import time
@@ -14,7 +13,7 @@ import pytest
 from conftest import Result, assert_one_line
 from filelock import FileLock
 
-from benchmark.tuned import TunedFiles, read_tuned
+from benchmark.tuned import Tuned, TunedFiles, read_tuned
 
 Cli = Callable[..., Result]
 
@@ -182,7 +181,7 @@ def test_extract_advises_nothing_that_it_has_no_option_for(
 def test_the_own_vectors_of_the_readme_with_few_classes(cli: Cli, folder: Path) -> None:
     """What the message of a batch that cannot be filled advises is enough."""
     result = cli(*f"{VECTORS} --device cpu --set batch=8 --dry-run".format(tmp=folder).split())
-    assert result.code == 0 and "0 done, 74 to run" in result.out
+    assert result.code == 0 and "0 done, 83 to run" in result.out
 
 
 # --- tune ---
@@ -198,12 +197,12 @@ def tune(cli: Cli, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_is_published_is_what_later_runs_use(tune: Callable[..., Result], tmp_path: Path) -> None:
     """Settings among the results have the last word, so that older ones there are renewed; those of other methods stay."""
     files = TunedFiles.of("smoke", "tiny", tmp_path / "out" / "tiny")
-    assert tune("rkd-d", "--grid", "lr=1e-3").code == 0 and files.read()["rkd-d"] == {"lr": 1e-3}
+    assert tune("rkd-d", "--grid", "lr=1e-3").code == 0 and files.read()["rkd-d"] == [Tuned({"lr": 1e-3})]
     assert tune("rkd-a", "--grid", "lr=1e-3").code == 0
     result = tune("rkd-d", "--grid", "lr=1e-2", "--publish")
     assert result.code == 0 and str(files.own) in result.out
     assert result.out.count("rkd-d: lr=0.01 replaces lr=0.001") == 1
-    assert files.read() == {"rkd-d": {"lr": 1e-2}, "rkd-a": {"lr": 1e-3}}
+    assert files.read() == {"rkd-d": [Tuned({"lr": 1e-2})], "rkd-a": [Tuned({"lr": 1e-3})]}
     assert read_tuned(files.own).keys() == {"rkd-d", "rkd-a"}
     files.own.unlink()
     assert tune("rkd-d", "--grid", "lr=1e-2", "--publish").code == 0 and not files.own.exists()
@@ -227,4 +226,4 @@ def test_tune_waits_while_another_command_chooses(tune: Callable[..., Result], t
     assert tune("rkd-d", "--grid", "lr=1e-3").code == 0
     other.join()
     assert seen == [False]
-    assert json.dumps(read_tuned(folder / "tuned.toml")) == '{"rkd-d": {"lr": 0.001}}'
+    assert read_tuned(folder / "tuned.toml") == {"rkd-d": [Tuned({"lr": 0.001})]}
