@@ -120,8 +120,6 @@ def test_students_do_not_depend_on_each_other(cli: Cli, home: Path, ran: Path, t
 @pytest.mark.parametrize("form", ["txt", "tsv", "parquet", "csv"])
 def test_rows_are_joined_by_name(cli: Cli, home: Path, ran: Path, form: str) -> None:
     """In whatever order, with surplus rows, in every form of names: it is the same teacher, and nothing is run again."""
-    if form == "parquet":
-        pytest.importorskip("pyarrow")
     array, names = np.load(home / "t.npy"), names_of(home)
     order = np.random.default_rng(1).permutation(len(names))
     shuffled, path = [*(names[row] for row in order), "train/elsewhere.png"], home / f"shuffled.{form}"

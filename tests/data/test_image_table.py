@@ -73,14 +73,22 @@ def test_tab_separated_and_parquet(tmp_path: Path) -> None:
         csv.writer(target, delimiter="\t").writerows([row[:2] for row in csv.reader(source)])
     assert read(tabs).train.names == ("a", "b")
     parquet = file.with_suffix(".parquet")
-    try:
-        pd.read_csv(tabs, sep="\t").to_parquet(parquet)
-    except ImportError:
-        parquet.write_bytes(b"PAR1")
-        with pytest.raises(BenchmarkError, match="pip install pyarrow"):
-            read(parquet)
-    else:
-        assert read(parquet).train.names == ("a", "b")
+    pd.read_csv(tabs, sep="\t").to_parquet(parquet)
+    assert read(parquet).train.names == ("a", "b")
+    parquet.write_bytes(b"PAR1")
+    with pytest.raises(BenchmarkError, match="cannot be read as a table"):
+        read(parquet)
+
+
+def test_parquet_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "catalog.parquet").write_bytes(b"PAR1")
+
+    def missing(*words: object) -> None:
+        raise ImportError("pyarrow")
+
+    monkeypatch.setattr(pd, "read_parquet", missing)
+    with pytest.raises(BenchmarkError, match="pip install pyarrow"):
+        read(tmp_path / "catalog.parquet")
 
 
 def test_images_elsewhere_and_a_moved_table(tmp_path: Path) -> None:
