@@ -33,6 +33,7 @@ def choose(
     folders = [folder for folder in folders_of(results) if folder.runs]
     if not folders:
         raise UsageError(f"no results in {results}: runs/ holds no record")
+    fits = True
     for folder in folders:
         decision = decide(folder.compared, read_costs(folder.path), Budget(keep, budget_bytes, budget_ms))
         if decision is None:
@@ -42,4 +43,5 @@ def choose(
         assert table is not None
         out.print(rich(table, f"{folder.document.dataset}, {folder.document.preset}"))
         out.print(advice(decision), style="bold", markup=False, soft_wrap=True)
-    return 0
+        fits = fits and decision.chosen is not None
+    return 0 if fits else 1

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from ..report.write import Folder
     from ..training.driver import Driver
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # a file or a pipe folds nothing
-err = Console(stderr=True, highlight=False)
+out = Console(
+    highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160
+)  # a file or a pipe folds nothing
+err = Console(stderr=True, highlight=False, emoji=False)
 
 RESULTS = Path("results")
 

@@ -6,7 +6,6 @@ from ..costs import write_costs
 from ..costs.measure import measure_costs
 from ..networks.own import recall
 from ..protocol.request import Device
-from ..store import Store
 from .console import RESULTS, device_of, folders_of, out, say_written
 from .options import Results
 
@@ -27,7 +26,7 @@ def costs(*, results: Results = RESULTS, device: Device = None) -> int:
     where = device_of(device)
     for folder in folders_of(results):
         if folder.runs:
-            recall(Store(folder.path).checkpoints)
+            recall()
             measured = measure_costs(folder.runs, where, say=say)
             say(
                 f"{folder.path}: latency, throughput and size of {len(measured.networks)} networks, and exact search in "

@@ -32,6 +32,8 @@ def extract(
     resize: int = 112,
     data: Data = None,
     device: Device = None,
+    columns: Annotated[str | None, Parameter(help="of a table of images, as run is told")] = None,
+    closed: Annotated[bool, Parameter(help="test classes of own images may be trained on")] = False,
 ) -> int:
     """Write a pretrained trunk's pooled features of images, for run --features: float16, [n, c], or [n, V, c] of several views.
 
@@ -51,7 +53,7 @@ def extract(
         pixels a side of the decoded image
     """
     backbone = str(with_own_names({"backbone": backbone})["backbone"])
-    source = Source.named(dataset, data)
+    source = Source.named(dataset, data, columns=columns, closed=closed)
     if source.card.vectors is not None:
         raise UsageError(f"{dataset} holds vectors, not images")
     spec, where = features.request(source.card, backbone, views=views, image=image, resize=resize), device_of(device)

@@ -25,6 +25,7 @@ def search(
     queries: Path,
     images: Path,
     to: Annotated[Path, Parameter(name="--out", help=".html to write", validator=validators.Path(ext="html"))],
+    columns: Annotated[str | None, Parameter(help="of tables of images: path=NAME")] = None,
     k: int = 5,
     int8: bool = False,
     results: Path = RESULTS,
@@ -50,7 +51,7 @@ def search(
     if k < 1:
         raise UsageError(f"--k wants 1 or more, not {k}")
     embedder = embedder_of(run, results, device_of(device), int8=int8, into_teacher=False)
-    asked, gallery = images_in(queries)[:MOST], images_in(images)
+    asked, gallery = images_in(queries, columns)[:MOST], images_in(images, columns)
     with Reporter(out) as reporter:
         both = (embed_all(embedder, asked, reporter.preparing), embed_all(embedder, gallery, reporter.preparing))
     page = search_page(embedder.name, asked, gallery, both, embedder.metric, k)

@@ -20,7 +20,8 @@ def check_batches(labels: np.ndarray, stream: Stream) -> None:
             raise UsageError(f"a batch of {stream.batch} is more than the {most} training rows: {advice} can be filled")
         raise UsageError(
             f"a batch of {stream.batch} with {stream.per_class} images a class needs {-(-stream.batch // stream.per_class)} classes; "
-            f"the training set has {len(counts)} with {counts.min()} to {counts.max()} images: {advice} can be filled"
+            f"the training set has {len(counts)} with {counts.min()} to {counts.max()} images: {advice} can be filled "
+            f"(by the teacher, too: --set teacher.batch={most})"
         )
 
 

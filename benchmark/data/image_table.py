@@ -38,7 +38,7 @@ def read_image_table(described: ImageTable, folder: Path) -> Splits:
                 f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME,label=NAME names them"
             )
     paths = [Path(os.path.normpath(folder / path)) for path in table[described.path]]
-    labels = list(table[described.label])
+    labels = [label.strip() for label in table[described.label]]
     _check(file, paths, labels)
     if described.split not in table or not table[described.split].str.strip().any():
         names = sorted(set(labels), key=natural)
@@ -83,7 +83,7 @@ def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:
     faults = {
         "without a label": [not label.strip() for label in labels],
         "whose label is a fraction (labels are names or whole numbers)": [
-            whole and not label.isdigit() for label in labels
+            whole and not re.fullmatch(r"-?\d+", label) for label in labels
         ],
         "whose image is not there": [not path.is_file() for path in paths],
         "whose image another row names as well": [path in twice for path in paths],

@@ -33,10 +33,18 @@ class Source:
     known_as: str = ""
 
     @classmethod
-    def named(cls, dataset: str, folder: Path | None, mirror: Path | None = None, subset: str = "") -> Source:
+    def named(
+        cls,
+        dataset: str,
+        folder: Path | None,
+        mirror: Path | None = None,
+        subset: str = "",
+        columns: str | None = None,
+        closed: bool = False,
+    ) -> Source:
         """The source of a name, a card's file or a folder of images. Raises as `cards.load_card`."""
         folder = folder or cards.default_data_dir()
-        return cls(cards.load_card(dataset, folder), folder, mirror, subset)
+        return cls(cards.load_card(dataset, folder, columns, closed=closed), folder, mirror, subset)
 
     @functools.cached_property
     def images(self) -> DataSet:

@@ -250,7 +250,9 @@ def first_of(splits: Splits, classes: int, images: int) -> Splits:
         raise UsageError(f"the subset {classes}x{images} is of classes, and there are no labels")
     result = {}
     # Query and gallery keep the same classes.
-    for group in (["train"], [name for name in splits if name != "train"]):
+    alone = [name for name in ("train", "validation") if name in splits]
+    groups = [*[[name] for name in alone], [name for name in splits if name not in alone]]
+    for group in groups:
         sizes = np.min([np.bincount(splits[name].labels, minlength=len(splits[name].names)) for name in group], axis=0)
         enough = np.flatnonzero(sizes >= images)
         if len(enough) < classes:

@@ -5,6 +5,7 @@ The files' names are in the environment variable `BENCHMARK_PLUGINS`, which chil
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -41,7 +42,10 @@ def _named() -> list[str]:
 @functools.cache
 def _installed() -> tuple[Path, ...]:
     """The files of modules that packages name: found, not run."""
-    places = (importlib.util.find_spec(point.value.partition(":")[0]) for point in entry_points(group=GROUP))
+    places = []
+    for point in entry_points(group=GROUP):
+        with contextlib.suppress(ImportError, ValueError):  # a package that is gone names nothing
+            places.append(importlib.util.find_spec(point.value.partition(":")[0]))
     return tuple(Path(place.origin).resolve() for place in places if place is not None and place.origin)
 
 

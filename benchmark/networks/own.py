@@ -1,7 +1,7 @@
 """Networks of one's own: a factory in a file or a package, and weights beside it. They are known by a digest of both, never by a path.
 
-Where their code lies is told by the environment variable `BENCHMARK_OWN`, which child processes inherit, and is remembered beside the
-weights of runs, in `own.json`: no part of anyone's identity.
+Where their code lies is told by the environment variable `BENCHMARK_OWN`, which child processes inherit, and is remembered in the user's
+own cache: no part of anyone's identity, nor of any folder that is handed on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from ..errors import BenchmarkError, UsageError, WeightsError, unknown
@@ -190,23 +191,30 @@ def remember(name: str, place: str) -> None:
     os.environ[VARIABLE] = ";".join([*entries, f"{name}={place}"])
 
 
-def recall(folder: Path) -> None:
-    """Remember the networks that the runs with weights in a folder were of, but where they are known to lie elsewhere."""
+def memory() -> Path:
+    """The user's own file of where networks lie. Not one beside results: who hands on a folder would have its readers run code."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embedding-distillation-benchmark" / FILE
+
+
+def recall() -> None:
+    """Remember the networks that runs of this user were of, but where they are known to lie elsewhere."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        for name, place in json.loads(read_regular(folder / FILE)).items():
+        for name, place in json.loads(read_regular(memory())).items():
             if name not in _places() and OWN_NAME.fullmatch(name) and OWN_PLACE.fullmatch(place):
                 remember(name, place)
 
 
-def keep(folder: Path, backbones: Iterable[str]) -> None:
-    """Write into a folder of weights where the networks of its runs lie, for later commands."""
-    recall(folder)
-    path, places = folder / FILE, _places()
-    before: dict[str, str] = {}
-    with contextlib.suppress(OSError, ValueError):
-        before = json.loads(read_regular(path))
+def keep(backbones: Iterable[str]) -> None:
+    """Write where the networks of some runs lie, for later commands of this user."""
+    recall()
+    places = _places()
     if own := {name: places[name] for name in backbones if name in places}:
-        write_atomically(path, json.dumps({**before, **own}, indent=1, sort_keys=True) + "\n")
+        path, before = memory(), dict[str, str]()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            with contextlib.suppress(OSError, ValueError):
+                before = json.loads(read_regular(path))
+            write_atomically(path, json.dumps({**before, **own}, indent=1, sort_keys=True) + "\n")
 
 
 def _entries() -> list[tuple[str, str, str]]:

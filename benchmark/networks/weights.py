@@ -36,7 +36,7 @@ def load_encoder(spec: Spec, store: Store, device: torch.device, *, trunk: bool 
         BenchmarkError: there is no such file, or it is damaged.
     """
     content = store.read_weights(spec)
-    recall(store.checkpoints)
+    recall()
     try:
         state = load(content)
         network: Network

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..costs import Costs
 from ..record import Record
+from ..spec import TEACHER_VECTORS
 from .cells import Cell, percent
 from .columns import Column, laid_out
 from .comparison import Comparison
@@ -88,12 +89,14 @@ def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget())
     teachers = [cell for cell in compared.cells if cell.row.role == "teacher"]
     if not teachers or compared.agreement:
         return None
-    taught = {record.id: record.metrics["recall@1"] for cell in teachers for record in cell.records}
-    usual = sum(taught.values()) / len(taught)
-    reference = _option(teachers[0], "float32", dict.fromkeys(taught, 1.0), 1.0, costs)
+    # Of several the best, so that nobody's share is large because its own teacher is poor.
+    best = max(teachers, key=lambda cell: cell.mean)
+    reference = _option(best, "float32", best.mean, costs)
     cells = [cell for cell in compared.cells if cell.row.trained or cell.row.role in ("posthoc", "control")]
+    # New images have no vectors of a teacher that nobody can run.
+    cells = [cell for cell in cells if not any(map(_needs_vectors, cell.records))]
     forms = [(cell, form) for cell in cells if not cell.fixed_dim for form in BYTES]
-    options = [option for cell, form in forms if (option := _option(cell, form, taught, usual, costs)) is not None]
+    options = [option for cell, form in forms if (option := _option(cell, form, best.mean, costs)) is not None]
     if not options or reference is None:
         return None
     front = [option for option in options if not any(map(option.beaten_by, options))]
@@ -106,8 +109,14 @@ def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget())
     return Decision(tuple(front), chosen, bool(enough), budget, reference)
 
 
-def _option(cell: Cell, form: str, taught: dict[str, float], usual: float, costs: Costs | None) -> Option | None:
-    """A cell in a form of storage; None where that was not measured."""
+def _needs_vectors(record: Record) -> bool:
+    """Whether images would have to come with a teacher's vectors."""
+    spec = record.spec
+    return not spec.steps and not spec.views and any(each.backbone.startswith(TEACHER_VECTORS) for each in spec.members)
+
+
+def _option(cell: Cell, form: str, teachers: float, costs: Costs | None) -> Option | None:
+    """A cell in a form of storage, beside the teacher's Recall@1 in percent; None where that was not measured."""
     codes = cell.row.method == "pq"
     if codes and form != "float32":
         return None
@@ -115,14 +124,16 @@ def _option(cell: Cell, form: str, taught: dict[str, float], usual: float, costs
     def recall(record: Record) -> float | None:
         return record.metrics["recall@1"] if form == "float32" else record.storage.get(form)  # type: ignore[call-overload]
 
-    def kept(record: Record) -> float | None:
-        own, teacher = recall(record), record.spec.teacher
-        reference = taught.get(teacher.id, usual) if teacher is not None else taught.get(record.id, usual)
-        return None if own is None or not reference else 100 * own / reference
-
-    shares, recalls = cell.over_units(kept), cell.over_units(lambda record: percent(recall(record)))
-    if shares is None or recalls is None:
+    recalls = cell.over_units(lambda record: percent(recall(record)))
+    if recalls is None or not teachers:
         return None
+    share = 100 / teachers
+    shares = Summary(
+        recalls.n,
+        share * recalls.mean,
+        None if recalls.sd is None else share * recalls.sd,
+        None if recalls.half is None else share * recalls.half,
+    )
     paid = price(cell, costs)
     size = paid.embedding if codes else BYTES[form] * cell.dim
     return Option(cell, "codes" if codes else form, shares, recalls, size, paid.latency, paid.search)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from ..data.batches import centre_crop, crop, places
 from ..data.cache import ahead
@@ -157,11 +158,14 @@ def embed_images(
     # Its name says what it is made of, so that a stopped call of another network or of other images is not gone on from.
     rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), embedder.shape(len(paths)), "<f4", SAFE)
 
-    rows.fill(
-        lambda file: _append(embedder, paths, names, file, progress), "embeddings", "or write elsewhere", keep=True
-    )
-    listing = write_names(out, names)
-    rows.give(out)
+    lock = rows.file.with_suffix(".lock")
+    with FileLock(lock):  # another command may embed the same into the same file
+        rows.fill(
+            lambda file: _append(embedder, paths, names, file, progress), "embeddings", "or write elsewhere", keep=True
+        )
+        listing = write_names(out, names)
+        rows.give(out)
+    lock.unlink(missing_ok=True)
     return listing
 
 

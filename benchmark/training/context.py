@@ -43,7 +43,7 @@ class RunContext:
         # Once: they are of the code as it was loaded, not as it is when a run ends or another process begins.
         self.environment = self.environment or environment(self.device)
         self.sources = self.sources or sources()
-        recall(self.store.checkpoints)
+        recall()
 
     def say(self, text: str) -> None:
         """Have a remark shown."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ..errors import UsageError
-from ..methods import edition
+from ..methods import edition, sources_of
 from ..protocol.experiment import Experiment
 from ..protocol.presets import choose_preset
 from ..record import Record, read_record
@@ -92,7 +92,9 @@ class Driver:
         edited: collections.Counter[str] = collections.Counter()
         for record in (read_record(self.store.path(spec)) for spec in specs if self.store.done(spec)):
             method = record.spec.method
-            if record.dirty and record.environment.get("method", edition(method)) != edition(method):
+            # Committed code tells itself apart; a plugin's is nobody's commit.
+            known = record.dirty or any("/" in module for module in sources_of(method))
+            if known and record.environment.get("method", edition(method)) != edition(method):
                 edited[method] += 1
         for method, runs in edited.items():
             files = self.store.records / f"{method}-{'?' * 10}.json"  # no other's whose name begins so
@@ -152,7 +154,7 @@ class Driver:
         with reporter:
             decode(specs, context)
             self.store.checkpoints.mkdir(parents=True, exist_ok=True)
-            keep(self.store.checkpoints, {each.backbone for spec in specs for each in (spec, *spec.parents)})
+            keep({each.backbone for spec in specs for each in (spec, *spec.parents)})
             return self._execute(
                 specs, Task(context, checkpoint_every, reporter.group, Threads(self.say), counts or {})
             )

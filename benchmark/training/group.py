@@ -188,7 +188,6 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
         return _failure(spec, error)
     weights = serialized(student.encoder)
     queries = None if measured.queries is None else measured.queries.packed()
-    context.store.save_weights(spec, weights, projector, queries)
     threads = ", ".join(map(str, student.threads or [torch.get_num_threads()]))
     record = Record(
         id=spec.id,
@@ -205,28 +204,29 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
         environment={**context.environment, "threads": threads, "method": methods.edition(spec.method)},
         sources=dict(context.sources),
     )
-    _save(record, context)
+    stays = _staying(record, context)
+    kept = stays is None or stays.queries == record.queries
+    context.store.save_weights(spec, weights, projector, queries if kept else None)
+    if stays is None:
+        context.store.save(record)
     context.checkpoint(spec).unlink(missing_ok=True)
     return record
 
 
-def _save(record: Record, context: RunContext) -> None:
-    """Write a record; of a run that was trained again for its weights only if these are others, and no student has the first ones."""
+def _staying(record: Record, context: RunContext) -> Record | None:
+    """The record that stays, of a run that was trained again for its weights: these are the same, or students have the first ones."""
     store, spec = context.store, record.spec
-    if store.done(spec):
-        before = read_record(store.path(spec))
-        if before.weights == record.weights:
-            return
-        context.say(
-            f"{spec.label}: its weights differ from those of its record, Recall@1 {100 * before.metrics['recall@1']:.2f} %: "
-            "another machine rounds differently"
-        )
-        if any(other.teacher == before.weights for other in store):
-            context.say(
-                "that record stays, for the students that it has; the tables mark students of different teachers"
-            )
-            return
-    store.save(record)
+    before = read_record(store.path(spec)) if store.done(spec) else None
+    if before is None or before.weights == record.weights:
+        return before
+    recall = 100 * before.metrics["recall@1"]
+    context.say(
+        f"{spec.label}: its weights differ from those of its record, Recall@1 {recall:.2f} %: another machine rounds differently"
+    )
+    if all(other.teacher != before.weights for other in store):
+        return None
+    context.say("that record stays, for the students that it has; the tables mark students of different teachers")
+    return before
 
 
 def make_student(

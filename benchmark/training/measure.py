@@ -45,7 +45,8 @@ def dataset_of(
         folder = next(filter(Path.is_dir, folders), None)
         if folder is None:
             raise DataError(
-                f"the images {name} are missing: {data_dir} is not that folder and does not hold it; name it by --data"
+                f"the images {name} are missing: {data_dir} is not that folder and does not hold it; "
+                "name the folder by --data, or, where the command has it, what run was told by --dataset and --columns"
             )
         name = str(folder)
     card = cards.load_card(name, data_dir, columns, closed=records[0].closed)

@@ -17,6 +17,7 @@ from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows, Views
 from ..files import digest
 from ..networks.encoder import Encoder, Identity, Network, network_of
+from ..networks.names import OWN_NAME
 from ..networks.trunks import Trunk, trunk
 from ..networks.weights import load_encoder, serialized
 from ..spec import Spec, Stream, derive
@@ -226,7 +227,9 @@ def trunk_features(spec: Spec, stream: Stream, context: RunContext) -> TrunkFeat
             pooled, _ = network(torch.from_numpy(images).to(device))
         return pooled.float().cpu().numpy()
 
-    key = f"{digest(serialized(network))} {owner.precision} {device.type}"
+    # Of a network of one's own, weights are not all that makes its features: its name tells its code as well.
+    code = f" {owner.backbone}" if OWN_NAME.fullmatch(owner.backbone) else ""
+    key = f"{digest(serialized(network))} {owner.precision} {device.type}{code}"
     return TrunkFeatures(owner.backbone, key, network.pooled, extract, stream, context)
 
 

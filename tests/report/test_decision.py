@@ -68,7 +68,7 @@ def test_the_rule_takes_of_what_keeps_enough_the_fastest_then_the_smallest() -> 
     words = advice(decision)
     assert words.startswith("To ship: fitnet, conv4-64-16, stored as float32") and decision.chosen.run in words
     assert (
-        f"{100 * 0.86 / TEACHERS:.1f} % of the teacher's Recall@1 of 88.50 %, at 64 bytes an item and 2.0 ms an image"
+        f"{100 * 0.86 / TEACHERS:.1f} % of the teacher's Recall@1 of 88.50 %, by one run, at 64 bytes an item and 2.0 ms an image"
         in words
     )
     assert "where the teacher takes 512 bytes an item and 8.0 ms an image" in words
