@@ -313,7 +313,7 @@ def test_too_few_classes_and_rows(cli: Cli, files: dict[str, Path], tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("more", "why"),
-    [("--methods features", "features does not apply"), ("--backbone vectors", "own vectors (--features)")],
+    [("--methods lda", "lda does not apply"), ("--backbone vectors", "own vectors (--features)")],
 )
 def test_vectors_are_not_of_images(cli: Cli, data_dir: Path, tmp_path: Path, more: str, why: str) -> None:
     line = ["run", "--dataset", "tiny", "--data", data_dir, "--results", tmp_path / "out", *more.split()]

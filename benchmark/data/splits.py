@@ -248,10 +248,11 @@ def first_of(splits: Splits, classes: int, images: int) -> Splits:
         raise UsageError(f"the subset {classes}x{images} leaves one image a class; two are needed to learn from")
     if not splits["train"].names:
         raise UsageError(f"the subset {classes}x{images} is of classes, and there are no labels")
-    result = {}
+    result: Splits = {}
     # Query and gallery keep the same classes.
     alone = [name for name in ("train", "validation") if name in splits]
-    groups = [*[[name] for name in alone], [name for name in splits if name not in alone]]
+    groups = [[name] for name in alone]
+    groups.append([name for name in splits if name not in alone])
     for group in groups:
         sizes = np.min([np.bincount(splits[name].labels, minlength=len(splits[name].names)) for name in group], axis=0)
         enough = np.flatnonzero(sizes >= images)

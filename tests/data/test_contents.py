@@ -59,9 +59,7 @@ def test_neither_caches_nor_finished_runs_pass_from_one_to_the_other(
     def run(name: str) -> Result:
         root = folder(tmp_path / name / "set", name == "noise")
         sizes = "--set resize=16 --set image=16 --set batch=8 --set per_class=4 --set pretrained=false --set backbone=conv4-4"
-        words = (
-            f"run --dataset {root} --preset heads --methods untrained --dims 4 --seeds 0 --steps 2 --device cpu {sizes}"
-        )
+        words = f"run --dataset {root} --preset heads --set hidden=0 --methods untrained --dims 4 --seeds 0 --steps 2 --device cpu {sizes}"
         teacher = "--set teacher.steps=2 --set teacher.backbone=conv4-4 --set teacher.dim=8"
         return cli(*words.split(), *teacher.split(), "--results", tmp_path / "results")
 
