@@ -250,7 +250,7 @@ def first_of(splits: Splits, classes: int, images: int) -> Splits:
         raise UsageError(f"the subset {classes}x{images} is of classes, and there are no labels")
     result: Splits = {}
     # Query and gallery keep the same classes.
-    alone = [name for name in ("train", "validation") if name in splits]
+    alone: list[str] = [name for name in ("train", "validation") if name in splits]
     groups = [[name] for name in alone]
     groups.append([name for name in splits if name not in alone])
     for group in groups:
