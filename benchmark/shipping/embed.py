@@ -159,13 +159,18 @@ def embed_images(
     rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), embedder.shape(len(paths)), "<f4", SAFE)
 
     lock = rows.file.with_suffix(".lock")
-    with FileLock(lock):  # another command may embed the same into the same file
-        rows.fill(
-            lambda file: _append(embedder, paths, names, file, progress), "embeddings", "or write elsewhere", keep=True
-        )
-        listing = write_names(out, names)
-        rows.give(out)
-    lock.unlink(missing_ok=True)
+    try:
+        with FileLock(lock):  # another command may embed the same into the same file
+            rows.fill(
+                lambda file: _append(embedder, paths, names, file, progress),
+                "embeddings",
+                "or write elsewhere",
+                keep=True,
+            )
+            listing = write_names(out, names)
+            rows.give(out)
+    finally:
+        lock.unlink(missing_ok=True)
     return listing
 
 

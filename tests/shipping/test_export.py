@@ -148,7 +148,7 @@ def test_what_is_in_the_folder(cli: Cli, shop: Path, ran: Path, tmp_path: Path) 
     assert any(name.endswith("head.weight") for name in load_file(out / "model.safetensors"))
     # Again in its place, and not in place of anything else.
     assert exported(cli, shop, ran, "rkd-d", out).code == 0 and not (out / "model-int8.onnx").exists()
-    assert_one_line(exported(cli, shop, ran, "rkd-d", shop), 2, "no exported student")
+    assert_one_line(exported(cli, shop, ran, "rkd-d", shop), 2, "something else than an exported student")
 
 
 def test_torch_and_onnxruntime_embed_alike(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:
