@@ -70,7 +70,7 @@ def decoded(
     def compute(rows: RowFile) -> None:
         damaged: list[str] = []
         animated = 0
-        work = ahead(lambda path: (_decoded(path, size), say is not None and several(path)), images[rows.done :])
+        work = ahead(lambda path: (square_or_error(path, size), say is not None and several(path)), images[rows.done :])
         for number, (image, more) in enumerate(work, rows.done + 1):
             animated += more
             if isinstance(image, DataError):
@@ -170,7 +170,8 @@ def ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
             yield from pool.map(function, paths[start : start + AHEAD * threads])
 
 
-def _decoded(path: Path, size: int) -> np.ndarray | DataError:
+def square_or_error(path: Path, size: int) -> np.ndarray | DataError:
+    """Decode as `decode.square`; the error of a file that cannot be, so that others are read before it is told."""
     try:
         return square(path, size)
     except DataError as error:

@@ -11,9 +11,9 @@ import torch
 from filelock import FileLock
 
 from ..data.batches import centre_crop, crop, places
-from ..data.cache import ahead
+from ..data.cache import ahead, square_or_error
 from ..data.cards import TABLES
-from ..data.decode import RULE, square
+from ..data.decode import RULE
 from ..data.image_table import image_paths
 from ..data.layouts import SUFFIXES
 from ..data.splits import natural
@@ -200,7 +200,7 @@ def _blocks(
     """Embeddings of the images from `done` on, batch by batch; a DataError at the end where some cannot be read."""
     damaged: list[str] = []
     batch: list[np.ndarray] = []
-    for number, image in enumerate(ahead(lambda path: _read(path, embedder.size), paths[done:]), done + 1):
+    for number, image in enumerate(ahead(lambda path: square_or_error(path, embedder.size), paths[done:]), done + 1):
         if isinstance(image, DataError):
             damaged.append(str(image))
         elif not damaged:  # after a gap rows would stand in the wrong places
@@ -212,13 +212,6 @@ def _blocks(
     if damaged:  # all at once, so that they need not be met one call after the other
         more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
         raise DataError(f"{len(damaged)} of {len(paths)} images cannot be read: {'; '.join(damaged[:SHOWN])}{more}")
-
-
-def _read(path: Path, size: int) -> np.ndarray | DataError:
-    try:
-        return square(path, size)
-    except DataError as error:
-        return error
 
 
 def embedder_of(

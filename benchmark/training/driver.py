@@ -86,6 +86,8 @@ class Driver:
             without = sorted(students - set(tuned))
             but = f", but not of {', '.join(without)}: benchmark tune does that" if without else ""
             self.say(f"settings as tuned, from {' and '.join(map(str, self.plan.tuned.there))}{but}")
+        elif self.plan.preset.tuning.by and specs[-1:] and specs[-1].evaluation == "test":
+            self.say("settings are the preset's own: nothing was tuned for these data yet; benchmark tune does that")
 
     def _say_edited(self, specs: Sequence[Spec]) -> None:
         """Which finished runs are not of their method as it is now: a run is known by its settings, and stays as it is."""

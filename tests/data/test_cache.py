@@ -68,7 +68,7 @@ def test_jpeg_keeps_its_detail(tmp_path: Path) -> None:
 
 def test_decoded_once(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = decoded(split, 16, tmp_path / "cache")
-    monkeypatch.setattr(cache, "_decoded", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(cache, "square_or_error", lambda *_: pytest.fail("decoded again"))
     assert np.array_equal(decoded(split, 16, tmp_path / "cache"), first)
 
 
@@ -170,12 +170,12 @@ def test_an_interrupted_build_goes_on(split: Split, tmp_path: Path, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         decoded(split, 16, tmp_path / "cache", interrupt)
     again: list[Path] = []
-    decode = cache._decoded
+    decode = cache.square_or_error
     # What was written last may not have reached the disk before a power failure, whatever the length of the file.
     partial = next((tmp_path / "cache").glob("*.partial"))
     content = bytearray(partial.read_bytes())
     partial.write_bytes(content[: 128 + 16 * 16 * 3] + bytes(16 * 16 * 3) + content[128 + 2 * 16 * 16 * 3 :])
-    monkeypatch.setattr(cache, "_decoded", lambda path, size: again.append(path) or decode(path, size))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(cache, "square_or_error", lambda path, size: again.append(path) or decode(path, size))  # type: ignore[func-returns-value]
     assert np.array_equal(decoded(split, 16, tmp_path / "cache"), whole)
     assert sorted(again) == sorted(split.images[1:])
     assert all(name.endswith(".npy") for name in files(tmp_path / "cache"))
@@ -185,9 +185,9 @@ def test_few_images_wait_for_a_slow_disk(split: Split, tmp_path: Path, monkeypat
     many = Split(split.images * 50, np.zeros(200, np.int64), ("a",))
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
-    decode = cache._decoded
+    decode = cache.square_or_error
     started: list[Path] = []
-    monkeypatch.setattr(cache, "_decoded", lambda path, size: started.append(path) or decode(path, size))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(cache, "square_or_error", lambda path, size: started.append(path) or decode(path, size))  # type: ignore[func-returns-value]
     ahead: list[int] = []
     decoded(many, 16, tmp_path / "cache", lambda done, total: ahead.append(len(started) - done))
     assert len(started) == len(ahead) == 200 and max(ahead) <= 2 * cache.AHEAD
@@ -235,14 +235,14 @@ def test_a_folder_that_cannot_be_written(split: Split, tmp_path: Path) -> None:
 
 
 def test_two_builders_decode_once(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, started = cache._decoded, threading.Barrier(2)
+    decode, started = cache.square_or_error, threading.Barrier(2)
     count: list[Path] = []
 
     def counted(path: Path, size: int) -> np.ndarray:
         count.append(path)
         return decode(path, size)
 
-    monkeypatch.setattr(cache, "_decoded", counted)
+    monkeypatch.setattr(cache, "square_or_error", counted)
     results = []
 
     def build() -> None:

@@ -141,3 +141,16 @@ def test_what_is_no_table(tmp_path: Path) -> None:
     for words in ((None, "path=x"), (None, None)):
         with pytest.raises(BenchmarkError, match=r"--columns|--closed"):
             load_card("tiny", *words, closed=words[1] is None)
+
+
+def test_labels_have_no_blanks_around_them(tmp_path: Path) -> None:
+    rows = [[f"{name}{n}.png", name + " " * n] for name in "abcd" for n in range(2)]
+    assert read(shop(tmp_path, rows, "path,label")).train.names == ("a", "b")
+
+
+def test_a_subset_leaves_validation_classes_of_their_own(tmp_path: Path) -> None:
+    rows = [*of_classes("abc", "train", 3), *of_classes("de", "val"), *of_classes("fghi", "test", 3)]
+    file = shop(tmp_path, rows)
+    data = load_images(load_card(str(file)), file.parent / "cache", "2x2")
+    assert (data.train.names, data.query.names) == (("a", "b"), ("f", "g"))
+    assert data.validation is not None and data.validation.names == ("d", "e")

@@ -145,3 +145,13 @@ def test_a_closed_set_says_so_first() -> None:
     assert told.answer.startswith("Closed set: searched classes were trained on. ")
     assert any(fact.startswith("Closed set: ") for fact in told.facts)
     assert "Closed set" not in document(Comparison([teacher(), student("rkd-d", 0.86)], KINDS), "quick").answer
+
+
+def test_a_poor_teacher_makes_no_good_student() -> None:
+    """Of two teachers, shares are of the better one's Recall@1."""
+    poor = TEACHER.replace(seed=3, steps=1)
+    weak = record("fitnet", 0.20, teacher=poor)
+    runs = [teacher(), record(recall=0.20, **poor.model_dump()), student("rkd-d", 0.80), weak]
+    decision = decide(Comparison(runs, KINDS), costs(conv4_64=2.0, conv4_128=8.0))
+    assert decision is not None and decision.chosen is not None
+    assert decision.chosen.cell.row.method == "rkd-d" and decision.chosen.kept.mean == pytest.approx(80 / TEACHERS)

@@ -226,3 +226,22 @@ def test_embedding_goes_on_after_a_full_disk(
     assert cli(*words[:-3], again, *words[-2:]).code == 0
     assert (np.load(out) == np.load(again)).all()
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "x.names.csv", "again.npy", "again.names.csv"}
+
+
+def test_a_file_that_finds_otherwise_than_its_record_is_not_exported(
+    cli: Cli, shop: Path, ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = record_of(ran, "rkd-d").metrics["recall@1"]
+    monkeypatch.setattr("benchmark.shipping.export.recall_of", lambda *words: recorded + 0.1)
+    assert_one_line(exported(cli, shop, ran, "rkd-d", tmp_path / "ship"), 1, "by onnxruntime", "not exported")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_its_owner_completed_or_somebody_else_wrote_stays(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ship"
+    assert exported(cli, shop, ran, "rkd-d", out).code == 0
+    (out / "LICENSES").write_text("mine")
+    assert exported(cli, shop, ran, "rkd-d", out).code == 0 and (out / "LICENSES").read_text() == "mine"
+    (out / "thesis.txt").write_text("years of work")
+    assert_one_line(exported(cli, shop, ran, "rkd-d", out), 2, "something else than an exported student")
+    assert (out / "thesis.txt").exists()
