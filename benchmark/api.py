@@ -5,10 +5,13 @@ Each function takes the words of the command of its name, as keyword arguments: 
 
 from __future__ import annotations
 
+import inspect
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from .data.cards import OwnImages
 from .errors import BenchmarkError, UsageError, unknown
 from .protocol.request import Request, Shared
 
@@ -33,7 +36,7 @@ def run(**words: Any) -> pd.DataFrame:
     from .commands.run import run as command
     from .protocol.experiment import gather
 
-    request = Request(**_words(words, Request))
+    request = _request(words, Request)
     folder = gather(request).folder
     if command(request=request, yes=True):
         raise BenchmarkError(f"runs failed, and are told above; what is done is in {folder}")
@@ -44,12 +47,16 @@ def tune(**words: Any) -> None:
     """Choose settings on held-out training classes, for later runs. Raises as `run`.
 
     Args:
-        words: as of `benchmark tune`.
+        words: as of `benchmark tune`; `grid` may be values by setting: `{"lr": [1e-3, 1e-2]}`.
     """
     from .commands.tune import tune as command
 
-    shared = {name: words.pop(name) for name in [*words] if name in Shared.__dataclass_fields__}
-    if command(shared=Shared(**_words(shared, Shared)), **words):
+    own = {name: words.pop(name) for name in inspect.signature(command).parameters if name in words}
+    grid = own.get("grid", ())
+    if isinstance(grid, Mapping):
+        grid = [f"{key}={_text(values)}" for key, values in grid.items()]
+    own |= {"grid": (grid,) if isinstance(grid, str) else tuple(grid), "dims": _text(own.get("dims"))}
+    if command(shared=_request(words, Shared), **own):
         raise BenchmarkError("runs failed, and are told above")
 
 
@@ -99,21 +106,29 @@ def load_student(run: str, results: str | Path = "results", device: str = "cpu")
     return whole_network(read_record(path), Store(path.parents[1]), torch.device(device))
 
 
-def _words(given: dict[str, Any], kind: type) -> dict[str, Any]:
+R = TypeVar("R", bound=Shared)
+
+
+def _request(words: Mapping[str, Any], kind: type[R]) -> R:
     """Keyword arguments as a command line has them. Raises a UsageError where one is none of its words."""
-    known: dict[str, Any] = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    paths = ("data", "mirror", "results")
-    result: dict[str, Any] = {}
-    for name, value in given.items():
+    of_images = OwnImages.__dataclass_fields__
+    known = [*(name for name in kind.__dataclass_fields__ if name != "own"), *of_images]
+    for name in words:
         if name not in known:
             raise unknown("argument", name, known)
-        if name == "set":
-            value = (value,) if isinstance(value, str) else tuple(value)
-        elif name in paths:
-            value = None if value is None else Path(value)
-        elif isinstance(value, list | tuple):
-            value = ",".join(map(str, value))
-        elif name not in ("vectors", "closed", "generations") and value is not None:
-            value = str(value)
-        result[name] = value
-    return result
+    result = {name: _word(name, value) for name, value in words.items()}
+    own = OwnImages(**{name: result.pop(name) for name in [*result] if name in of_images})
+    return kind(**result, own=own)
+
+
+def _word(name: str, value: Any) -> Any:
+    if name == "set":
+        return (value,) if isinstance(value, str) else tuple(value)
+    if name in ("data", "mirror", "results"):
+        return None if value is None else Path(value)
+    return value if name in ("vectors", "closed", "unlabelled", "generations") else _text(value)
+
+
+def _text(value: Any) -> str | None:
+    """A value, or several with commas between them, as a command line has it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else None if value is None else str(value)

@@ -19,6 +19,7 @@ Positive = Annotated[int, Field(ge=1, le=10**9)]
 Pixels = Annotated[int, Field(ge=1, le=2**16)]
 Width = Annotated[int, Field(ge=1, le=2**20)]
 Name = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")]
+Fit = Literal["squash", "crop", "pad"]
 # Part of a file's name.
 MethodName = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^/\\\x00-\x1f\x7f-\x9f\ufffe\uffff]+$")]
 
@@ -46,7 +47,10 @@ class Stream(Frozen):
     steps: Annotated[int, Field(ge=0, le=10**9)] = 1000
     batch: Annotated[int, Field(ge=2, le=10**9)] = 64
     per_class: Annotated[int, Field(ge=2, le=10**9)] = 4
-    resize: Pixels = Field(256, description="pixels a side of the decoded image (aspect ratio squashed, as published)")
+    resize: Pixels = Field(256, description="pixels a side of the decoded image")
+    fit: Fit = Field(
+        "squash", description="how it becomes square: squashed, as published; its middle (crop); on white (pad)"
+    )
     image: Pixels = Field(224, description="pixels a side of the crop that the network sees")
     flip: bool = Field(True, description="mirror half of the training crops")
     views: Annotated[int, Field(ge=0, le=10**6)] = Field(
@@ -209,6 +213,11 @@ class Spec(Stream):
         while self.method == ENSEMBLE and members[-1].generation > 1 and members[-1].teacher is not None:
             members.append(members[-1].teacher)
         return tuple(members)
+
+    @property
+    def taught_by(self) -> Spec:
+        """The first of its teachers, which has none itself; of such a run itself."""
+        return self if self.teacher is None else self.teacher.taught_by
 
     @property
     def parents(self) -> tuple[Spec, ...]:

@@ -39,9 +39,18 @@ def test_from_a_run_to_embeddings(data_dir: Path, tmp_path: Path) -> None:
     assert issubclass(benchmark.Method, torch.nn.Module) and benchmark.Batch.__name__ == "Batch"
 
 
+def test_settings_are_tuned_by_lists(data_dir: Path, tmp_path: Path) -> None:
+    words = {"dataset": "tiny", "preset": "smoke", "methods": ["rkd-d"], "data": data_dir, "results": tmp_path}
+    benchmark.tune(**words, dims=[8], grid={"lr": [1e-3, 2e-3]}, steps=2, device="cpu", set="teacher.steps=2")
+    text = (tmp_path / "tiny" / "smoke" / "tuned.toml").read_text()
+    assert "lr = 0.00" in text and "lr=0.001,0.002" in text and "--dims 8" in text
+
+
 def test_wrong_words() -> None:
     with pytest.raises(UsageError, match="unknown argument 'dataste'; did you mean 'dataset'"):
         benchmark.run(dataste="tiny")
+    with pytest.raises(UsageError, match="unknown argument 'trails'; known: closed"):
+        benchmark.tune(dataset="tiny", trails=3)
     with pytest.raises(UsageError, match="no results"):
         benchmark.load_results("nowhere")
     with pytest.raises(AttributeError):

@@ -109,7 +109,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
         return rows.reshape(len(rows), -1)[:, :16].astype(np.float32)
 
     def read_features() -> np.ndarray:
-        return np.array(features(pixels, 2, 16, stream, extract, "key", tmp_path / "features"))
+        return np.array(features(lambda: pixels, len(pixels), 2, 16, stream, extract, "key", tmp_path / "features"))
 
     decoded(split, 8, cache)
     read_features()

@@ -7,17 +7,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..data.cards import NOTHING_SAID
 from ..data.source import Source
 from ..errors import UsageError, WeightsError
 from ..protocol.existing import with_own_names
 from ..protocol.request import Data, Device
 from ..shipping import extract as features
+from ..spec import Fit
 from ..store import Store
 from ..training.context import RunContext
 from ..training.progress import Reporter
 from ..training.trial import check_size
 from .console import RESULTS, device_of, out
-from .options import NPY, Dataset, Out
+from .options import NPY, Dataset, Out, Own
 
 
 def extract(
@@ -30,10 +32,10 @@ def extract(
     views: int = 1,
     image: int = 96,
     resize: int = 112,
+    fit: Fit = "squash",
     data: Data = None,
     device: Device = None,
-    columns: Annotated[str | None, Parameter(help="of a table of images, as run is told")] = None,
-    closed: Annotated[bool, Parameter(help="test classes of own images may be trained on")] = False,
+    own: Own = NOTHING_SAID,
 ) -> int:
     """Write a pretrained trunk's pooled features of images, for run --features: float16, [n, c], or [n, V, c] of several views.
 
@@ -51,12 +53,17 @@ def extract(
         pixels a side of the crop
     resize
         pixels a side of the decoded image
+    fit
+        how it becomes square: squashed, its middle cut out (crop), or on white (pad)
     """
     backbone = str(with_own_names({"backbone": backbone})["backbone"])
-    source = Source.named(dataset, data, columns=columns, closed=closed)
+    source = Source.named(dataset, data, own=own)
     if source.card.vectors is not None:
         raise UsageError(f"{dataset} holds vectors, not images")
-    spec, where = features.request(source.card, backbone, views=views, image=image, resize=resize), device_of(device)
+    spec, where = (
+        features.request(source.card, backbone, views=views, image=image, resize=resize, fit=fit),
+        device_of(device),
+    )
     chosen = features.named(source.images, split)
     check_size(spec.backbone, spec.image, where)
     with Reporter(out) as reporter:

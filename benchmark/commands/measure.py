@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..data.cards import NOTHING_SAID
 from ..errors import UsageError
 from ..protocol.experiment import Experiment, gather
 from ..protocol.request import Data, Device, PresetName, Request, Subset
@@ -18,12 +19,13 @@ from ..training.group import Failure
 from ..training.measure import remeasure
 from ..training.progress import Reporter
 from .console import RESULTS, device_of, out, say_written
-from .options import Dataset, TeacherFeatures, TeacherNames, given_again
+from .options import Dataset, Own, TeacherFeatures, TeacherNames, given_again
 
 
 def measure(
     *,
     dataset: Dataset,
+    own: Own = NOTHING_SAID,
     preset: PresetName = None,
     subset: Subset = "",
     data: Data = None,
@@ -34,7 +36,7 @@ def measure(
 ) -> int:
     """Measure finished runs again from their weights, and add to their records what these lack; a metric that changed is an error."""
     vectors = given_again(teacher_features, teacher_names)
-    where = Request(dataset, vectors=vectors, data=data, results=results, device=device)
+    where = Request(dataset, own, vectors=vectors, data=data, results=results, device=device)
     plan = gather(replace(where, preset=preset, subset=subset))
     store = plan.store
     if plan.older is not None and not any(store):

@@ -7,12 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from ..data.cards import OwnImages
 from ..data.vector_files import Vectors
 from ..errors import UsageError
 from ..protocol.request import Request, Shared
 
 Asked = Annotated[Request, Parameter(name="*")]  # an option a field
 AskedOfTune = Annotated[Shared, Parameter(name="*")]
+Own = Annotated[OwnImages, Parameter(name="*")]  # an option a field
 Dataset = Annotated[str, Parameter(help="a card (benchmark list datasets), a card's .toml, or a folder of images")]
 Results = Annotated[Path, Parameter(help="the folder of all results, or of one data set or preset")]
 Baseline = Annotated[str, Parameter(help="the method that the others are held against")]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 # What says where things are, and may be said of a run that is done again.
-BESIDE_LIKE = ("dataset", "columns", "closed", "vectors", "preset", "seeds", "data", "mirror", "results", "device")
+BESIDE_LIKE = ("dataset", "own", "vectors", "preset", "seeds", "data", "mirror", "results", "device")
 
 
 def run(

@@ -14,11 +14,11 @@ from PIL import Image
 
 from ..cores import cores
 from ..errors import DataError
-from ..spec import Stream, derive
+from ..spec import Fit, Stream, derive
 from . import cards
 from .batches import centre_crop, crop, places
 from .contents import digests
-from .decode import RULE, several, square
+from .decode import rule, several, square
 from .splits import Split
 from .stored import RowFile, stored
 from .vectors import VectorRows
@@ -46,7 +46,12 @@ def cache_dir(data_dir: Path) -> Path:
 
 
 def decoded(
-    split: Split, size: int, folder: Path, progress: Progress | None = None, say: Say | None = None
+    split: Split,
+    size: int,
+    folder: Path,
+    progress: Progress | None = None,
+    say: Say | None = None,
+    fit: Fit = "squash",
 ) -> np.ndarray:
     """All images of a split as uint8 [n, size, size, 3], read-only.
 
@@ -54,9 +59,10 @@ def decoded(
     images stay in memory.
 
     Args:
-        size: pixels a side; the aspect ratio is not kept, as published.
+        size: pixels a side.
         folder: for the decoded file, `n * size * size * 3` bytes.
         say: told in one line, when files are decoded, how many of them hold more than the one image that is taken.
+        fit: how an image becomes square, as for `decode.square`; what is rendered is so already.
 
     Raises:
         DataError: an image cannot be decoded, or there is no room or no permission in `folder`. Nothing is left behind then.
@@ -65,12 +71,16 @@ def decoded(
     assert not isinstance(images, VectorRows), "vectors are not decoded"
     if isinstance(images, np.ndarray):
         return _coloured(images, size)
-    key = _key(RULE, size, *digests(images, folder))
+    key = _key(rule(fit), size, *digests(images, folder))
 
     def compute(rows: RowFile) -> None:
         damaged: list[str] = []
         animated = 0
-        work = ahead(lambda path: (square_or_error(path, size), say is not None and several(path)), images[rows.done :])
+
+        def read(path: Path) -> tuple[np.ndarray | DataError, bool]:
+            return square_or_error(path, size, fit), say is not None and several(path)
+
+        work = ahead(read, images[rows.done :])
         for number, (image, more) in enumerate(work, rows.done + 1):
             animated += more
             if isinstance(image, DataError):
@@ -98,7 +108,8 @@ def decoded(
 
 
 def features(
-    images: np.ndarray,
+    read: Callable[[], np.ndarray],
+    rows: int,
     views: int,
     width: int,
     stream: Stream,
@@ -112,10 +123,11 @@ def features(
     Computed by the first call, block by block, and mapped into memory by later ones; what a stopped call has computed is kept.
 
     Args:
-        images: decoded, uint8 [n, size, size, 3].
+        read: gives the decoded images, uint8 [n, size, size, 3], if features have to be computed.
+        rows: how many images there are.
         views: 1 is the centre crop, as in evaluation.
         width: of the trunk's pooled features.
-        stream: `image` and `flip` of the crops.
+        stream: `resize` and `fit` of the images; `image` and `flip` of the crops.
         extract: the trunk.
         key: what the trunk and the images are known by: equal keys, equal features.
         folder: for the file, 2 * n * views * width bytes.
@@ -123,21 +135,22 @@ def features(
     Raises:
         DataError: features that float16 cannot hold, or no room or no permission in `folder`.
     """
-    shape = (len(images), views, width)
-    name = _key(RULE, VIEWS, key, shape, f"{images.shape[1]} {stream.image} {stream.flip and views > 1}")
+    shape = (rows, views, width)
+    name = _key(rule(stream.fit), VIEWS, key, shape, f"{stream.resize} {stream.image} {stream.flip and views > 1}")
 
-    def compute(rows: RowFile) -> None:
-        for start in range(rows.done, len(images), BLOCK):
-            stop = min(start + BLOCK, len(images))
+    def compute(file: RowFile) -> None:
+        images = read()
+        for start in range(file.done, rows, BLOCK):
+            stop = min(start + BLOCK, rows)
             numbers = range(1, views + 1) if views > 1 else (0,)
             block = np.stack([extract(view(images, number, stream, start, stop)) for number in numbers], axis=1)
             with np.errstate(over="ignore"):
                 half = block.astype("<f2")
             if not np.isfinite(half).all():
                 raise DataError(f"features of images {start} to {stop - 1} are not finite, or too large for float16")
-            rows.append(half)
+            file.append(half)
             if progress:
-                progress(stop, len(images))
+                progress(stop, rows)
 
     return stored(
         folder / f"{name}-{views}x{width}.npy",
@@ -170,10 +183,10 @@ def ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
             yield from pool.map(function, paths[start : start + AHEAD * threads])
 
 
-def square_or_error(path: Path, size: int) -> np.ndarray | DataError:
+def square_or_error(path: Path, size: int, fit: Fit = "squash") -> np.ndarray | DataError:
     """Decode as `decode.square`; the error of a file that cannot be, so that others are read before it is told."""
     try:
-        return square(path, size)
+        return square(path, size, fit)
     except DataError as error:
         return error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
@@ -67,6 +68,21 @@ class ImageTable(Frozen):
     )
 
 
+@dataclass(frozen=True)
+class OwnImages:
+    """Facts that only the owner of a folder or table of images can tell; each is an option."""
+
+    columns: str | None = None
+    """what the columns of a table of own images are called: path=NAME,label=NAME,split=NAME, or some of these"""
+    closed: bool = False
+    """own images may be searched for classes that are trained on, which is another task than all other data sets'"""
+    unlabelled: bool = False
+    """own images have no labels, or none that are to be used: measure how far a student finds its teacher's neighbours"""
+
+
+NOTHING_SAID = OwnImages()
+
+
 class Card(Frozen):
     """A data set: where it comes from, how it lies on disk, and how it is split and scored."""
 
@@ -79,6 +95,9 @@ class Card(Frozen):
     vectors: Vectors | None = Field(default=None, description="vectors: the files")
     table: ImageTable | None = Field(default=None, description="folder: a table in it that names the images")
     closed: bool = Field(default=False, description="whether test images may be of classes that are trained on")
+    unlabelled: bool = Field(
+        default=False, description="folder: labels are not there or not used; teachers come from elsewhere"
+    )
     recall_at: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
     counts: dict[Literal["train", "test", "query", "gallery"], Counts] = Field(default={}, description="by split")
     archives: tuple[Archive, ...] = ()
@@ -95,6 +114,10 @@ class Card(Frozen):
             raise ValueError(f"archives cannot be unpacked into {self.folder!r}, which is not below the data folder")
         if self.table is not None and self.layout != "folder":
             raise ValueError('[table] goes with layout = "folder"')
+        if self.unlabelled and (self.layout != "folder" or self.closed):
+            raise ValueError(
+                'unlabelled goes with layout = "folder", and not with closed: without labels there are no classes'
+            )
         if (self.layout == "vectors") != (self.vectors is not None):
             raise ValueError('layout = "vectors" and [vectors] go together')
         if 1 not in self.recall_at:
@@ -109,21 +132,19 @@ def names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
 
 
-def load_card(
-    name_or_path: str, data_dir: Path | None = None, columns: str | None = None, *, closed: bool = False
-) -> Card:
+def load_card(name_or_path: str, data_dir: Path | None = None, own: OwnImages = NOTHING_SAID) -> Card:
     """The card of a data set.
 
     Args:
         name_or_path: a name of the suite, a card's file (`.toml`), a folder of own images, or a table that names them.
         data_dir: the data folder; a card that lies beside the data there replaces the suite's own of the same name.
-        columns: what a table's columns are called: `path=file,label=class`.
-        closed: whether test images of own data may be of classes that are trained on.
+        own: what the owner of images says of them.
 
     Raises:
         UsageError: an unknown name, a path that does not exist, or something there that is none of these.
     """
     path = Path(name_or_path).expanduser()
+    said = {"closed": own.closed, "unlabelled": own.unlabelled}
     if name_or_path in names():
         card = read_card(_folder() / f"{name_or_path}.toml")
     elif name_or_path.endswith(".toml") and path.is_file():
@@ -131,11 +152,11 @@ def load_card(
     elif name_or_path and path.is_dir():
         name = path.resolve().name
         fields = {"name": name, "title": f"images in {name}", "layout": "folder", "folder": str(path.resolve())}
-        card = _validated({**fields, "closed": closed}, path.resolve())
+        card = _validated({**fields, **said}, path.resolve())
     elif path.suffix in TABLES and path.is_file():
         fields = {"title": f"images in {path.name}", "layout": "folder", "folder": str(path.resolve().parent)}
-        table = {"file": path.name, **_columns(columns)}
-        card = _validated({"name": path.stem, **fields, "table": table, "closed": closed}, path.resolve())
+        table = {"file": path.name, **_columns(own.columns)}
+        card = _validated({"name": path.stem, **fields, "table": table, **said}, path.resolve())
     elif name_or_path and path.exists():
         raise UsageError(
             f"{name_or_path} is neither a card, which is a file that ends in .toml, nor a folder of images or a table of them "
@@ -149,12 +170,11 @@ def load_card(
         raise UsageError(f"no such file or folder: {name_or_path}")
     else:
         raise unknown("data set", name_or_path, names())
-    if columns is not None and card.table is None:
+    if own.columns is not None and card.table is None:
         raise UsageError(f"--columns: {name_or_path} is no table of images")
-    if closed and not card.closed:
-        raise UsageError(
-            f"--closed: {name_or_path} says itself which classes are tested; it is for own folders and tables"
-        )
+    for name, wanted in said.items():
+        if wanted and not getattr(card, name):
+            raise UsageError(f"--{name} is for own folders and tables, and {name_or_path} says itself what it is")
     return card if data_dir is None else replacement(card, data_dir)
 
 

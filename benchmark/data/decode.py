@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from ..errors import DataError
+from ..spec import Fit
 
 # Part of keys: whoever changes what pixels a file has changes this, and no old array is taken for a new one.
 RULE = (
@@ -38,8 +39,18 @@ Parts = tuple[
 ]  # colours, of mode L, RGB or CMYK; opacity, of mode L, where there is any
 
 
-def square(path: Path, size: int) -> np.ndarray:
-    """Decode an image and resize it to uint8 [size, size, 3]; the aspect ratio is not kept, as published.
+def rule(fit: Fit) -> str:
+    """`RULE` of images that become square in that way."""
+    words = {"squash": "squashed", "crop": "its middle cut", "pad": "padded with white"}
+    return RULE.replace("squashed", words[fit])
+
+
+def square(path: Path, size: int, fit: Fit = "squash") -> np.ndarray:
+    """Decode an image, make it square and resize it to uint8 [size, size, 3].
+
+    Args:
+        fit: squash: the aspect ratio is not kept, as published. crop: the middle, as wide as the shorter side. pad: as wide as the
+            longer side, with white on both sides.
 
     Raises:
         DataError: as of `rgb`.
@@ -48,6 +59,12 @@ def square(path: Path, size: int) -> np.ndarray:
     import torch.nn.functional as F
 
     pixels = torch.from_numpy(np.array(rgb(path, 2 * size))).permute(2, 0, 1)[None]
+    if fit != "squash":
+        sides = pixels.shape[-2:]
+        side = min(sides) if fit == "crop" else max(sides)
+        # Negative numbers cut.
+        (top, bottom), (left, right) = ((edge // 2, edge - edge // 2) for edge in (side - length for length in sides))
+        pixels = F.pad(pixels, (left, right, top, bottom), value=255)
     # Not Pillow's own resizing, which takes twice as long.
     resized = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DataError, unknown
 from .cards import ImageTable
-from .splits import Row, Splits, grouped, natural, split_halves, three
+from .splits import Row, Splits, grouped, natural, split_fifths, split_halves, three, without_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,28 +22,39 @@ WHOLE = ({"train", "test"}, {"train", "query", "gallery"})  # splits that make a
 SHOWN = 3  # rows in a message
 
 
-def read_image_table(described: ImageTable, folder: Path) -> Splits:
+def read_image_table(described: ImageTable, folder: Path, *, unlabelled: bool = False) -> Splits:
     """The splits that a table says; without a column of splits the first half of the classes trains, in natural order.
 
     Paths are relative to the table's folder. Other columns are ignored.
+
+    Args:
+        unlabelled: the column of labels is, too; then four fifths of the images train.
 
     Raises:
         DataError: a column, a label or a file is missing, a split is none, an image is named twice, or labels are fractions.
     """
     file = folder / described.file
     table = read_cells(file)
-    for column in (described.path, described.label):
+    for column in (described.path, *[described.label] * (not unlabelled)):
         if column not in table:
             raise DataError(
                 f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME,label=NAME names them"
             )
     paths = [Path(os.path.normpath(folder / path)) for path in table[described.path]]
-    labels = [label.strip() for label in table[described.label]]
+    labels = ["-"] * len(paths) if unlabelled else [label.strip() for label in table[described.label]]
     _check(file, paths, labels)
     if described.split not in table or not table[described.split].str.strip().any():
+        if unlabelled:
+            return split_fifths(without_labels(paths))
         names = sorted(set(labels), key=natural)
         return split_halves(grouped(zip(labels, paths, strict=True), names))
-    return _by_split(file, list(table[described.split]), labels, paths)
+    rows = _by_split(file, list(table[described.split]), labels, paths)
+    if unlabelled:
+        if "query" in rows:
+            raise DataError(f"{file} has the splits query and gallery; without labels train and test are wanted")
+        return {name: without_labels([path for _, path in images]) for name, images in rows.items()}
+    result = three(rows) if "query" in rows else {name: grouped(rows[name]) for name in ("train", "test")}
+    return result | {name: grouped(rows[name]) for name in rows.keys() & {"validation"}}
 
 
 def image_paths(file: Path, column: str) -> list[Path]:
@@ -96,7 +107,8 @@ def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:
             )
 
 
-def _by_split(file: Path, splits: Sequence[str], labels: Sequence[str], paths: Sequence[Path]) -> Splits:
+def _by_split(file: Path, splits: Sequence[str], labels: Sequence[str], paths: Sequence[Path]) -> dict[str, list[Row]]:
+    """The rows of each split, by the natural order of their labels. Raises a DataError where they make no data set."""
     rows: dict[str, list[Row]] = {}
     for line, (split, label, path) in enumerate(zip(splits, labels, paths, strict=True), 2):
         if split.strip().lower() not in SPLITS:
@@ -108,5 +120,4 @@ def _by_split(file: Path, splits: Sequence[str], labels: Sequence[str], paths: S
         )
     for images in rows.values():
         images.sort(key=lambda row: natural(row[0]))
-    result = three(rows) if "query" in rows else {name: grouped(rows[name]) for name in ("train", "test")}
-    return result | {name: grouped(rows[name]) for name in rows.keys() & {"validation"}}
+    return rows

@@ -16,7 +16,20 @@ from .cards import Card
 from .decode import RULE
 from .image_table import read_image_table
 from .own_vectors import read_vectors
-from .splits import Contents, DataSet, Row, Split, Splits, first_of, grouped, natural, split_halves, three
+from .splits import (
+    Contents,
+    DataSet,
+    Row,
+    Split,
+    Splits,
+    first_of,
+    grouped,
+    natural,
+    split_fifths,
+    split_halves,
+    three,
+    without_labels,
+)
 
 KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
@@ -104,8 +117,12 @@ def _inshop(card: Card, root: Path) -> Splits:
 
 def _folder(card: Card, root: Path) -> Splits:
     if card.table is not None:
-        return read_image_table(card.table, root)
+        return read_image_table(card.table, root, unlabelled=card.unlabelled)
     inside = {path.name for path in _listed(root)}
+    if card.unlabelled:
+        if {"train", "test"} <= inside:
+            return {split: without_labels(images_below(root / split)) for split in ("train", "test")}
+        return split_fifths(without_labels(images_below(root)))
     if {"train", "query", "gallery"} <= inside:
         return three({split: _classes_in(root / split) for split in ("train", "query", "gallery")})
     if {"train", "test"} <= inside:
@@ -198,6 +215,12 @@ def _listed(folder: Path) -> list[Path]:
     )
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Images of a folder and of those in it, in natural order of their names."""
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return sorted(paths, key=lambda path: [natural(part) for part in path.relative_to(folder).parts])
+
+
 def _classes_in(folder: Path) -> list[Row]:
     """Images of a folder that has a sub-folder a class; sub-folders without images are no classes."""
     return [
@@ -216,7 +239,11 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
         if not images:
             raise DataError(
                 f"{card.name}: no images of {name} in {root}"
-                + ("; expected one sub-folder a class, at least two" if card.layout == "folder" else "")
+                + (
+                    "; expected one sub-folder a class, at least two, or --unlabelled"
+                    if card.layout == "folder"
+                    else ""
+                )
             )
         counts = card.counts.get(name)  # type: ignore[call-overload]
         if counts and (images, classes) != (counts.images, counts.classes):

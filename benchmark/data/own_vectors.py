@@ -10,7 +10,7 @@ from ..errors import DataError
 from ..spec import derive
 from .arrays import LABELS, open_array
 from .cards import Card
-from .splits import Split, Splits, natural, split_halves, take
+from .splits import Split, Splits, natural, split_fifths, split_halves
 from .vectors import VectorFile, VectorRows
 
 
@@ -21,8 +21,7 @@ def read_vectors(card: Card, root: Path) -> Splits:
     train = _rows(files.features, files.teacher_features, files.labels, "", files.views or 1)
     if files.test_features is None:
         if not train.names:
-            fifth = len(train) - len(train) // 5
-            return {"train": take(train, range(fifth)), "test": take(train, range(fifth, len(train)))}
+            return split_fifths(train)
         if train.classes < 4:
             raise DataError(
                 f"{files.labels} has {train.classes} classes; without test files at least 4 are needed: half of them trains"

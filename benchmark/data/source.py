@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import cards
-from .cards import Card, Vectors
+from .cards import NOTHING_SAID, Card, OwnImages, Vectors
 from .fetch import fetch
 from .layouts import load_images
 from .splits import DataSet
@@ -39,12 +39,11 @@ class Source:
         folder: Path | None,
         mirror: Path | None = None,
         subset: str = "",
-        columns: str | None = None,
-        closed: bool = False,
+        own: OwnImages = NOTHING_SAID,
     ) -> Source:
         """The source of a name, a card's file or a folder of images. Raises as `cards.load_card`."""
         folder = folder or cards.default_data_dir()
-        return cls(cards.load_card(dataset, folder, columns, closed=closed), folder, mirror, subset)
+        return cls(cards.load_card(dataset, folder, own), folder, mirror, subset)
 
     @functools.cached_property
     def images(self) -> DataSet:

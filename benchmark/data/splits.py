@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
-from ..spec import Spec
+from ..spec import Spec, derive
 from .cards import Card
 from .contents import digests
 from .vectors import TeacherVectors, VectorRows
@@ -214,6 +214,18 @@ def grouped(rows: Iterable[Row], names: Sequence[str] = ()) -> Split:
     labels = np.array([index[name] for name, _ in rows], np.int64)
     order = np.argsort(labels, kind="stable")
     return Split(tuple(rows[i][1] for i in order), labels[order], tuple(index))
+
+
+def without_labels(images: Sequence[Path]) -> Split:
+    """Images that are each a class of their own, in an order drawn at random, so that any part is a fair one."""
+    order = np.random.default_rng(derive(0, "order of images")).permutation(len(images))
+    return Split(tuple(images[i] for i in order), np.arange(len(images)), ())
+
+
+def split_fifths(split: Split) -> Splits:
+    """Four fifths of rows without labels train, the last one tests."""
+    fifth = len(split) - len(split) // 5
+    return {"train": take(split, range(fifth)), "test": take(split, range(fifth, len(split)))}
 
 
 def three(rows: dict[str, list[Row]]) -> Splits:

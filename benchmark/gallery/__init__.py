@@ -29,6 +29,8 @@ def write_gallery(
     device: torch.device,
     progress: Callable[[str, int, int], None] = silent,
     baseline: str = BASELINE,
+    dataset: str | None = None,
+    columns: str | None = None,
 ) -> list[Path]:
     """Write `gallery/index.html`, and `gallery/map.svg` of all but the tiniest sets, of the finished image runs of one folder.
 
@@ -40,6 +42,7 @@ def write_gallery(
         data_dir: the folder of the images; by default that of `run`.
         progress: of decoding and of features: what, how many are done, of how many.
         baseline: of the methods without a teacher, the one that is shown.
+        dataset: where own images are, as `run` is told, and what the columns of their table are called.
 
     Returns:
         What was written.
@@ -63,13 +66,13 @@ def write_gallery(
     for record in records:
         weights_of(record, store)
     data_dir = data_dir or cards.default_data_dir()
-    dataset = dataset_of(records, data_dir)
-    shown = shown_networks(chosen, RunContext(dataset, data_dir, store, device, progress))
+    images = dataset_of(records, data_dir, dataset, columns)
+    shown = shown_networks(chosen, RunContext(images, data_dir, store, device, progress))
     best = next(network for network in shown if network.best)
-    parts = sections(shown[0], best, dataset, n)
-    drawn = draw_map(shown[0], best, dataset, progress)
+    parts = sections(shown[0], best, images, n)
+    drawn = draw_map(shown[0], best, images, progress)
     target, path = folder / "gallery", folder.resolve()
-    files = {"index.html": gallery_page(f"{path.parent.name}, {path.name}", shown, parts, dataset, drawn)}
+    files = {"index.html": gallery_page(f"{path.parent.name}, {path.name}", shown, parts, images, drawn)}
     if drawn is not None:
         files["map.svg"] = drawn.svg
     else:

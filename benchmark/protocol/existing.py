@@ -77,9 +77,13 @@ def _default(field: str) -> object:
     return Spec.model_fields[field].default
 
 
-def sizes_as_is(values: Settings, students: Settings, below: Layers, chosen: Sequence[str]) -> Settings:
-    """The dimensions of what is taken as it is, a teacher or the students' features, with what comes with it. Raises as `_as_is`."""
+def as_students_see(values: Settings, students: Settings, below: Layers, chosen: Sequence[str]) -> Settings:
+    """The settings that follow from the students' images: how teachers see them, and the dimensions of what is taken as it is, a
+    teacher or the students' features. Raises as `_as_is`.
+    """
     result = _as_is(values, below)
+    if "fit" in values:  # both see the same pixels
+        result["teacher.fit"] = values.get("teacher.fit", values["fit"])
     if AS_IS in chosen:
         result[f"{AS_IS}.dim"] = pooled_of({**students, **set_of(AS_IS, values)})
     return result
@@ -105,6 +109,15 @@ def _as_is(values: Settings, below: Layers) -> Settings:
     same = {f"teacher.{name}": values[name] for name in ("image", "resize") if name in values and name not in given}
     result = {**teachers[0], **set_of("teacher", same)}
     return {**same, "teacher.seed": given.get("seed", 0), "teacher.dim": pooled_of(result)}
+
+
+def check_untrained(specs: Sequence[Spec]) -> None:
+    """Raise a UsageError where a teacher would be trained on images without labels."""
+    if any(spec.taught_by.steps for spec in specs):
+        raise UsageError(
+            "without labels no teacher can be trained: --teacher NAME@pretrained or FILE.py:FACTORY@CHECKPOINT takes one as it is, "
+            "and --teacher-features takes vectors"
+        )
 
 
 def without_maps(method: str, students: Settings, below: Layers) -> str:

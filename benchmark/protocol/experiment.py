@@ -102,7 +102,7 @@ def gather(request: Request, *, dry: bool = False) -> Experiment:
     if request.on_vectors and request.vectors is not None:
         card = cards.of_vectors(request.vectors)
     else:
-        card = cards.load_card(str(request.dataset), folder, request.columns, closed=request.closed)
+        card = cards.load_card(str(request.dataset), folder, request.own)
     source = Source(card, folder, request.mirror, request.subset, request.taught_by)
     preset, why = choose_preset(request.preset, card, request.device)
     if request.mirror is not None and not dry:
@@ -179,7 +179,7 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         stream["views"] = rows.student.views
         values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
     else:
-        values |= existing.sizes_as_is(values, students, below, chosen)
+        values |= existing.as_students_see(values, students, below, chosen)
     if request.taught_by is not None:
         values |= _vectors_as_teacher(experiment)
     dims = sorted(preset.dims_of(card))
@@ -204,6 +204,8 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
             generations=request.generations,
         )
     ]
+    if card.unlabelled:
+        existing.check_untrained(specs)
     return replace(experiment, specs=tuple(specs), left_out=left_out)
 
 
@@ -213,7 +215,14 @@ def _vectors_as_teacher(experiment: Experiment) -> Settings:
     assert vectors is not None
     if experiment.request.generations:
         raise UsageError("--generations: they have the teacher's network, and the teacher is vectors")
-    fields = {"method": "features", "backbone": vectors.backbone, "dim": vectors.file.width, "seed": 0, "views": 0}
+    fields = {
+        "method": "features",
+        "backbone": vectors.backbone,
+        "dim": vectors.file.width,
+        "seed": 0,
+        "views": 0,
+        "fit": "squash",
+    }
     return {f"teacher.{name}": value for name, value in fields.items()}
 
 
@@ -246,7 +255,10 @@ def _lacking(name: str, experiment: Experiment, students: Settings, below: Layer
     if by_vectors and method.same_size:
         return "needs a teacher's network, to be of its size, and the teacher is vectors"
     lacking = {"maps"} if on_features or by_vectors else set()
-    if vectors and not experiment.images().labelled:
+    unlabelled = experiment.card.unlabelled
+    if unlabelled and not method.needs_teacher:
+        return "has no teacher, whose neighbours are to be found where there are no labels"
+    if unlabelled or (vectors and not experiment.images().labelled):
         lacking.add("labels")
     missing = sorted(lacking & {*method.needs})
     why = ", and the teacher is vectors" if by_vectors else ""

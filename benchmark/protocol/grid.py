@@ -21,7 +21,7 @@ from .presets import Preset, layers
 OF_TEACHER = ("backbone", "pretrained", "batchnorm", "precision")
 _OF_UNTRAINED = (
     "method", "dataset", "data", "subset", "evaluation", "fold", "seed", "backbone", "pretrained", "dim", "normalize", "batchnorm",
-    "resize", "image", "precision", "views",
+    "resize", "fit", "image", "precision", "views",
 )  # fmt: skip
 _OF_JOINED = ("method", "dataset", "data", "subset", "evaluation", "fold", "seed", "backbone", "dim", "normalize")
 _SHOWN = 60  # letters of a value in a message

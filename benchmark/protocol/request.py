@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..data.cards import Vectors
+from ..data.cards import NOTHING_SAID, OwnImages, Vectors
 
 # Options that other commands have as well.
 PresetName = Annotated[
@@ -27,11 +27,8 @@ class Shared:
 
     dataset: str | None = None
     """a card (benchmark list datasets), a card's .toml, a folder of images, or a .csv, .tsv or .parquet; or else --features"""
-    columns: str | None = None
-    """what the columns of a table are called: path=NAME,label=NAME,split=NAME, or some of these"""
-    closed: bool = False
-    """own images may be searched for classes that are trained on, which is another task than all other data sets'"""
-    vectors: Annotated[Vectors | None, Parameter(name="*")] = None  # an option a field
+    own: Annotated[OwnImages, Parameter(name="*")] = NOTHING_SAID  # an option a field, as are those of
+    vectors: Annotated[Vectors | None, Parameter(name="*")] = None
     preset: PresetName = None
     methods: str | None = None
     """comma-separated names, or all, relational, individual, posthoc, control; names joined by + are one method, the sum of their losses"""

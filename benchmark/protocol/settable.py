@@ -28,7 +28,18 @@ RESERVED = {
 }
 TEACHER_MAY = ("method", "dim", "seed")
 # What own vectors have none of, or what their files say.
-NOT_OF_VECTORS = ("backbone", "pretrained", "trunk", "batchnorm", "resize", "image", "flip", "precision", "views")
+NOT_OF_VECTORS = (
+    "backbone",
+    "pretrained",
+    "trunk",
+    "batchnorm",
+    "resize",
+    "fit",
+    "image",
+    "flip",
+    "precision",
+    "views",
+)
 
 
 def check_keys(keys: Iterable[str], chosen: Sequence[str], card: Card, request: Request) -> None:

@@ -13,16 +13,15 @@ from filelock import FileLock
 from ..data.batches import centre_crop, crop, places
 from ..data.cache import ahead, square_or_error
 from ..data.cards import TABLES
-from ..data.decode import RULE
+from ..data.decode import rule
 from ..data.image_table import image_paths
-from ..data.layouts import SUFFIXES
-from ..data.splits import natural
+from ..data.layouts import images_below
 from ..data.stored import RowFile
 from ..errors import DataError, UsageError
 from ..files import digest, write_names
 from ..record import read_record
 from ..retrieval.search import Metric
-from ..spec import derive
+from ..spec import Fit, derive
 from ..store import Store
 from .apply import find
 from .export import INT8, MODEL, PREPROCESS, PROJECTOR, exported_by
@@ -40,6 +39,7 @@ class Embedder:
     name: str
     key: str  # what sets it apart: equal keys, equal embeddings
     size: int
+    fit: Fit
     dim: int
     metric: Metric  # by which its embeddings are compared
     embed: Callable[[np.ndarray, Sequence[str]], np.ndarray]
@@ -75,7 +75,9 @@ def by_run(path: Path, device: torch.device, views: int = 1) -> Embedder:
         return np.stack(embedded, axis=1) if views > 1 else embedded[0]
 
     key = f"{record.weights} {record.id}" + f" {views} views" * (views > 1)
-    return Embedder(spec.label, key, spec.resize, spec.dim, "cosine" if spec.normalize else "l2", embed, views)
+    return Embedder(
+        spec.label, key, spec.resize, spec.fit, spec.dim, "cosine" if spec.normalize else "l2", embed, views
+    )
 
 
 def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -> Embedder:
@@ -104,7 +106,9 @@ def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -
 
     metric: Metric = "cosine" if described["distance"] == "cosine" else "l2"
     key = " ".join(digest((folder / name).read_bytes()) for name in names)
-    return Embedder(folder.name, key, described["image"]["resize"][0], sessions[-1].dim, metric, embed)
+    image = described["image"]
+    fit = image.get("fit", "squash")  # which earlier exports do not say
+    return Embedder(folder.name, key, image["resize"][0], fit, sessions[-1].dim, metric, embed)
 
 
 _LACKING = {
@@ -126,10 +130,9 @@ def images_in(place: Path, columns: str | None = None) -> list[Path]:
         return image_paths(place, words.get("path", "path"))
     if not place.is_dir():
         raise UsageError(f"--images {place} is neither a folder nor a table of images ({', '.join(TABLES)})")
-    paths = [path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    if not paths:
+    if not (paths := images_below(place)):
         raise UsageError(f"--images {place}: there are no images")
-    return sorted(paths, key=lambda path: [natural(part) for part in path.relative_to(place).parts])
+    return paths
 
 
 def embed_images(
@@ -153,7 +156,7 @@ def embed_images(
     marks = "\n".join(
         f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, path in zip(names, paths, strict=True)
     )
-    key = digest(f"{RULE}\n{embedder.key}\n{embedder.size}\n{marks}".encode())
+    key = digest(f"{rule(embedder.fit)}\n{embedder.key}\n{embedder.size}\n{marks}".encode())
     out.parent.mkdir(parents=True, exist_ok=True)
     # Its name says what it is made of, so that a stopped call of another network or of other images is not gone on from.
     rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), embedder.shape(len(paths)), "<f4", SAFE)
@@ -200,7 +203,11 @@ def _blocks(
     """Embeddings of the images from `done` on, batch by batch; a DataError at the end where some cannot be read."""
     damaged: list[str] = []
     batch: list[np.ndarray] = []
-    for number, image in enumerate(ahead(lambda path: square_or_error(path, embedder.size), paths[done:]), done + 1):
+
+    def read(path: Path) -> np.ndarray | DataError:
+        return square_or_error(path, embedder.size, embedder.fit)
+
+    for number, image in enumerate(ahead(read, paths[done:]), done + 1):
         if isinstance(image, DataError):
             damaged.append(str(image))
         elif not damaged:  # after a gap rows would stand in the wrong places

@@ -17,7 +17,7 @@ import jinja2
 import numpy as np
 import torch
 
-from ..data.decode import RULE
+from ..data.decode import rule
 from ..data.splits import Split
 from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
@@ -176,9 +176,10 @@ def description(student: FinishedStudent, opset: int) -> dict[str, Any]:
     """All that a program must know to use the files: `preprocess.json`."""
     spec = student.record.spec
     image = {
-        "decode": RULE,
+        "decode": rule(spec.fit),
         "resize": [spec.resize, spec.resize],
-        "keep_aspect_ratio": False,
+        "fit": spec.fit,
+        "keep_aspect_ratio": spec.fit != "squash",
         "interpolation": "bilinear, antialiased",
         "jpeg_draft": "decoded at no less than twice that size",
         "inside_the_model": f"crop of {spec.image} in the middle; mean and standard deviation",

@@ -15,12 +15,12 @@ from ..data.splits import DataSet, Split
 from ..data.stored import new_array
 from ..errors import UsageError, unknown, wrong_field
 from ..files import write_atomically, write_names
-from ..spec import Spec
+from ..spec import Fit, Spec
 from ..training.context import RunContext
 from ..training.streams import trunk_features
 
 
-def request(card: Card, backbone: str, *, views: int, image: int, resize: int) -> Spec:
+def request(card: Card, backbone: str, *, views: int, image: int, resize: int, fit: Fit) -> Spec:
     """The run whose trunk it is: pretrained, nothing trained.
 
     Raises:
@@ -36,6 +36,7 @@ def request(card: Card, backbone: str, *, views: int, image: int, resize: int) -
             views=views,
             image=image,
             resize=resize,
+            fit=fit,
             steps=0,
         )
     except ValidationError as error:

@@ -17,6 +17,7 @@ from ..methods import entry
 from ..networks.encoder import Encoder, Network
 from ..networks.weights import load_encoder
 from ..record import Record, read_record
+from ..spec import Fit
 from ..store import Store
 from ..training.context import RunContext, silent
 from ..training.evaluator import Evaluator
@@ -27,22 +28,24 @@ from ..training.student import Rows, Student
 
 
 class Shipped(nn.Module):
-    """From images uint8 [n, size, size, 3], squashed to a square as for training, or own vectors [n, c], to embeddings [n, d].
+    """From images uint8 [n, size, size, 3], made square as for training, or own vectors [n, c], to embeddings [n, d].
 
     Args:
         image: pixels a side of the crop in the middle that the network reads; 0 of own vectors.
         size: pixels a side of the square.
+        fit: how images become square.
     """
 
-    def __init__(self, network: Network, image: int, size: int) -> None:
+    def __init__(self, network: Network, image: int, size: int, fit: Fit = "squash") -> None:
         super().__init__()
+        self.fit = fit
         self.network = network
         self.image = image
         self.size = size
 
     def preprocess(self, *files: str | Path) -> Tensor:
         """Read image files as the network wants them, uint8 [n, size, size, 3]. Raises a DataError where a file is no image."""
-        return torch.from_numpy(np.stack([square(Path(file), self.size) for file in files]))
+        return torch.from_numpy(np.stack([square(Path(file), self.size, self.fit) for file in files]))
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.image:
@@ -91,7 +94,7 @@ class FinishedStudent:
         """A split as the network reads it."""
         if split.vectors is not None:
             return split.vectors.of(self.record.spec.backbone)
-        return self.context.images(split, self.record.spec.resize)
+        return self.context.images(split, self.record.spec.stream)
 
 
 def open_student(
@@ -144,4 +147,4 @@ def whole_network(record: Record, store: Store, device: torch.device) -> Shipped
         whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=normalize, hidden=hidden, plain=plain)
         whole.load_state_dict(network.state_dict(), strict=False)  # which has all but the trunk's
         network = whole.to(device).eval().requires_grad_(False)
-    return Shipped(network, 0 if spec.reads_vectors else spec.image, spec.resize).eval()
+    return Shipped(network, 0 if spec.reads_vectors else spec.image, spec.resize, spec.fit).eval()

@@ -12,13 +12,12 @@ import torch
 
 from ..data.cache import cache_dir, decoded
 from ..data.splits import DataSet, Split, holdout
-from ..data.vectors import VectorRows
 from ..methods import edition
 from ..networks.own import recall
 from ..provenance import environment, sources
 from ..retrieval.metrics import NEAREST
-from ..retrieval.search import Ints, neighbours
-from ..spec import TEACHER_VECTORS, Spec, Stream
+from ..retrieval.search import Floats, Ints, neighbours
+from ..spec import Spec, Stream
 from ..store import Store
 
 
@@ -37,7 +36,7 @@ class RunContext:
     progress: Callable[[str, int, int], None] = silent  # of decoding and the like; 0 of 0 is a remark
     environment: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    _targets: dict[tuple[str, str], Ints] = field(default_factory=dict)
+    _targets: dict[tuple[str, ...], Ints] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Once: they are of the code as it was loaded, not as it is when a run ends or another process begins.
@@ -49,6 +48,9 @@ class RunContext:
         """Have a remark shown."""
         self.progress(text, 0, 0)
 
+    def _say_of(self, name: str, text: str) -> None:
+        self.say(f"{name}: {text}")
+
     @property
     def cache(self) -> Path:
         return cache_dir(self.data_dir)
@@ -57,13 +59,14 @@ class RunContext:
         """Where a run in training is kept, by its method as it is now."""
         return self.store.checkpoint(spec, edition(spec.method))
 
-    def images(self, split: Split, size: int) -> np.ndarray:
-        """Decoded images uint8 [n, size, size, 3] of a split."""
+    def images(self, split: Split, stream: Stream) -> np.ndarray:
+        """Images uint8 [n, size, size, 3] of a split, decoded for a stream."""
 
         def of_whole(whole: Split) -> np.ndarray:
             name = f"{self.name(whole)} images"
             progress = functools.partial(self.progress, f"decode {name}")
-            return decoded(whole, size, self.cache, progress, lambda text: self.say(f"{name}: {text}"))
+            say = functools.partial(self._say_of, name)
+            return decoded(whole, stream.resize, self.cache, progress, say, stream.fit)
 
         return split.of_whole(of_whole)
 
@@ -74,13 +77,16 @@ class RunContext:
         splits = {"training": data.train, "query": data.query, "gallery": data.gallery, "validation": data.validation}
         return next(name for name, known in splits.items() if known is whole)
 
-    def targets(self, stream: Stream) -> Ints:
-        """The rows that each query is to find where own vectors have no labels: the teacher's nearest [n, NEAREST] by cosine."""
-        key = stream.evaluation, stream.fold
+    def targets(self, stream: Stream, teacher: str, embedded: Callable[[], Floats]) -> Ints:
+        """The rows that each query is to find where there are no labels: the teacher's nearest [n, NEAREST] by cosine.
+
+        Args:
+            teacher: what it is known by.
+            embedded: gives its embeddings of the queries [n, d].
+        """
+        key = teacher, stream.evaluation, stream.fold
         if key not in self._targets:
-            images = self.of(stream).query.images
-            assert isinstance(images, VectorRows)
-            self._targets[key] = neighbours(images.of(TEACHER_VECTORS)[:], None, NEAREST, "cosine")
+            self._targets[key] = neighbours(embedded(), None, NEAREST, "cosine")
         return self._targets[key]
 
     def of(self, stream: Stream) -> DataSet:

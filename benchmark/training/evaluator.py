@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..data.splits import DataSet, Split
+from ..data.vectors import VectorRows
 from ..networks.encoder import Network
 from ..queries import Queries
 from ..record import ByClass, Evaluation, Geometry
@@ -17,7 +18,7 @@ from ..retrieval.geometry import Space, geometry
 from ..retrieval.metrics import Retrieval, agreement, evaluate
 from ..retrieval.search import Floats, Ints, neighbours
 from ..retrieval.storage import FORMS, as_stored
-from ..spec import Spec
+from ..spec import TEACHER_VECTORS, Spec
 from .context import RunContext
 from .streams import Inputs, open_inputs
 from .student import Student, embed
@@ -54,12 +55,12 @@ class Evaluator:
 
     def __call__(self, student: Student) -> Evaluation:
         """Student against student."""
-        return self._evaluate(self.space(student.spec, student.encoder)).evaluation
+        return self._evaluate(student.spec, self.space(student.spec, student.encoder)).evaluation
 
     def measure(self, student: Student, *, mapped: bool = True) -> Measured:
         """All that a record says of retrieval; `mapped`: the student's queries in the teacher's gallery too, where it maps into it."""
         spec, space = student.spec, self.space(student.spec, student.encoder)
-        retrieval = self._evaluate(space)
+        retrieval = self._evaluate(spec, space)
         if spec.evaluation == "validation":
             return Measured(retrieval.evaluation)
         teacher = None
@@ -74,7 +75,7 @@ class Evaluator:
                 query = student.method.to_teacher_space(torch.from_numpy(space.query).to(self.context.device))
             assert query is not None
             mapped_space = Space(query.cpu().numpy(), teacher.gallery, teacher.metric, teacher.same)
-            asymmetric = self._evaluate(mapped_space).evaluation
+            asymmetric = self._evaluate(spec, mapped_space).evaluation
         queries = getattr(retrieval, space.metric)
         if self.dataset.labelled:
             queries = queries._replace(label=self.dataset.query.labels[queries.row].astype(np.int32))
@@ -108,10 +109,23 @@ class Evaluator:
     def _embed(self, spec: Spec, network: Network, split: Split) -> Floats:
         return embed(spec, network, self.inputs.plain(spec, split), self.context.device)
 
-    def _evaluate(self, space: Space) -> Retrieval:
+    def _targets(self, spec: Spec, query: Floats) -> Ints:
+        """The rows that each query of a run is to find where there are no labels."""
+        images, root = self.dataset.query.images, spec.taught_by
+
+        def embedded() -> Floats:
+            if isinstance(images, VectorRows):
+                return images.of(TEACHER_VECTORS)[:]
+            if root is spec:
+                return query
+            return self._embed(root, self.teachers.get(root.id) or self.inputs.frozen(root), self.dataset.query)
+
+        return self.context.targets(spec.stream, "" if isinstance(images, VectorRows) else root.id, embedded)
+
+    def _evaluate(self, spec: Spec, space: Space) -> Retrieval:
         data, at = self.dataset, self.dataset.card.recall_at
         gallery = None if space.gallery is space.query else space.gallery
         if not data.labelled:
-            return agreement(space.query, self.context.targets(self.inputs.stream), at, gallery)
+            return agreement(space.query, self._targets(spec, space.query), at, gallery)
         labels = None if gallery is None else self._searched.labels
         return evaluate(space.query, data.query.labels, gallery, labels, at, same=space.same)

@@ -95,21 +95,21 @@ class _Child(ProcessPoolExecutor):
 def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
     """Run as many groups at a time as there are cores, each in a child process: for steps too small to be shared out among threads.
 
-    Students of a group do not depend on each other, so that groups are parted where there are fewer of them than cores. Features
-    are computed before, with all threads.
+    Students of a group do not depend on each other, so that the groups of a last round that would leave cores idle are parted.
+    Features are computed before, with all threads.
 
     Raises:
         Interrupted: stopped by the user; the children have written checkpoints.
     """
     compute_features(groups, task.context)
-    most = -(-cores() // len(groups))
-    waiting = [group[start::most] for group in groups for start in range(min(most, len(group)))]
+    workers = cores()
+    waiting = parted(groups, workers)
     idle: list[_Child] = []
     running: dict[Future[list[Outcome]], _Child] = {}
     with stoppable() as stop, contextlib.ExitStack() as stack:
         try:
             while waiting or running:
-                while waiting and len(running) < cores():
+                while waiting and len(running) < workers:
                     child = idle.pop() if idle else stack.enter_context(_Child(task))
                     running[child.begin(waiting.pop(0))] = child
                 done, _ = wait(running, 0.1, FIRST_COMPLETED)
@@ -126,6 +126,14 @@ def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
             for process in multiprocessing.active_children():
                 process.terminate()  # each writes its checkpoints
             raise
+
+
+def parted(groups: Sequence[Group], workers: int) -> list[Group]:
+    """Split as many groups as are over, when the others go round evenly, into parts that keep all workers busy."""
+    over = len(groups) % workers
+    parts = -(-workers // over) if over else 1
+    whole, split = groups[: len(groups) - over], groups[len(groups) - over :]
+    return [*whole, *(group[start::parts] for group in split for start in range(min(parts, len(group))))]
 
 
 def _begin(said: Any, context: RunContext, checkpoint_every: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from safetensors.torch import load
 
 from ..data import cards
+from ..data.cards import OwnImages
 from ..data.layouts import load_images
 from ..data.splits import DataSet
 from ..errors import BenchmarkError, DataError
@@ -49,7 +50,8 @@ def dataset_of(
                 "name the folder by --data, or, where the command has it, what run was told by --dataset and --columns"
             )
         name = str(folder)
-    card = cards.load_card(name, data_dir, columns, closed=records[0].closed)
+    unlabelled = records[0].evaluation.relevance == "teacher" and not spec.reads_vectors
+    card = cards.load_card(name, data_dir, OwnImages(columns, closed=records[0].closed, unlabelled=unlabelled))
     images = load_images(card, data_dir, spec.subset)
     for record in records:
         if not record.was_of(images.fingerprint, images.listing):

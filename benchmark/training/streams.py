@@ -66,7 +66,7 @@ class ImageInputs:
         return centre_crop(self._decoded(split), self.stream.image)
 
     def _decoded(self, split: Split) -> np.ndarray:
-        return self.context.images(split, self.stream.resize)
+        return self.context.images(split, self.stream)
 
 
 class FeatureInputs:
@@ -82,7 +82,9 @@ class FeatureInputs:
         sources: dict[object, Source] = {}
         self._sources: dict[str, Source] = {}
         self._joined = Joined(dataset, readers(group))
-        for spec in readers(group):
+        # Without labels the teacher's neighbours are to be found, also by what is made of its students.
+        roots = [] if dataset.labelled else [spec.taught_by for spec in group]
+        for spec in readers([*group, *roots]):
             if spec.joined:
                 continue
             origin = _origin(spec)
@@ -97,8 +99,6 @@ class FeatureInputs:
             self._views = {source.key: source.views(dataset.train) for source in sources.values()}
         for source, split in itertools.product(sources.values(), dataset.splits):
             source.plain(split)
-        if not dataset.labelled:
-            context.targets(self.stream)
 
     def encoder(self, spec: Spec) -> Network:
         if not methods.entry(spec.method).has_head:
@@ -158,7 +158,8 @@ class TrunkFeatures:
             name = self.context.name(whole)
             what = f"{self.name} features of {name} images, {f'{views} views' if views > 1 else 'centre crops'}"
             return features(
-                self.context.images(whole, self.stream.resize),
+                lambda: self.context.images(whole, self.stream),
+                len(whole),
                 views,
                 self.width,
                 self.stream,
@@ -259,7 +260,7 @@ def compute_features(groups: Sequence[Sequence[Spec]], context: RunContext) -> N
     distinct = {}
     for group in groups:
         stream = group[0]
-        read = stream.evaluation, stream.resize, stream.image, stream.flip, stream.views
+        read = stream.evaluation, stream.resize, stream.fit, stream.image, stream.flip, stream.views
         # Without steps no training views are read: such a group does not stand for one that trains.
         distinct[read, bool(stream.steps), frozenset(map(_origin, readers(group)))] = group
     for group in distinct.values():

@@ -115,7 +115,7 @@ def decode(specs: Sequence[Spec], context: RunContext) -> None:
         DataError: an image cannot be read.
     """
     seeing = (spec for spec in specs if not spec.reads_vectors)
-    for stream in {(spec.evaluation, spec.resize): spec.stream for spec in seeing}.values():
+    for stream in {(spec.evaluation, spec.resize, spec.fit): spec.stream for spec in seeing}.values():
         for split in context.of(stream).splits:
             if not isinstance(split.images, VectorRows):
-                context.images(split, stream.resize)
+                context.images(split, stream)

@@ -2,6 +2,7 @@ import os
 import threading
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_size_content_and_rule_are_the_key(split: Split, tmp_path: Path, monkeyp
     os.utime(grey, ns=(1, 1))
     assert decoded(split, 16, folder)[1, 0, 0].tolist() == [99] * 3
     assert len(files(folder)) == 3
-    monkeypatch.setattr(cache, "RULE", "another")
+    monkeypatch.setattr(cache, "rule", lambda fit: "another")
     decoded(split, 16, folder)
     assert len(files(folder)) == 4
 
@@ -175,7 +176,7 @@ def test_an_interrupted_build_goes_on(split: Split, tmp_path: Path, monkeypatch:
     partial = next((tmp_path / "cache").glob("*.partial"))
     content = bytearray(partial.read_bytes())
     partial.write_bytes(content[: 128 + 16 * 16 * 3] + bytes(16 * 16 * 3) + content[128 + 2 * 16 * 16 * 3 :])
-    monkeypatch.setattr(cache, "square_or_error", lambda path, size: again.append(path) or decode(path, size))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(cache, "square_or_error", lambda path, *how: again.append(path) or decode(path, *how))  # type: ignore[func-returns-value]
     assert np.array_equal(decoded(split, 16, tmp_path / "cache"), whole)
     assert sorted(again) == sorted(split.images[1:])
     assert all(name.endswith(".npy") for name in files(tmp_path / "cache"))
@@ -187,7 +188,7 @@ def test_few_images_wait_for_a_slow_disk(split: Split, tmp_path: Path, monkeypat
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
     decode = cache.square_or_error
     started: list[Path] = []
-    monkeypatch.setattr(cache, "square_or_error", lambda path, size: started.append(path) or decode(path, size))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(cache, "square_or_error", lambda path, *how: started.append(path) or decode(path, *how))  # type: ignore[func-returns-value]
     ahead: list[int] = []
     decoded(many, 16, tmp_path / "cache", lambda done, total: ahead.append(len(started) - done))
     assert len(started) == len(ahead) == 200 and max(ahead) <= 2 * cache.AHEAD
@@ -238,9 +239,9 @@ def test_two_builders_decode_once(split: Split, tmp_path: Path, monkeypatch: pyt
     decode, started = cache.square_or_error, threading.Barrier(2)
     count: list[Path] = []
 
-    def counted(path: Path, size: int) -> np.ndarray:
+    def counted(path: Path, *how: Any) -> np.ndarray | DataError:
         count.append(path)
-        return decode(path, size)
+        return decode(path, *how)
 
     monkeypatch.setattr(cache, "square_or_error", counted)
     results = []

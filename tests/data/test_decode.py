@@ -25,6 +25,7 @@ from benchmark.data.layouts import load_images
 from benchmark.data.splits import Split
 from benchmark.errors import DataError
 from benchmark.gallery.page import thumbnail
+from benchmark.spec import Fit
 from benchmark.training.progress import Reporter
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -649,6 +650,30 @@ def test_thumbnails_show_what_networks_see(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
         assert image.size == (72, 48)
         assert np.abs(np.asarray(image)[4::8, 4::8].astype(int) - COLOURS).mean() < 8
+
+
+def test_images_become_square_as_they_are_told_to(tmp_path: Path) -> None:
+    colours, white = COLOURS.astype(int), np.full((1, 9, 3), 255)
+    Image.fromarray(COLOURS).save(tmp_path / "wide.png")
+    Image.fromarray(COLOURS.transpose(1, 0, 2)).save(tmp_path / "high.png")
+    # 6 x 9: of the three columns over, two are cut on the left; of the three rows lacking, one is above.
+    expected = {"crop": colours[:, 2:8], "pad": np.concatenate([white, colours, white, white])}
+    for fit, square_ in expected.items():
+        wide = square(tmp_path / "wide.png", len(square_), fit)
+        high = square(tmp_path / "high.png", len(square_), fit)
+        assert wide.dtype == np.uint8 and np.array_equal(wide, square_)
+        assert np.array_equal(high, wide.transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_each_way_to_a_square_has_an_array_of_its_own(tmp_path: Path, fit: Fit) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(COLOURS).save(path)
+    split = Split((path,), np.zeros(1, np.int64), ("a",))
+    for other in ("squash", "crop", "pad"):
+        decoded(split, 6, tmp_path / "cache", fit=other)
+    assert np.array_equal(decoded(split, 6, tmp_path / "cache", fit=fit)[0], square(path, 6, fit))
+    assert len(list((tmp_path / "cache").glob("*-6.npy"))) == 3
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.data.cards import load_card
+from benchmark.data.cards import OwnImages, load_card
 from benchmark.data.image_table import image_paths
 from benchmark.data.layouts import load_images
 from benchmark.data.splits import DataSet, holdout
@@ -36,7 +36,8 @@ def of_classes(names: str, split: str = "", images: int = 2) -> list[list[str]]:
 
 
 def read(file: Path, columns: str | None = None, *, closed: bool = False) -> DataSet:
-    return load_images(load_card(str(file), file.parent / "cache", columns, closed=closed), file.parent / "cache")
+    own = OwnImages(columns, closed=closed)
+    return load_images(load_card(str(file), file.parent / "cache", own), file.parent / "cache")
 
 
 def test_without_splits_half_of_the_classes_trains_in_natural_order(tmp_path: Path) -> None:
@@ -137,10 +138,10 @@ def test_what_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="no such file or folder"):
         load_card(str(tmp_path / "none.csv"))
     with pytest.raises(BenchmarkError, match="--columns wants path=NAME"):
-        load_card(str(tmp_path / "ragged.csv"), None, "image=x")
-    for words in ((None, "path=x"), (None, None)):
-        with pytest.raises(BenchmarkError, match=r"--columns|--closed"):
-            load_card("tiny", *words, closed=words[1] is None)
+        load_card(str(tmp_path / "ragged.csv"), None, OwnImages("image=x"))
+    for own, option in ((OwnImages("path=x"), "--columns"), (OwnImages(closed=True), "--closed")):
+        with pytest.raises(BenchmarkError, match=option):
+            load_card("tiny", None, own)
 
 
 def test_labels_have_no_blanks_around_them(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ METHODS = "triplet,regression,rkd-d,pca"
 STRANGER = """
 import csv, json, sys
 import numpy as np, onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 folder, catalog, out = sys.argv[1:]
 described = json.load(open(f"{folder}/preprocess.json"))
@@ -36,7 +36,12 @@ size = described["image"]["resize"][0]
 def read(path):
     image = Image.open(path)
     image.draft("RGB", (2 * size, 2 * size))
-    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    image = image.convert("RGB")
+    if described["image"]["fit"] == "crop":
+        image = ImageOps.fit(image, (min(image.size),) * 2)
+    if described["image"]["fit"] == "pad":
+        image = ImageOps.pad(image, (max(image.size),) * 2, color="white")
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 rows = [row for row in csv.DictReader(open(catalog)) if row["split"] == "test"]
 images = np.stack([read(row["path"]) for row in rows])
@@ -124,6 +129,37 @@ def test_a_stranger_gets_what_was_measured(cli: Cli, shop: Path, ran: Path, tmp_
         assert ("asymmetric" in said) == bool(record.asymmetric_metrics) == (method == "regression")
         if record.asymmetric_metrics:
             assert said["asymmetric"] == pytest.approx(record.asymmetric_metrics["recall@1"], abs=0.0101)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_images_keep_their_proportions_all_the_way(cli: Cli, data_dir: Path, tmp_path: Path, fit: str) -> None:
+    """Training, evaluation, what is shipped and what a stranger does: one square of an image that is none."""
+    home = tmp_path / "wide"
+    home.mkdir()
+    data = load_images(cards.load_card("tiny", data_dir), data_dir)
+    rows = []
+    for split, images in (("train", data.train), ("test", data.query)):
+        for number, (pixels, label) in enumerate(zip(np.asarray(images.images), images.labels, strict=True)):
+            wide = np.full((40, 64), 255, np.uint8)
+            wide[4 : 4 + pixels.shape[0], 16 : 16 + pixels.shape[1]] = pixels
+            Image.fromarray(wide if number % 2 else wide.T).save(home / f"{split} {number}.png")
+            rows.append([str(home / f"{split} {number}.png"), images.names[label], split])
+    with (home / "catalog.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["path", "label", "split"], *rows])
+    results, out = tmp_path / "results", tmp_path / "ship"
+    words = ("--preset", "smoke", "--methods", "rkd-d", "--seeds", "0", "--device", "cpu", "--set", "steps=3")
+    where = ("--dataset", home / "catalog.csv", "--results", results, "--data", tmp_path)
+    assert cli("run", *words, "--set", "teacher.steps=3", "--set", f"fit={fit}", *where).code == 0
+    record = record_of(results, "rkd-d")
+    assert record.spec.teacher is not None and record.spec.fit == record.spec.teacher.fit == fit
+    assert cli("export", record.id, "--out", out, *where).code == 0
+    script = [sys.executable, "-c", STRANGER, str(out), str(home / "catalog.csv"), ""]
+    said = json.loads(subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert said["recall"] == pytest.approx(record.metrics["recall@1"], abs=0.0101)
+    for run, file in ((record.id, tmp_path / "torch.npy"), (out, tmp_path / "onnx.npy")):
+        assert cli("embed", run, "--images", home, "--out", file, "--results", results).code == 0
+    first, second = np.load(tmp_path / "torch.npy"), np.load(tmp_path / "onnx.npy")
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-4 * np.abs(first).max())
 
 
 def test_what_is_in_the_folder(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:

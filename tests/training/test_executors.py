@@ -20,7 +20,7 @@ from benchmark.record import Record
 from benchmark.spec import Spec, waves
 from benchmark.training import executors, group
 from benchmark.training.context import RunContext
-from benchmark.training.executors import Task, local, processes
+from benchmark.training.executors import Task, local, parted, processes
 from benchmark.training.group import Failure
 
 
@@ -62,6 +62,27 @@ def test_processes_give_what_one_process_gives(data_dir: Path, tmp_path: Path) -
         assert other.metrics == pytest.approx(outcome.metrics, abs=0.01)  # other numbers of threads round differently
         assert many.store.finished(outcome.spec)
     assert sum(isinstance(outcome, Failure) for outcome in outcomes.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "parts"),
+    [
+        ([4, 4, 4], 2, [4, 4, 2, 2]),
+        ([4], 2, [2, 2]),
+        ([4, 4], 2, [4, 4]),
+        ([3, 3, 5], 4, [2, 1, 2, 1, 3, 2]),
+        ([5], 4, [2, 1, 1, 1]),
+        ([1], 4, [1]),
+        ([2, 9, 9], 1, [2, 9, 9]),
+    ],
+)
+def test_groups_are_parted_where_cores_would_idle(sizes: list[int], workers: int, parts: list[int]) -> None:
+    numbers = iter(range(sum(sizes)))
+    groups = [[tiny_spec(seed=next(numbers)) for _ in range(size)] for size in sizes]
+    given = parted(groups, workers)
+    assert [len(part) for part in given] == parts
+    assert sorted(spec.seed for part in given for spec in part) == list(range(sum(sizes)))
+    assert all(any(set(part) <= set(group) for group in groups) for part in given)
 
 
 def test_a_process_that_dies_fails_its_group(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,14 +142,24 @@ def mean_and_max(crops: np.ndarray) -> np.ndarray:
 
 
 def test_features_are_the_trunks_of_each_view(tmp_path: Path) -> None:
-    found = features(IMAGES, 2, 2, STREAM, mean_and_max, "key", tmp_path)
+    found = features(lambda: IMAGES, len(IMAGES), 2, 2, STREAM, mean_and_max, "key", tmp_path)
     assert found.shape == (300, 2, 2) and found.dtype == np.float16
     for number in (1, 2):
         assert np.array_equal(
             found[:, number - 1], mean_and_max(view(IMAGES, number, STREAM, 0, 300)).astype(np.float16)
         )
-    plain = features(IMAGES, 1, 2, STREAM, mean_and_max, "key", tmp_path)
+    plain = features(lambda: IMAGES, len(IMAGES), 1, 2, STREAM, mean_and_max, "key", tmp_path)
     assert np.array_equal(plain[:, 0], mean_and_max(IMAGES[:, 1:5, 1:5]).astype(np.float16))
+
+
+def test_computed_features_are_read_without_their_images(tmp_path: Path) -> None:
+    """Each student asks for them: what is rendered would be rendered again for each, and files looked at."""
+    whole = features(lambda: IMAGES, len(IMAGES), 2, 2, STREAM, mean_and_max, "key", tmp_path)
+
+    def images() -> np.ndarray:
+        raise AssertionError("asked for images")
+
+    assert np.array_equal(whole, features(images, len(IMAGES), 2, 2, STREAM, mean_and_max, "key", tmp_path))
 
 
 def test_computed_features_are_kept_when_the_rest_is_stopped(tmp_path: Path) -> None:
@@ -162,18 +172,27 @@ def test_computed_features_are_kept_when_the_rest_is_stopped(tmp_path: Path) -> 
         return mean_and_max(crops)
 
     with pytest.raises(KeyboardInterrupt):
-        features(IMAGES, 2, 2, STREAM, stops, "key", tmp_path)
-    found = features(IMAGES, 2, 2, STREAM, stops, "key", tmp_path)
+        features(lambda: IMAGES, len(IMAGES), 2, 2, STREAM, stops, "key", tmp_path)
+    found = features(lambda: IMAGES, len(IMAGES), 2, 2, STREAM, stops, "key", tmp_path)
     # The first block, whose sum says that it is whole, is kept.
     assert calls == [128] * 4 + [128] * 2 + [44] * 2
-    assert np.array_equal(found, features(IMAGES, 2, 2, STREAM, mean_and_max, "other", tmp_path))
+    assert np.array_equal(found, features(lambda: IMAGES, len(IMAGES), 2, 2, STREAM, mean_and_max, "other", tmp_path))
     assert len(list(tmp_path.glob("*.npy"))) == 2 and not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.parametrize("value", [np.nan, 1e6])
 def test_features_that_float16_cannot_hold_are_an_error(tmp_path: Path, value: float) -> None:
     with pytest.raises(DataError, match="images 0 to 127"):
-        features(IMAGES, 1, 2, STREAM, lambda crops: np.full((len(crops), 2), value, np.float32), "key", tmp_path)
+        features(
+            lambda: IMAGES,
+            len(IMAGES),
+            1,
+            2,
+            STREAM,
+            lambda crops: np.full((len(crops), 2), value, np.float32),
+            "key",
+            tmp_path,
+        )
     assert not list(tmp_path.glob("*.npy"))
 
 
