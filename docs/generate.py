@@ -260,7 +260,7 @@ def method(entry: Entry, formulas: dict[str, Any]) -> str:
         ("uses labels", "yes" if entry.uses_labels else "no"),
         ("code", f"`benchmark/methods/{entry.module}.py`, class `{entry.cls}`"),
     ]
-    lines += ["## Facts", "", *table(("", ""), facts)]
+    lines += ["## Facts", "", *table(("fact", "of this method"), facts)]
     if entry.defaults:
         spans = {name: " to ".join(f"{bound:g}" for bound in span) for name, span in entry.ranges.items()}
         rows = [(f"`{entry.name}.{key}`", f"`{value}`", spans.get(key, "")) for key, value in entry.defaults.items()]
