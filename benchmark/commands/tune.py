@@ -94,7 +94,7 @@ def tune(
 
 def _paths(plan: Experiment, publish: bool) -> list[Path]:
     """Where the choice is written. Settings among the results have the last word: what they say is renewed when one is published."""
-    published, own = plan.tuned
+    published, own, _ = plan.tuned
     if not publish:
         return [own]
     if published is None:

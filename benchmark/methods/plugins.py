@@ -40,7 +40,7 @@ def _named() -> list[str]:
 
 
 def registered(kind: str) -> dict[str, str]:
-    """Read what installed packages name, by name: of methods modules, of backbones MODULE:FACTORY, of cards packages that hold NAME.toml."""
+    """Read what installed packages name, by name: of methods modules, of backbones MODULE:FACTORY, of cards packages with NAME.toml."""
     return {point.name: point.value for point in entry_points(group=f"{GROUP}.{kind}")}
 
 

@@ -23,7 +23,7 @@ from benchmark.protocol.grid import specs
 from benchmark.protocol.presets import Range
 from benchmark.protocol.tuning import Choice, Grid, RandomTrials
 from benchmark.record import Evaluation, Record
-from benchmark.tuned import Tuned, read_reasons, read_tuned, settings_for, write_tuned
+from benchmark.tuned import Tuned, TunedFiles, read_reasons, read_tuned, settings_for, write_tuned
 
 SMOKE = presets.read_preset("smoke")
 SEARCHING = [entry for entry in methods.catalogue().values() if entry.ranges]
@@ -226,6 +226,18 @@ def test_each_head_and_dimension_has_a_choice_of_its_own(tmp_path: Path) -> None
     again = replace(choices[0], values={"lr": 1.0})
     (line,) = tuning.write_choice(path, [again], "another")
     assert line == "rkd-d (hidden=0, dim=4): lr=1.0 replaces lr=0.002" and len(read_tuned(path)["rkd-d"]) == 4
+
+
+def test_settings_of_an_earlier_version_are_not_used_in_silence(tmp_path: Path) -> None:
+    files = TunedFiles.of("heads", None, tmp_path)
+    assert files.by == ("hidden", "dim") and files.for_runs() == {}
+    files.own.parent.mkdir()
+    write_tuned(files.own, {"rkd-d": [Tuned({"lr": 1e-3})]}, {})
+    assert files.read() == {"rkd-d": [Tuned({"lr": 1e-3})]}  # tables of such a folder are still written
+    with pytest.raises(UsageError, match="by an earlier version of this preset: move its folder to heads-v1"):
+        files.for_runs()
+    write_tuned(files.own, {"rkd-d": [Tuned({"lr": 1e-3}, {"hidden": 0, "dim": 16})]}, {})
+    assert len(files.for_runs()["rkd-d"]) == 1
 
 
 def test_the_form_may_be_what_is_tried() -> None:
