@@ -56,6 +56,7 @@ class TunedFiles(NamedTuple):
 
     published: Path | None  # in the package, for all; None of own data
     own: Path  # among the results that the choice came from
+    by: tuple[str, ...] = ()  # what has a choice of its own: the head, the dimension
 
     @classmethod
     def of(cls, preset: str, dataset: str | None, results: Path) -> TunedFiles:
@@ -65,17 +66,32 @@ class TunedFiles(NamedTuple):
             dataset: of the suite; None of own data.
             results: the data set's folder among the results.
         """
-        name = read_toml(PRESETS / f"{preset}.toml", "a preset").get("tuned") or preset
+        content = read_toml(PRESETS / f"{preset}.toml", "a preset")
+        name = content.get("tuned") or preset
         published = None if dataset is None else PUBLISHED / f"{name}-{dataset}.toml"
-        return cls(published, results / name / "tuned.toml")
+        return cls(published, results / name / "tuned.toml", tuple(content.get("tuning", {}).get("by", ())))
 
     @property
     def there(self) -> list[Path]:
-        return [path for path in self if path is not None and path.exists()]
+        return [path for path in (self.published, self.own) if path is not None and path.exists()]
 
     def read(self) -> dict[str, list[Tuned]]:
         """By method, what was chosen; empty where nothing was. Raises as `read_tuned`."""
         return {method: choices for path in self.there for method, choices in read_tuned(path).items()}
+
+    def for_runs(self) -> dict[str, list[Tuned]]:
+        """The same, for runs that are to be made.
+
+        Raises:
+            UsageError: as `read_tuned`; or a choice is for all heads and dimensions, and the preset makes one for each.
+        """
+        for path in self.there:
+            if self.by and any(not choice.where for choices in read_tuned(path).values() for choice in choices):
+                raise UsageError(
+                    f"{path} was chosen for all values of {', '.join(self.by)} alike, by an earlier version of this preset: "
+                    f"move its folder to {path.parent.name}-v1, or delete the file and tune again"
+                )
+        return self.read()
 
 
 def read_tuned(path: Path) -> dict[str, list[Tuned]]:

@@ -24,7 +24,7 @@ from benchmark.data.contents import MEMORY, digests
 from benchmark.data.layouts import load_images
 from benchmark.data.splits import Split
 from benchmark.errors import BenchmarkError
-from benchmark.protocol import tuning
+from benchmark.protocol import choice
 from benchmark.record import read_record
 from benchmark.spec import Stream
 from benchmark.store import Store
@@ -114,7 +114,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
     decoded(split, 8, cache)
     read_features()
     tuned = tmp_path / "tuned.toml"
-    tuning.write_choice(tuned, [tuning.Choice("triplet", {"lr": 0.003, "margin": 0.25}, 0.5, 0.4, 3)], "the command")
+    choice.write_choice(tuned, [choice.Choice("triplet", {"lr": 0.003, "margin": 0.25}, 0.5, 0.4, 3)], "the command")
     where = performance.Environment(device="cpu", threads="2", torch="2", code="abc")
     section = performance.Section(environment=where, rows=[{"way": "ours", "seconds": 1.25}])
     performance.write_performance(tmp_path / "bench", {"loss": section})

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from .. import methods
 from ..data import cards
+from ..methods.plugins import registered
 from ..networks import names as zoo
 from ..protocol import presets
 from .console import err, out, print_json
@@ -51,13 +52,17 @@ def _rows(what: str) -> Rows:
         return [
             {"name": card.name, "title": card.title}
             | {split: f"{count.classes} classes, {count.images} images" for split, count in card.counts.items()}
-            for card in map(cards.load_card, cards.names())
+            for card in map(cards.load_card, [*cards.names(), *registered("cards")])
         ]
     if what == "methods":
         fields = {"name": "name", "kind": "kind", "reference": "reference", "defaults": "defaults", "l2": "normalize"}
         known = methods.declarations.read().entries.values()
         return [{key: getattr(entry, name) for key, name in fields.items()} for entry in known]
     if what == "backbones":
-        return [family._asdict() for family in zoo.FAMILIES]
+        others = [
+            {"name": name, "weights": f"{place}, of an installed package"}
+            for name, place in registered("backbones").items()
+        ]
+        return [*(family._asdict() for family in zoo.FAMILIES), *others]
     protocols = map(presets.read_preset, presets.preset_names())
     return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in protocols]

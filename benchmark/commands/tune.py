@@ -7,9 +7,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..errors import UsageError
+from ..protocol.choice import choice_table, choose, write_choice
 from ..protocol.experiment import Experiment, gather, resolve
 from ..protocol.request import Request, Shared
-from ..protocol.tuning import asked, choice_table, choose, tune_command, write_choice
+from ..protocol.tuning import asked, tune_command
 from ..report.write import Folder
 from ..store import Store
 from ..training.driver import Driver
@@ -94,7 +95,7 @@ def tune(
 
 def _paths(plan: Experiment, publish: bool) -> list[Path]:
     """Where the choice is written. Settings among the results have the last word: what they say is renewed when one is published."""
-    published, own = plan.tuned
+    published, own, _ = plan.tuned
     if not publish:
         return [own]
     if published is None:

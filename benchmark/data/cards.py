@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ..errors import UsageError, unknown, wrong_field
 from ..files import read_regular
+from ..methods.plugins import registered
 from ..spec import Frozen, Positive
 from .vector_files import Vectors
 
@@ -136,7 +137,8 @@ def load_card(name_or_path: str, data_dir: Path | None = None, own: OwnImages = 
     """The card of a data set.
 
     Args:
-        name_or_path: a name of the suite, a card's file (`.toml`), a folder of own images, or a table that names them.
+        name_or_path: a name of the suite or of an installed package's entry point, a card's file (`.toml`), a folder of own images, or
+            a table that names them.
         data_dir: the data folder; a card that lies beside the data there replaces the suite's own of the same name.
         own: what the owner of images says of them.
 
@@ -147,6 +149,8 @@ def load_card(name_or_path: str, data_dir: Path | None = None, own: OwnImages = 
     said = {"closed": own.closed, "unlabelled": own.unlabelled}
     if name_or_path in names():
         card = read_card(_folder() / f"{name_or_path}.toml")
+    elif name_or_path in (others := registered("cards")):
+        card = read_card(resources.files(others[name_or_path]) / f"{name_or_path}.toml")
     elif name_or_path.endswith(".toml") and path.is_file():
         card = read_card(path)
     elif name_or_path and path.is_dir():

@@ -1,4 +1,4 @@
-"""Methods outside of the package: files that `--plugin` names, and modules that installed packages name as entry points.
+"""Parts outside of the package: files of methods that `--plugin` names, and what installed packages name as entry points.
 
 The files' names are in the environment variable `BENCHMARK_PLUGINS`, which child processes inherit.
 """
@@ -18,7 +18,7 @@ from types import ModuleType
 from ..errors import UsageError
 
 VARIABLE = "BENCHMARK_PLUGINS"  # files, parted by semicolons
-GROUP = "embedding_distillation.methods"  # of entry points, each a module
+GROUP = "embedding_distillation"  # begins the names of the groups of entry points: .methods, .backbones, .cards
 
 
 def add_plugin(word: str) -> None:
@@ -39,13 +39,18 @@ def _named() -> list[str]:
     return [word for word in os.environ.get(VARIABLE, "").split(";") if word]
 
 
+def registered(kind: str) -> dict[str, str]:
+    """Read what installed packages name, by name: of methods modules, of backbones MODULE:FACTORY, of cards packages with NAME.toml."""
+    return {point.name: point.value for point in entry_points(group=f"{GROUP}.{kind}")}
+
+
 @functools.cache
 def _installed() -> tuple[Path, ...]:
     """The files of modules that packages name: found, not run."""
     places = []
-    for point in entry_points(group=GROUP):
+    for place in registered("methods").values():
         with contextlib.suppress(ImportError, ValueError):  # a package that is gone names nothing
-            places.append(importlib.util.find_spec(point.value.partition(":")[0]))
+            places.append(importlib.util.find_spec(place.partition(":")[0]))
     return tuple(Path(place.origin).resolve() for place in places if place is not None and place.origin)
 
 

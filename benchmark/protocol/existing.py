@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..errors import UsageError
 from ..methods import entry
+from ..methods.plugins import registered
 from ..networks import names
 from ..spec import Spec
 from ..tuned import Settings
@@ -23,6 +24,7 @@ def settings_of_teacher(text: str, values: Settings) -> Settings:
     Raises:
         UsageError: it is no NAME, NAME@DIM, NAME@pretrained or FILE.py:FACTORY@CHECKPOINT, or --set says otherwise.
     """
+    text = registered("backbones").get(text, text)
     name, at, word = text.partition("@")
     own = names.OWN_PLACE.fullmatch(text) is not None
     if own or word == PRETRAINED:
@@ -48,10 +50,11 @@ def with_own_names(values: Settings) -> Settings:
     for key, value in values.items():
         if split_key(key)[1] != "backbone":
             continue
-        if names.OWN_PLACE.fullmatch(str(value)):
+        place = registered("backbones").get(str(value), str(value))
+        if names.OWN_PLACE.fullmatch(place):
             from ..networks.own import absolute, open_own  # imports torch
 
-            result[key] = open_own(absolute(str(value))).name
+            result[key] = open_own(absolute(place)).name
         names.check_name(str(result[key]))
         if names.OWN_NAME.fullmatch(result[key]):
             result.setdefault(key.removesuffix("backbone") + "pretrained", True)

@@ -199,7 +199,7 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
             seeds=preset.seeds if request.seeds is None else integers("--seeds", request.seeds),
             assignments=values,
             stream={**stream, "fold": fold},
-            tuned={} if variants else experiment.tuned.read(),
+            tuned={} if variants else experiment.tuned.for_runs(),
             variants=variants,
             generations=request.generations,
         )

@@ -1,32 +1,24 @@
-"""The settings that `benchmark tune` tries, and the choice among them by runs on validation classes."""
+"""The settings that `benchmark tune` tries."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import operator
 import shlex
-import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from rich.table import Table
 
 from .. import methods
 from ..errors import BenchmarkError, UsageError
-from ..record import Record
-from ..spec import Scalar, Spec, derive
-from ..tuned import Settings, Tuned, read_reasons, read_tuned, write_tuned
+from ..spec import Scalar, derive
+from ..tuned import Settings
 from .grid import parse_scalar
 from .presets import Axis, Preset, Range
 
-CRITERION = "map@r"
 DEFAULT_GRID = ("lr=1e-4,3e-4,1e-3,3e-3",)
 DIGITS = 3  # significant ones of a drawn number
-MARGIN = 0.05  # a choice within this part of its range from an end, in log scale, may not be the best there is
 
 
 @dataclass(frozen=True)
@@ -139,150 +131,6 @@ def _own(entry: methods.Entry) -> dict[str, Axis]:
     return result
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The settings of a method that did best, by MAP@R on held-out training classes (a fraction of 1)."""
-
-    method: str
-    values: Settings
-    score: float
-    default: float | None  # score of the preset's own setting; None where that was not tried or did not finish
-    finished: int  # settings that have a score
-    error: float | None = None  # standard error of the score over folds
-    where: Settings = field(default_factory=dict)  # the runs that it is for, by field; empty: for all
-
-
-def choose(
-    records: Sequence[Record],
-    tried: Grid | RandomTrials,
-    planned: Sequence[Spec],
-    defaults: Collection[str] = (),
-    by: Sequence[str] = (),
-) -> list[Choice]:
-    """The best of what was tried, of each method.
-
-    The preset's own setting stays where nothing is better than it by more than the standard error of the difference over folds
-    (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3); other ties go to the first by value. Runs that differ in
-    what there is no choice by count together, by mean; a setting of which one of them did not finish is no candidate.
-
-    Args:
-        records: of the candidates; the teacher's is not one.
-        planned: all candidates, those that failed as well.
-        defaults: ids of the runs at the preset's own setting.
-        by: fields of a run; each of their combinations has a choice of its own.
-
-    Raises:
-        BenchmarkError: of no method a setting is left.
-    """
-    for record in records:
-        if record.spec.evaluation != "validation":
-            raise ValueError(f"{record.id} was scored on {record.spec.evaluation} classes")
-    scores = {record.id: record.metrics[CRITERION] for record in records}
-    runs: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Spec]]] = {}
-    for spec in planned:
-        values = tuple(_value(spec, key) for key in tried.axes(methods.entry(spec.method)))
-        runs.setdefault((spec.method, *(getattr(spec, name) for name in by)), {}).setdefault(values, []).append(spec)
-    result = []
-    for (method, *key), by_values in sorted(runs.items()):
-        finished = {
-            values: _by_fold(specs, scores)
-            for values, specs in sorted(by_values.items())
-            if all(spec.id in scores for spec in specs)
-        }
-        if not finished:
-            continue
-        best = max(finished, key=lambda values: statistics.fmean(finished[values]))
-        own = [values for values in finished if {spec.id for spec in by_values[values]} & {*defaults}]
-        if own and (error := _error(map(operator.sub, finished[best], finished[own[0]]))) is not None:
-            gain = statistics.fmean(finished[best]) - statistics.fmean(finished[own[0]])
-            best = best if gain > error else own[0]
-        default = statistics.fmean(finished[own[0]]) if own else None
-        score, chosen = (
-            statistics.fmean(finished[best]),
-            dict(zip(tried.axes(methods.entry(method)), best, strict=True)),
-        )
-        where = dict(zip(by, key, strict=True))
-        result.append(Choice(method, chosen, score, default, len(finished), _error(finished[best]), where))
-    if not result:
-        raise BenchmarkError("no setting was finished everywhere it was tried, so nothing can be chosen")
-    return result
-
-
-def _by_fold(specs: Sequence[Spec], scores: Mapping[str, float]) -> list[float]:
-    """Mean scores of one setting, fold by fold."""
-    folds: dict[str, list[float]] = {}
-    for spec in sorted(specs, key=lambda spec: (spec.fold, spec.id)):
-        folds.setdefault(spec.fold, []).append(scores[spec.id])
-    return [statistics.fmean(values) for values in folds.values()]
-
-
-def _error(values: Iterable[float]) -> float | None:
-    """Standard error of a mean; None of one value."""
-    values = list(values)
-    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-
-
-def _value(spec: Spec, key: str) -> Any:
-    if key in Spec.model_fields:
-        return getattr(spec, key)
-    # A hyper-parameter that came later is left out of a spec at its default.
-    return spec.params.get(key, methods.entry(spec.method).defaults[key])
-
-
-def write_choice(path: Path, choices: Sequence[Choice], command: str) -> list[str]:
-    """Write the chosen settings, each with the command that chose it; what was chosen before and not now is kept.
-
-    Returns:
-        A line for each method whose earlier settings were others.
-    """
-    settings, reasons = read_tuned(path) if path.exists() else {}, read_reasons(path)
-    replaced = []
-    for choice in choices:
-        name, where = choice.method, choice.where
-        for before in settings.get(name, ()):
-            if before.where == where and before.values != choice.values:
-                replaced.append(f"{_named(choice)}: {_listed(choice.values)} replaces {_listed(before.values)}")
-        scores = {
-            "validation_map_at_r": choice.score,
-            "standard_error": choice.error,
-            "validation_map_at_r_default": choice.default,
-        }
-        rounded = {key: round(score, 4) for key, score in scores.items() if score is not None}
-        reason = {"by": command, **rounded, "values_finished": choice.finished}
-        for kept, values in ((settings, choice.values), (reasons, reason)):
-            # What was chosen by other fields gives way: of two choices for one run, neither would be the one.
-            others = [old for old in kept.get(name, ()) if old.where.keys() == where.keys() and old.where != where]
-            kept[name] = [*others, Tuned(values, where)]
-    write_tuned(path, settings, reasons)
-    return replaced
-
-
-def choice_table(choices: Sequence[Choice], tried: Grid | RandomTrials) -> Table:
-    """The choice, for people; a value at the edge of what was tried may not be the best there is."""
-    table = Table("method", "chosen", "MAP@R %", "of the default %", "", title="chosen on held-out training classes")
-    for choice in choices:
-        axes = tried.axes(methods.entry(choice.method))
-        edges = [key for key, axis in axes.items() if at_edge(choice.values[key], axis)]
-        note = f"at the edge of what was tried of {', '.join(edges)}: widen it" if edges else ""
-        score = f"{100 * choice.score:.2f}" + ("" if choice.error is None else f" ± {100 * choice.error:.2f}")
-        default = "" if choice.default is None else f"{100 * choice.default:.2f}"
-        table.add_row(_named(choice), _listed(choice.values), score, default, note)
-    return table
-
-
-def _named(choice: Choice) -> str:
-    return choice.method + (f" ({_listed(choice.where)})" if choice.where else "")
-
-
-def at_edge(value: Any, axis: Axis) -> bool:
-    """Whether better values may lie beyond: in the outer 5 % of a range, in log scale, or at an end of three or more numbers."""
-    if isinstance(axis, Range):
-        margin = (axis.high / axis.low) ** MARGIN
-        return not axis.low * margin <= value <= axis.high / margin
-    numbers = [choice for choice in axis if isinstance(choice, int | float) and not isinstance(choice, bool)]
-    return len(axis) == len(numbers) > 2 and value in (min(numbers), max(numbers))
-
-
 def tune_command(options: Mapping[str, object]) -> str:
     """The command line of these options, to be recorded. One that is None is left out; one of several values is repeated."""
     words = ["python", "-m", "benchmark", "tune"]
@@ -291,7 +139,3 @@ def tune_command(options: Mapping[str, object]) -> str:
         for value in values:
             words += [option, str(value)]
     return shlex.join(words)
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items())

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from benchmark.networks import own
 from benchmark.networks.names import has_maps, pooled
 from benchmark.networks.trunks import trunk
+from benchmark.protocol.experiment import gather, resolve
+from benchmark.protocol.request import Request
 
 Cli = Callable[..., Result]
 CODE = """
@@ -155,6 +157,30 @@ def test_a_package_has_modules_of_ones_own(code: Path, monkeypatch: pytest.Monke
     code.rename(code.parent / "shop" / "nets.py")
     monkeypatch.chdir(code.parent)
     assert own.open_own("shop.nets:net").name.startswith("own:net-")
+
+
+def test_an_installed_package_has_backbones_and_cards(
+    cli: Cli, code: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    (info := site / "shop-1.0.dist-info").mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[embedding_distillation.backbones]\nshopnet = shop_nets:net\n[embedding_distillation.cards]\nwares = shop_cards\n"
+    )
+    code.rename(site / "shop_nets.py")
+    (cards := site / "shop_cards").mkdir()
+    (cards / "__init__.py").touch()
+    (cards / "wares.toml").write_text('name = "wares"\ntitle = "Wares"\nlayout = "folder"\nfolder = "wares"\n')
+    monkeypatch.syspath_prepend(site)
+    assert "shopnet" in cli("list", "backbones", "--json").out and "wares" in cli("list", "datasets").out
+    request = Request(
+        "tiny", preset="smoke", methods="regression", data=data_dir, teacher="shopnet", backbone="shopnet"
+    )
+    for spec in resolve(gather(request)).specs:
+        assert spec.backbone.startswith("own:net-") and spec.backbone == spec.taught_by.backbone
+    missing = cli("run", "--dataset", "wares", "--data", tmp_path, "--results", tmp_path / "r", "--device", "cpu")
+    assert_one_line(missing, 1, f"{tmp_path / 'wares'} is missing")
 
 
 def test_random_weights_are_no_identity_and_given_ones_are(code: Path) -> None:

@@ -66,8 +66,8 @@ def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
 
 def test_a_package_names_methods_by_an_entry_point(plugin: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     monkeypatch.syspath_prepend(plugin.parent)
-    point = EntryPoint("mine", "my_loss", plugins.GROUP)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == plugins.GROUP else [])
+    point = EntryPoint("mine", "my_loss", f"{plugins.GROUP}.methods")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == f"{plugins.GROUP}.methods" else [])
     plugins._installed.cache_clear()
     try:
         assert '"cosine-pairs"' in cli("list", "methods", "--json").out

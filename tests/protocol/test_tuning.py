@@ -19,11 +19,12 @@ from benchmark import methods
 from benchmark.data import cards
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.protocol import presets, tuning
+from benchmark.protocol.choice import Choice, at_edge, choice_table, choose, write_choice
 from benchmark.protocol.grid import specs
 from benchmark.protocol.presets import Range
-from benchmark.protocol.tuning import Choice, Grid, RandomTrials
+from benchmark.protocol.tuning import Grid, RandomTrials
 from benchmark.record import Evaluation, Record
-from benchmark.tuned import Tuned, read_reasons, read_tuned, settings_for, write_tuned
+from benchmark.tuned import Tuned, TunedFiles, read_reasons, read_tuned, settings_for, write_tuned
 
 SMOKE = presets.read_preset("smoke")
 SEARCHING = [entry for entry in methods.catalogue().values() if entry.ranges]
@@ -153,31 +154,41 @@ DEFAULTS = {TRIED[0].id, TRIED[3].id}
 
 
 def test_the_best_is_chosen_for_each_method() -> None:
-    found = tuning.choose(TRIED[::-1], SEARCH, PLANNED, DEFAULTS)
+    found = choose(TRIED[::-1], SEARCH, PLANNED, DEFAULTS)
     assert found == [
-        Choice("rkd-da", {"lr": 2e-3, "angle_weight": 7.0}, 0.42, 0.30, 3),
+        Choice("rkd-da", {"lr": 2e-3, "angle_weight": 7.0}, 0.42, 0.30, 3, settled=2),
         Choice("triplet", {"lr": 1e-2, "margin": 0.2}, 0.50, 0.50, 2),
     ]
-    assert tuning.choose(TRIED, Grid({"lr": [1e-2, 2e-3]}), PLANNED)[0] == Choice(
-        "rkd-da", {"lr": 2e-3}, pytest.approx(0.415), None, 2
+    assert choose(TRIED, Grid({"lr": [1e-2, 2e-3]}), PLANNED)[0] == Choice(
+        "rkd-da", {"lr": 2e-3}, pytest.approx(0.415), None, 2, settled=2
     )
     without = [one for one in TRIED if one.id not in DEFAULTS]  # they did not finish
-    assert tuning.choose(without, SEARCH, PLANNED, DEFAULTS)[1] == Choice(
+    assert choose(without, SEARCH, PLANNED, DEFAULTS)[1] == Choice(
         "triplet", {"lr": 2e-3, "margin": 0.4}, 0.40, None, 1
     )
+
+
+@pytest.mark.parametrize(
+    ("scores", "settled"), [((1, 5, 3, 4), 2), ((1, 2, 3, 4), 4), ((4, 3, 2, 1), 1), ((3, 5, 4, 6), 4)]
+)
+def test_after_how_many_trials_a_choice_stays(scores: Sequence[int], settled: int) -> None:
+    """In the order in which they are tried, whatever their values are."""
+    runs = [record("rkd-d", score / 10, lr=lr) for score, lr in zip(scores, (4e-3, 1e-3, 9e-3, 2e-3), strict=True)]
+    (chosen,) = choose(runs[::-1], SEARCH, [run.spec for run in runs])
+    assert chosen.settled == settled
 
 
 def test_dimensions_count_together() -> None:
     wide = [record("rkd-d", 0.1, dim=12), record("rkd-d", 0.5, lr=2e-3, dim=12)]
     narrow = [record("rkd-d", 0.6), record("rkd-d", 0.4, lr=2e-3)]
-    chosen = Choice("rkd-d", {"lr": 2e-3}, pytest.approx(0.45), pytest.approx(0.35), 2)
+    chosen = Choice("rkd-d", {"lr": 2e-3}, pytest.approx(0.45), pytest.approx(0.35), 2, settled=2)
     planned = [one.spec for one in (*narrow, *wide)]
-    assert tuning.choose([*narrow, *wide], SEARCH, planned, {narrow[0].id, wide[0].id}) == [chosen]
+    assert choose([*narrow, *wide], SEARCH, planned, {narrow[0].id, wide[0].id}) == [chosen]
     half = record("rkd-d", 0.9, lr=5e-3)
     planned += [half.spec, half.spec.replace(dim=12)]  # which diverged
-    assert tuning.choose([*narrow, *wide, half], SEARCH, planned, {half.id}) == [replace(chosen, default=None)]
+    assert choose([*narrow, *wide, half], SEARCH, planned, {half.id}) == [replace(chosen, default=None)]
     with pytest.raises(BenchmarkError, match="nothing can be chosen"):
-        tuning.choose([half], SEARCH, planned)
+        choose([half], SEARCH, planned)
 
 
 FOLDS = [f"{part}/3" for part in (1, 2, 3)]
@@ -196,7 +207,7 @@ def test_a_tie_within_the_error_over_folds_goes_to_the_preset(gains: Sequence[fl
     own = folds((0.30, 0.50, 0.40))
     other = folds([score + gain for score, gain in zip((0.30, 0.50, 0.40), gains, strict=True)], lr=2e-3)
     runs = [*own, *other]
-    (choice,) = tuning.choose(runs, SEARCH, [run.spec for run in runs], {run.id for run in own})
+    (choice,) = choose(runs, SEARCH, [run.spec for run in runs], {run.id for run in own})
     assert choice.values == {"lr": lr} and choice.default == pytest.approx(0.40)
     assert choice.score == pytest.approx(0.42 if lr == 2e-3 else 0.40)
     assert choice.error == pytest.approx(
@@ -211,11 +222,11 @@ def test_each_head_and_dimension_has_a_choice_of_its_own(tmp_path: Path) -> None
         for hidden, dim in best
         for lr in (2e-3, 5e-3)
     ]
-    choices = tuning.choose(runs, SEARCH, [run.spec for run in runs], by=("hidden", "dim"))
+    choices = choose(runs, SEARCH, [run.spec for run in runs], by=("hidden", "dim"))
     assert {(choice.where["hidden"], choice.where["dim"]): choice.values["lr"] for choice in choices} == best
     path = tmp_path / "tuned.toml"
     write_tuned(path, {"rkd-d": [Tuned({"lr": 9.0})]}, {})
-    assert tuning.write_choice(path, choices, "the command") == []
+    assert write_choice(path, choices, "the command") == []
     chosen = read_tuned(path)["rkd-d"]
     assert len(chosen) == 4  # and what was for all runs gave way
     for dim, nearest in ((2, 4), (4, 4), (7, 4), (9, 16), (99, 16)):  # in log scale: 8 lies between
@@ -224,26 +235,38 @@ def test_each_head_and_dimension_has_a_choice_of_its_own(tmp_path: Path) -> None
     assert settings_for({"dim": 4, "hidden": 64}, chosen) is None
     assert len(read_reasons(path)["rkd-d"]) == 4
     again = replace(choices[0], values={"lr": 1.0})
-    (line,) = tuning.write_choice(path, [again], "another")
+    (line,) = write_choice(path, [again], "another")
     assert line == "rkd-d (hidden=0, dim=4): lr=1.0 replaces lr=0.002" and len(read_tuned(path)["rkd-d"]) == 4
+
+
+def test_settings_of_an_earlier_version_are_not_used_in_silence(tmp_path: Path) -> None:
+    files = TunedFiles.of("heads", None, tmp_path)
+    assert files.by == ("hidden", "dim") and files.for_runs() == {}
+    files.own.parent.mkdir()
+    write_tuned(files.own, {"rkd-d": [Tuned({"lr": 1e-3})]}, {})
+    assert files.read() == {"rkd-d": [Tuned({"lr": 1e-3})]}  # tables of such a folder are still written
+    with pytest.raises(UsageError, match="by an earlier version of this preset: move its folder to heads-v1"):
+        files.for_runs()
+    write_tuned(files.own, {"rkd-d": [Tuned({"lr": 1e-3}, {"hidden": 0, "dim": 16})]}, {})
+    assert len(files.for_runs()["rkd-d"]) == 1
 
 
 def test_the_form_may_be_what_is_tried() -> None:
     forms = [record("rkd-d", score, normalize=normalize) for score, normalize in ((0.4, True), (0.3, False))]
-    found = tuning.choose(forms, Grid({"normalize": [True, False]}), [one.spec for one in forms])
+    found = choose(forms, Grid({"normalize": [True, False]}), [one.spec for one in forms])
     assert found == [Choice("rkd-d", {"normalize": True}, 0.4, None, 2)]
 
 
 def test_nothing_is_chosen_from_nothing_or_from_test_classes() -> None:
     with pytest.raises(BenchmarkError, match="nothing can be chosen"):
-        tuning.choose([], SEARCH, PLANNED)
+        choose([], SEARCH, PLANNED)
     with pytest.raises(ValueError, match="test classes"):
-        tuning.choose([record("triplet", 0.5, evaluation="test")], SEARCH, PLANNED)
+        choose([record("triplet", 0.5, evaluation="test")], SEARCH, PLANNED)
 
 
 def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
     path = tmp_path / "tuned" / "smoke-tiny.toml"
-    assert tuning.write_choice(path, tuning.choose(TRIED, SEARCH, PLANNED, DEFAULTS), "the command --trials 4") == []
+    assert write_choice(path, choose(TRIED, SEARCH, PLANNED, DEFAULTS), "the command --trials 4") == []
     tuned = read_tuned(path)
     assert tuned == {
         "rkd-da": [Tuned({"lr": 2e-3, "angle_weight": 7.0})],
@@ -254,13 +277,14 @@ def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
         "validation_map_at_r": 0.42,
         "validation_map_at_r_default": 0.3,
         "values_finished": 3,
+        "settled_after": 2,
     }
     student = specs(
         SMOKE, cards.load_card("tiny"), chosen=["rkd-da"], dims=[8], seeds=[0], assignments={}, stream={"dataset": "tiny"}, tuned=tuned
     )[-1]  # fmt: skip
     assert student.lr == 2e-3 and student.params == {"distance_weight": 1.0, "angle_weight": 7.0}
 
-    said = tuning.write_choice(path, [Choice("rkd-da", {"lr": 0.5}, 0.9, None, 1)], "another")
+    said = write_choice(path, [Choice("rkd-da", {"lr": 0.5}, 0.9, None, 1)], "another")
     assert said == ["rkd-da: lr=0.5 replaces lr=0.002, angle_weight=7.0"]
     assert read_tuned(path) == {"rkd-da": [Tuned({"lr": 0.5})], "triplet": tuned["triplet"]}
     assert "validation_map_at_r_default = 0.3\n" not in path.read_text()
@@ -268,7 +292,7 @@ def test_a_choice_is_written_read_and_used(tmp_path: Path) -> None:
 
 def test_values_of_every_type_survive_the_file(tmp_path: Path) -> None:
     values = {"normalize": True, "batch": 32, "lr": 1e-05, "schedule": 'a "b" \\ é', "milestones": [0.5, 0.75]}
-    tuning.write_choice(tmp_path / "t.toml", [Choice("triplet", values, 0.5, None, 1)], 'echo "x"')
+    write_choice(tmp_path / "t.toml", [Choice("triplet", values, 0.5, None, 1)], 'echo "x"')
     assert read_tuned(tmp_path / "t.toml") == {"triplet": [Tuned(values)]}
 
 
@@ -289,7 +313,7 @@ def test_values_of_every_type_survive_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_edges(value: object, axis: presets.Axis, expected: bool) -> None:
-    assert tuning.at_edge(value, axis) is expected
+    assert at_edge(value, axis) is expected
 
 
 def test_the_table_says_what_tuning_brought_and_where_to_widen() -> None:
@@ -298,7 +322,7 @@ def test_the_table_says_what_tuning_brought_and_where_to_widen() -> None:
         Choice("rkd-da", {"lr": 9e-2, "angle_weight": 7.0}, 0.42, 0.305, 3),
         Choice("triplet", {"lr": 1e-2, "margin": 0.2}, 0.5, None, 2, 0.0125, {"hidden": 512}),
     ]
-    console.print(tuning.choice_table(best, SEARCH))
+    console.print(choice_table(best, SEARCH))
     rkd, triplet = (line for line in console.export_text().splitlines() if "margin" in line or "angle_weight" in line)
     for text in ("lr=0.09, angle_weight=7.0", "42.00", "30.50", "at the edge of what was tried of lr: widen it"):
         assert text in rkd
