@@ -20,7 +20,7 @@ from .provenance import release
 # Each is a module of `commands`, imported when it is called, and the function of that name in it.
 VERBS = (
     "run", "tune", "report", "choose", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed", "search",
-    "extract", "bench", "list", "check",
+    "extract", "bench", "list", "check", "check-submission",
 )  # fmt: skip
 
 
@@ -52,15 +52,16 @@ app = App(
 )
 
 
-def _described(verb: str) -> str:
+def _described(name: str) -> str:
     """The docstring of a command without its parameters, read from the source, so that a list of commands imports none of them."""
-    source = resources.files("benchmark.commands").joinpath(f"{verb}.py").read_text(encoding="utf-8")
-    (node,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == verb)
+    source = resources.files("benchmark.commands").joinpath(f"{name}.py").read_text(encoding="utf-8")
+    (node,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == name)
     return (ast.get_docstring(node) or "").partition("\nParameters\n")[0].strip()
 
 
 for _verb in VERBS:
-    app.command(f"benchmark.commands.{_verb}:{_verb}", name=_verb, help=_described(_verb))
+    _name = _verb.replace("-", "_")
+    app.command(f"benchmark.commands.{_name}:{_name}", name=_verb, help=_described(_name))
 
 
 def _without_plugins(words: Sequence[str]) -> list[str]:

@@ -12,6 +12,8 @@ from benchmark.cli import VERBS
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "datasets" / "README.md",
     ROOT / "results" / "README.md",
@@ -33,5 +35,5 @@ def test_every_command_is_told_of() -> None:
     told = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     missing = [verb for verb in VERBS if not re.search(rf"benchmark {verb}\b", told)]
     assert not missing, missing
-    unknown = set(re.findall(r"^    (?:python -m )?benchmark ([a-z]+)", told, re.MULTILINE)) - {*VERBS}
+    unknown = set(re.findall(r"^    (?:python -m )?benchmark ([a-z-]+)", told, re.MULTILINE)) - {*VERBS}
     assert not unknown, unknown
