@@ -34,14 +34,13 @@ def check_submission(folder: Path, /, *, rerun: int = 0, data: Data = None, devi
         raise UsageError(
             f"{folder} holds no runs/; name the folder of a data set and preset, results/<dataset>/<preset>"
         )
-    runs, lines = read_all(store)
-    tuned, more = read_all(Store(folder, "tuning"))
+    (runs, lines), (tuned, more) = read_all(store), read_all(Store(folder, "tuning"))
     lines += more
     for record in (*runs, *tuned):
         lines += faults_of(record, folder, data)
     lines += faults_together(runs) + faults_together(tuned)
     lines += settings_faults(folder, runs, data) + tuning_faults(folder, tuned, data)
-    if not more and len(runs) == len([*store.records.glob("*.json")]):
+    if len(runs) + len(tuned) == len([*folder.glob("runs/*.json"), *folder.glob("tuning/*.json")]):
         # Of records that cannot be read there is nothing to generate.
         lines += differences(folder, Folder.read(folder).files())
     for line in lines:

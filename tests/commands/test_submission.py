@@ -116,8 +116,11 @@ def test_what_a_hand_changed_is_refused(cli: Cli, folder: Path, name: str) -> No
 def test_tables_that_are_not_of_the_records_are_refused(cli: Cli, folder: Path) -> None:
     table = folder / "comparison.csv"
     table.write_text(table.read_text() + "\n")
+    path = next(folder.glob("tuning/rkd-d-*.json"))
+    path.write_text(json.dumps(fields_of(path)))
     said = cli("check-submission", folder)
-    assert said.code == 1 and "comparison.csv differs" in said.out and "1 fault\n" in said.out
+    assert said.code == 1 and "comparison.csv differs" in said.out and "has no digest" in said.out
+    assert "2 faults\n" in said.out
 
 
 def test_numbers_that_agree_with_each_other_are_told_by_a_run(cli: Cli, folder: Path, data_dir: Path) -> None:
