@@ -178,7 +178,10 @@ def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
     files = {"overview.md": overview_markdown(entries, figure)}
     if figure is not None:
         files["figures/families.svg"] = figure
-    files["report.html"] = page("Embedding distillation", [folder.part for folder in folders])
+    files["report.html"] = page(
+        "Embedding distillation",
+        [folder.part.brief(f"{link}/report.html") for folder, link in zip(folders, links, strict=True)],
+    )
     return {name: printable(content) for name, content in files.items()}
 
 
