@@ -181,6 +181,7 @@ def kind_of(schema: dict[str, Any]) -> str:
         return " or ".join(kind_of(part) for part in schema["anyOf"])
     kind = str(schema.get("type", "any"))
     low, high = (schema.get(bound, "") for bound in ("minimum", "maximum"))
+    high = "" if high == 2**62 else high  # of all whole numbers
     if kind == "array":
         return f"list of {kind_of(schema.get('items', {}))}"
     if kind == "object":
