@@ -199,7 +199,8 @@ def test_a_report_is_made_without_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["list methods", "list datasets --json", "list presets", "list backbones", "--help", "run --help"]
+    "words",
+    ["list methods", "list datasets --json", "list presets", "list backbones", "--help", "run --help", "--version"],
 )
 def test_what_only_lists_imports_no_torch(words: str) -> None:
     code = f"from benchmark.cli import run_command; assert run_command({words.split()!r}) == 0"
