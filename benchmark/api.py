@@ -126,7 +126,7 @@ def _word(name: str, value: Any) -> Any:
         return (value,) if isinstance(value, str) else tuple(value)
     if name in ("data", "mirror", "results"):
         return None if value is None else Path(value)
-    return value if name in ("vectors", "closed", "unlabelled", "generations") else _text(value)
+    return value if name in ("vectors", "closed", "unlabelled", "generations", "parts") else _text(value)
 
 
 def _text(value: Any) -> str | None:

@@ -39,6 +39,13 @@ class Shared:
     results: Path = Path("results")
     """where records and tables go"""
     device: Device = None
+    executor: str | None = None
+    """where groups of students train: local (this process), processes (one a core or GPU), ray or slurm; the default is what the
+    machine has: local, and processes for heads on features without a GPU"""
+    parts: int | None = None
+    """split each group into so many parts, which run at once; the default is as many as keep all workers busy"""
+    address: str = "auto"
+    """of --executor ray: auto (the cluster of this machine), HOST:PORT, or local (one that this command begins and ends)"""
 
     @property
     def on_vectors(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,10 @@ class RunContext:
         self.environment = self.environment or environment(self.device)
         self.sources = self.sources or sources()
         recall()
+
+    def on(self, device: torch.device) -> RunContext:
+        """The same on a device of another index or machine, for a process there that has loaded the same code."""
+        return replace(self, device=device, environment={**environment(device), "code": self.environment["code"]})
 
     def say(self, text: str) -> None:
         """Have a remark shown."""
