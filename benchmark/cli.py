@@ -18,8 +18,8 @@ from .methods.plugins import add_plugin
 
 # Each is a module of `commands`, imported when it is called, and the function of that name in it.
 VERBS = (
-    "run", "tune", "report", "choose", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed", "search",
-    "extract", "bench", "list", "check",
+    "run", "tune", "merge", "report", "choose", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed",
+    "search", "extract", "bench", "list", "check",
 )  # fmt: skip
 
 
