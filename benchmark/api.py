@@ -122,7 +122,7 @@ def _request(words: Mapping[str, Any], kind: type[R]) -> R:
 
 
 def _word(name: str, value: Any) -> Any:
-    if name == "set":
+    if name in ("set", "slurm"):
         return (value,) if isinstance(value, str) else tuple(value)
     if name in ("data", "mirror", "results"):
         return None if value is None else Path(value)

@@ -46,6 +46,11 @@ class Shared:
     """split each group into so many parts, which run at once; the default is as many as keep all workers busy"""
     address: str = "auto"
     """of --executor ray: auto (the cluster of this machine), HOST:PORT, or local (one that this command begins and ends)"""
+    slurm: tuple[str, ...] = ()
+    """KEY=VALUE, repeatable: of --executor slurm, what its jobs ask for, such as partition, time (minutes), cpus, gpus,
+    array_parallelism; cluster=local has submitit run them on this machine"""
+    track: str | None = None
+    """tensorboard: as well write loss, learning rate and results of each student to tensorboard/ beside its record"""
 
     @property
     def on_vectors(self) -> bool:

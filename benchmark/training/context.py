@@ -36,6 +36,7 @@ class RunContext:
     progress: Callable[[str, int, int], None] = silent  # of decoding and the like; 0 of 0 is a remark
     environment: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    track: str | None = None  # how students train is told to it as well
     _targets: dict[tuple[str, ...], Ints] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -15,10 +15,12 @@ from ..errors import UsageError
 from ..methods import edition, sources_of
 from ..protocol.experiment import Experiment
 from ..protocol.presets import choose_preset
+from ..protocol.request import Shared
 from ..record import Record, read_record
 from ..spec import Spec, waves
 from ..store import Store
 from .executors import Executor, Task, assigned, load_executor, parted
+from .tracking import check_tracker
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +50,10 @@ class Driver:
             load_executor(request.executor)
         if request.parts == 0:
             raise UsageError("--parts wants 1 or more")
+        check_tracker(request.track)
+        for name, given in (("ray", request.address != Shared.address), ("slurm", bool(request.slurm))):
+            if given and request.executor != name:
+                raise UsageError(f"--{'address' if name == 'ray' else name} is for --executor {name}")
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
@@ -156,8 +162,11 @@ class Driver:
             for line in filter(None, dict.fromkeys((searched.student.told, searched.teacher.told))):
                 self.say(line)
         reporter = Reporter(self.console, sum(map(len, images.splits[1:])))
-        context = RunContext(images, self.plan.data_dir, self.store, device, reporter.preparing)
+        context = RunContext(
+            images, self.plan.data_dir, self.store, device, reporter.preparing, track=self.plan.request.track
+        )
         check_runs(specs, context)
+        collections.deque(self._placed(specs, device), maxlen=0)  # whether there are such machines is known now
         self._say_size(specs, context)
         if self.plan.preset.wants_gpu and device.type != "cuda":
             self._confirm(yes)

@@ -114,8 +114,11 @@ def busy(node: Node) -> bool:
 
 def records(store: Store) -> dict[str, Any]:
     """The records of a folder by file, without what is of time and machine."""
-    paths = sorted(store.records.glob("*.json"))
-    return {path.name: {key: value for key, value in fields_of(path).items() if key not in PASSED} for path in paths}
+    result = {}
+    for path in sorted(store.records.glob("*.json")):
+        result[path.name] = {key: value for key, value in fields_of(path).items() if key not in PASSED}
+        (result[path.name]["history"] or {}).pop("seconds", None)
+    return result
 
 
 def weights(store: Store) -> dict[str, bytes]:

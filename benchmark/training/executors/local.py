@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ...errors import BenchmarkError
 from ..group import Failure, Outcome, run
 from ..loop import Interrupted
+from ..tracking import Tracked
 from . import Executor, Group, Task
 
 
@@ -17,9 +18,11 @@ def local(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
         settled: set[str] = set()
         count = next((task.counts[spec.id] for spec in group if spec.id in task.counts), None)
         try:
-            for outcome in run(group, task.context, task.watch(group), task.checkpoint_every, task.threads, count):
-                settled.add(outcome.spec.id)
-                yield outcome
+            with Tracked(group, task.context, task.watch(group)) as told:
+                for outcome in run(group, task.context, told.watch, task.checkpoint_every, task.threads, count):
+                    settled.add(outcome.spec.id)
+                    told.end(outcome)
+                    yield outcome
         except Interrupted:
             raise
         except BenchmarkError as error:
