@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from .commands.console import err
 from .errors import BenchmarkError, UsageError, is_out_of_memory, wrong_field
 from .methods.plugins import add_plugin
+from .provenance import release
 
 # Each is a module of `commands`, imported when it is called, and the function of that name in it.
 VERBS = (
@@ -44,7 +45,8 @@ app = App(
     "With any command, --plugin FILE.py reads methods of your own from a file.",
     # Markdown would take what stands in angle brackets for tags.
     help_format="plaintext",
-    version_flags=[],
+    version=release,
+    version_flags=["--version"],
     default_parameter=Parameter(negative=(), converter=_value),
     suppress_keyboard_interrupt=False,  # it has a message of ours
 )

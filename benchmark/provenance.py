@@ -7,10 +7,14 @@ import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from .files import digest
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "embedding-distillation-benchmark"  # of the package that is installed
 
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "faiss-cpu", "numpy")
 ROOMS = ("data", "networks", "retrieval", "training")  # whose code all runs go through
@@ -19,6 +23,9 @@ PACKAGE = Path(__file__).parent
 
 def environment(device: torch.device) -> dict[str, str]:
     """Say for a record where it is made, as the process is now."""
+    # Heavy, and not wanted for the version alone.
+    import torch
+
     name = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -74,8 +81,18 @@ def code_version() -> str:
 
     try:
         if not (PACKAGE.parent / ".git").exists():
-            return version("embedding-distillation-benchmark")
+            return version(NAME)
         dirty = _git("status", "--porcelain", "--", str(PACKAGE))
         return _git("rev-parse", "--short=10", "HEAD") + ("+dirty" if dirty else "")
     except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
         return "unknown"
+
+
+def release() -> str:
+    """The release, and the commit where the package is run from a checkout: what `benchmark --version` says."""
+    try:
+        number = version(NAME)
+    except PackageNotFoundError:
+        number = "of unknown release"
+    code = code_version()
+    return f"benchmark {number}" + (f" ({code})" if code not in (number, "unknown") else "")

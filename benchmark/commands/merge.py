@@ -46,7 +46,7 @@ def merge(
 
 
 class _Join:
-    """What becomes of one data set's and preset's records of a kind.
+    """Joins one data set's and preset's records of a kind.
 
     Raises:
         BenchmarkError: a record is damaged.
@@ -62,11 +62,9 @@ class _Join:
         for (store, records), (other, others) in itertools.combinations(self.parts, 2):
             where = f"{store.folder} and {other.folder} are not joined"
             if clash := _clash(_images(records), _images(others)):
-                name, one, two = clash
-                raise BenchmarkError(f"{where}: they are of different images of {name} ({one} and {two})")
+                raise BenchmarkError(f"{where}: they are of different images of {clash}")
             if clash := _clash(_teachers(records), _teachers(others)):
-                name, one, two = clash
-                raise BenchmarkError(f"{where}: their teachers {name} have different weights ({one} and {two})")
+                raise BenchmarkError(f"{where}: they have different weights of teachers, {clash}")
 
     def carry_out(self) -> Iterator[str]:
         """Take over what is not there yet; lines on what was taken from where."""
@@ -110,9 +108,9 @@ def _teachers(records: Records) -> Values:
     return values
 
 
-def _clash(one: Values, other: Values) -> tuple[str, str, str] | None:
-    """The first thing that two folders both have, and otherwise."""
-    for name in sorted(one.keys() & other.keys()):
-        if one[name] != other[name]:
-            return name, ", ".join(sorted(one[name])), ", ".join(sorted(other[name]))
-    return None
+def _clash(values: Values, others: Values) -> str:
+    """The first thing that two folders both have, and otherwise, with what each has; or nothing."""
+    for name in sorted(values.keys() & others.keys()):
+        if values[name] != others[name]:
+            return f"{name} ({', '.join(sorted(values[name]))} and {', '.join(sorted(others[name]))})"
+    return ""

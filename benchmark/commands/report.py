@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UsageError
+from ..protocol.experiment import integers, words
+from ..report.excerpt import excerpt, read_names
 from ..report.write import Folder, overview_files, update_readme, write_files
 from .console import RESULTS, device_of, folders_of, out, say_written
 from .options import Baseline, Results
@@ -21,6 +23,11 @@ def report(
     dataset: str | None = None,
     columns: str | None = None,
     device: str | None = None,
+    latex: Path | None = None,
+    methods: str | None = None,
+    metrics: str = "r1,mapr",
+    dims: str | None = None,
+    names: Path | None = None,
 ) -> int:
     """Regenerate every table, figure and page from the records alone.
 
@@ -38,24 +45,60 @@ def report(
         with --gallery: of a table of own images, as run is told
     device
         with --gallery: cpu or cuda; the default is cuda where there is one
+    latex
+        of one folder, as well: a file for a table at the width of a paper's column
+    methods
+        with --latex: names, in the order of its lines; by default all
+    metrics
+        with --latex: comma-separated, of r1, r2, ..., mapr and rp (R-Precision)
+    dims
+        with --latex: comma-separated dimensions; by default all
+    names
+        with --latex: a TOML file of LaTeX by method, such as rkd-da = "RKD-DA"
     """
     if gallery is None and (data or dataset or columns or device):
         raise UsageError("--data, --dataset, --columns and --device are for --gallery N")
+    if latex is None and (methods or dims or names):
+        raise UsageError("--methods, --dims and --names are for --latex FILE")
     if gallery is not None and gallery < 1:
         raise UsageError(f"--gallery wants 1 or more queries a section, not {gallery}")
     if readme is not None and not readme.is_file():
         raise UsageError(f"--readme {readme}: there is no such file")
     folders = folders_of(results, baseline)
+    if latex is not None:
+        table = _excerpt(_single(folders, "a table for a paper"), methods, metrics, dims, names)
     written = [path for folder in folders for path in folder.write()]
     if results not in [folder.path for folder in folders]:
         written += write_files(results, overview_files(results, folders))
     if readme is not None:
         update_readme(readme, folders)
         written.append(readme)
+    if latex is not None:
+        written += write_files(latex.parent, {latex.name: table})
     if gallery is not None:
         written += _gallery(folders, gallery, baseline, data, dataset, columns, device)
     say_written(written)
     return 0
+
+
+def _single(folders: Sequence[Folder], what: str) -> Folder:
+    """The folder that has runs. Raises a UsageError where several have, or none."""
+    with_runs = [folder for folder in folders if folder.runs]
+    if len(with_runs) != 1:
+        names = ", ".join(str(folder.path) for folder in with_runs) or "none has runs"
+        raise UsageError(f"{what} is of one folder; choose one by --results: {names}")
+    return with_runs[0]
+
+
+def _excerpt(folder: Folder, methods: str | None, metrics: str, dims: str | None, names: Path | None) -> str:
+    return excerpt(
+        folder.compared,
+        f"{folder.document.dataset}, preset {folder.document.preset}",
+        [] if methods is None else words("--methods", methods),
+        words("--metrics", metrics),
+        [] if dims is None else integers("--dims", dims),
+        {} if names is None else read_names(names),
+    )
 
 
 def _gallery(
@@ -70,9 +113,6 @@ def _gallery(
     from ..gallery import write_gallery
     from ..training.progress import Reporter
 
-    paths = [folder.path for folder in folders if folder.runs]
-    if len(paths) != 1:
-        names = ", ".join(map(str, paths)) or "none has runs"
-        raise UsageError(f"a gallery is of one folder; choose one by --results: {names}")
+    path = _single(folders, "a gallery").path
     with Reporter(out) as reporter:
-        return write_gallery(paths[0], n, data, device_of(device), reporter.preparing, baseline, dataset, columns)
+        return write_gallery(path, n, data, device_of(device), reporter.preparing, baseline, dataset, columns)

@@ -16,6 +16,7 @@ from ..protocol.request import Data, Device, Request
 from ..queries import check_queries
 from ..record import read_record
 from ..report.cells import one_line
+from ..report.style import DRAWN_WITH, other_release
 from ..report.write import differences, overview_files
 from ..shipping.apply import find
 from ..store import Store
@@ -59,6 +60,13 @@ def verify(
                 lines.append(str(error))
     for line in lines:
         out.print(one_line(line), markup=False, soft_wrap=True)
+    if release := other_release():
+        advice = f"pip install 'matplotlib=={DRAWN_WITH}.*' to compare them"
+        out.print(
+            f"figures are not compared: committed ones are of matplotlib {DRAWN_WITH}, this is {release}; {advice}",
+            markup=False,
+            soft_wrap=True,
+        )
     records = sum(len(folder.runs) + len(folder.tuned) for folder in folders)
     out.print(f"{len(folders)} folders, {records} records: {len(lines) or 'no'} difference{'s' * (len(lines) != 1)}")
     return 1 if lines else 0

@@ -32,14 +32,28 @@ function methods(row) {
   return row.cells[heads.findIndex((head) => /^methods?$/.test(head))]?.textContent.toLowerCase() ?? "";
 }
 
+// The contents of a part come into the page when it is opened first: of many data sets, most stay closed.
+function fill(part) {
+  const template = part.querySelector(":scope > template");
+  if (!template) return;
+  part.append(template.content);
+  template.remove();
+}
+
 // Show the lines that fit all filters; a table of which nothing is left is hidden with its heading.
 // A table of one dimension fits or not as a whole: the teacher has another one, and is in it to be compared with.
 function filter() {
   const value = (id) => document.getElementById(id)?.value ?? "";
   const [role, dim, set, sought] = [value("role"), value("dim"), value("set"), value("words").trim().toLowerCase()];
+  const wanted = role !== "" || dim !== "" || set !== "" || sought !== "";
   let shown = 0;
   for (const section of document.querySelectorAll("section[data-set]")) {
     section.hidden = set !== "" && section.dataset.set !== set;
+    const part = section.querySelector("details.part");
+    if (part && wanted && !section.hidden) {
+      fill(part);
+      part.open = true;
+    }
   }
   for (const table of document.querySelectorAll(".table")) {
     let left = 0;
@@ -53,19 +67,31 @@ function filter() {
       if (fits) left += 1;
     }
     table.hidden = left === 0;
-    if (!table.closest("section").hidden) shown += left;
+    if (!table.closest("section").hidden && table.closest("details.part")?.open !== false) shown += left;
   }
   for (const column of document.querySelectorAll("th[data-dim]")) {
     const hide = dim !== "" && column.dataset.dim !== dim;
     const table = column.closest("table");
     for (const row of table.rows) row.cells[column.cellIndex].hidden = hide;
   }
-  document.getElementById("count").value = shown === 1 ? "1 line" : `${shown} lines`;
+  const nothing = !wanted && shown === 0; // is open
+  document.getElementById("count").value = nothing ? "" : shown === 1 ? "1 line" : `${shown} lines`;
 }
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("thead button");
   if (button) sort(button);
+});
+document.addEventListener("toggle", (event) => {
+  if (!event.target.matches("details.part")) return;
+  fill(event.target);
+  filter();
+}, true);
+// A link into a part that is closed opens it.
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("nav a") && document.getElementById(decodeURIComponent(event.target.hash.slice(1)));
+  const part = target?.querySelector("details.part");
+  if (part) part.open = true;
 });
 for (const input of document.querySelectorAll(".filters select, .filters input")) input.addEventListener("input", filter);
 filter();

@@ -19,6 +19,9 @@ from .document import Document
 from .figures import CAPTIONS
 from .render import Line, Table, templates
 
+RUNS = "runs"  # the table of every run
+MINOR = ("group", "labels", "network", "l2", "steps")  # columns that a telephone shows when it is asked to
+
 
 class Part(NamedTuple):
     """One data set and preset on the page."""
@@ -26,6 +29,7 @@ class Part(NamedTuple):
     document: Document
     tables: tuple[Table, ...]  # the document's, and one of every run
     figures: Mapping[str, str]  # SVG by name
+    page: str = ""  # where its own page is, with every run and the figures, if this is the page of several
 
     @property
     def name(self) -> str:
@@ -36,6 +40,10 @@ class Part(NamedTuple):
         """For ids: letters and digits of any script, and no two hyphens in a row but between the names."""
         names = (self.document.dataset, self.document.preset)
         return "--".join(re.sub(r"[\W_]+", "-", name.lower()) for name in names)
+
+    def brief(self, page: str) -> Part:
+        """The same for the page of several: every run and the figures are on its own `page`."""
+        return Part(self.document, tuple(table for table in self.tables if table.key != RUNS), {}, page)
 
     def command(self, line: Line) -> str:
         """The commands that run a line's records again, a line each."""
@@ -60,6 +68,7 @@ def page(title: str, parts: Sequence[Part]) -> str:
             roles=[item for item in (*ROLES.items(), ("families", "families as one")) if item[0] in roles],
             dims=sorted({line.dim for line in lines if line.dim is not None}),
             captions=CAPTIONS,
+            minor=MINOR,
             facts=facts,
             base64=lambda text: base64.b64encode(text.encode()).decode(),
         )
@@ -104,4 +113,4 @@ def _runs_table(compared: Comparison) -> Table:
 
     declared = [column for column in columns.of_runs(compared) if column.label]
     records = sorted(compared.records, key=order)
-    return laid_out("runs", declared, ((run, compared.roles[run.id], run.spec.dim, (run,)) for run in records))
+    return laid_out(RUNS, declared, ((run, compared.roles[run.id], run.spec.dim, (run,)) for run in records))

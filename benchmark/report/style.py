@@ -7,6 +7,7 @@ import io
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+DRAWN_WITH = "3.11"  # the release of matplotlib that the committed figures are of; others draw other bytes
 LETTERS, LINES = 34, 3  # of a label
 MOST = 7  # lines that a reader can tell apart
 # Okabe and Ito's colours, which people who see colours differently tell apart; a line's style says its family as well.
@@ -55,6 +57,12 @@ STYLE: dict[str, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.3,
 }
+
+
+def other_release() -> str:
+    """The release of matplotlib that is installed, where its figures cannot be held against the committed ones; else nothing."""
+    here = version("matplotlib")
+    return "" if here.startswith(f"{DRAWN_WITH}.") else here
 
 
 @contextlib.contextmanager

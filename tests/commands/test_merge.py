@@ -75,7 +75,11 @@ def test_one_preset_goes_into_another_folder_that_has_runs(apart: Path, cli: Any
 @pytest.mark.parametrize(
     ("method", "fields", "reason"),
     [
-        ("hinton", {"teacher": "0123456789abcdef"}, "their teachers triplet conv4-16-16 seed 0"),
+        (
+            "hinton",
+            {"teacher": "0123456789abcdef"},
+            "they have different weights of teachers, triplet conv4-16-16 seed 0",
+        ),
         ("rkd-d", {"data": "0123456789abcdef"}, "they are of different images of tiny test ("),
         ("rkd-d", {"listing": "0123456789abcdef"}, "they are of different images of tiny test, by names and sizes"),
     ],

@@ -45,7 +45,8 @@ HOSTILE = "</script><b title=\"x\">R&D 'cpu' &amp; `code`"  # a device is whatev
 
 
 class Pages(NamedTuple):
-    parts: tuple[Part, Part]
+    parts: tuple[Part, Part]  # as the page of both has them
+    whole: tuple[Part, Part]
     together: Path  # both parts
     alone: Path  # the first
 
@@ -75,9 +76,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
     )
     one, two = (folder.part for folder in folders)
     together, alone = home / "together.html", home / "alone.html"
-    together.write_text(page("Several <parts>", [one, two]), encoding="utf-8")
+    brief = one.brief("glyphs/quick/report.html"), two.brief("cars/heads/report.html")
+    together.write_text(page("Several <parts>", brief), encoding="utf-8")
     alone.write_text(page("One part", [one]), encoding="utf-8")
-    return Pages((one, two), together, alone)
+    return Pages(brief, (one, two), together, alone)
 
 
 def program(*names: str) -> str | None:
@@ -116,6 +118,15 @@ def show(browser: Chrome, file: Path, size: tuple[int, int] = WIDE, scheme: str 
     scheme_of = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme_of)
     browser.get(file.as_uri())
+    unfold(browser)
+
+
+def unfold(browser: Chrome) -> None:
+    """Open all parts, and wait for what they hold."""
+    browser.execute_async_script(
+        """for (const part of document.querySelectorAll("details.part")) part.open = true;
+           requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(arguments[0])))"""
+    )
 
 
 def choose(browser: Chrome, id: str, text: str) -> None:
@@ -177,18 +188,23 @@ def document(request: pytest.FixtureRequest, pages: Pages) -> Element:
     return parsed(getattr(pages, request.param))
 
 
+def title_of(document: Element) -> str:
+    return document.find(".//h1").text
+
+
 def test_the_html_is_valid_and_every_reference_has_its_target(document):
     ids = Counter(found for one in document.iter() if (found := one.get("id")) is not None)
     assert max(ids.values()) == 1, ids.most_common(3)
     links = [found for one in document.iter("a") if (found := one.get("href")) is not None]
-    assert links and all(link.startswith("#") for link in links)
+    pages = [link for link in links if not link.startswith("#")]
+    assert links and pages == ["glyphs/quick/report.html", "cars/heads/report.html"] * ("Several" in title_of(document))
     named = [
         id
         for one in document.iter()
         for name in ("aria-labelledby", "aria-describedby", "for")
         for id in one.get(name, "").split()
     ]
-    assert named and {*named, *(link[1:] for link in links)} <= ids.keys()
+    assert named and {*named, *(link[1:] for link in links if link not in pages)} <= ids.keys()
     assert all(image.get("alt") for image in document.iter("img"))
 
 
@@ -204,17 +220,21 @@ def test_the_source_names_no_address(document):
 
 
 def test_every_line_of_a_run_has_its_command_and_the_runs_their_facts(document):
-    commands = [code.text for one in document.iter("details") for code in one.iter("code")]
+    commands = [code.text for one in document.iter("td") for code in one.iter("code")]
     assert commands and all(
         line.startswith("python -m benchmark run --like ") for command in commands for line in command.split("\n")
     )
     facts = [json.loads("".join(one.itertext())) for one in document.iter("pre")]
-    assert facts and all({"spec", "seconds", "environment"} <= one.keys() for one in facts)
+    assert bool(facts) == ("Several" not in title_of(document))
+    assert all({"spec", "seconds", "environment"} <= one.keys() for one in facts)
 
 
 def test_what_a_record_says_is_text(pages):
     found = parsed(pages.together)
-    assert [one.text for one in found.iter("td") if "R&D" in "".join(one.itertext()) and one.text] == [HOSTILE]
+    cars = pages.together.with_name("cars.html")
+    cars.write_text(page("Cars", pages.whole[1:]), encoding="utf-8")
+    cells = parsed(cars).iter("td")
+    assert [one.text for one in cells if "R&D" in "".join(one.itertext()) and one.text] == [HOSTILE]
     assert not list(found.iter("b")) and found.find(".//h1").text == "Several <parts>"
 
 
@@ -229,7 +249,8 @@ def test_parts_whose_names_are_alike_have_ids_of_their_own():
 # In a browser.
 
 
-def test_nothing_is_fetched_and_nothing_could_be(browser):
+def test_nothing_is_fetched_and_nothing_could_be(browser, pages):
+    show(browser, pages.alone)
     sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requests = [one["params"] for one in sent if one["method"] == "Network.requestWillBeSent"]
     ours = {one["request"]["url"] for one in requests if one["documentURL"] == browser.current_url}
@@ -314,6 +335,7 @@ def test_sorting_is_not_by_text_and_whole_lines_move(browser):
     button.click()
     down = lines()
     browser.refresh()
+    unfold(browser)
     button = browser.find_element("xpath", "(//h3[text()='d = 8']/..//th/button)[starts-with(., 'R@1')]")
     table = button.find_element("xpath", "ancestor::table")
     browser.execute_script("arguments[0].focus()", button)
@@ -414,8 +436,8 @@ def test_filters_work_together(browser, pages):
 
 
 def test_how_opens(browser):
-    summary = browser.find_element("css selector", "details summary")
-    code = browser.find_element("css selector", "details code")
+    summary = browser.find_element("css selector", "td details summary")
+    code = browser.find_element("css selector", "td details code")
     assert not code.is_displayed()
     summary.click()
     assert code.is_displayed() and code.text.startswith("python -m benchmark run")
@@ -433,6 +455,38 @@ def test_links_lead_to_what_the_filter_bar_does_not_hide(browser, pages):
                        document.querySelector(".filters").getBoundingClientRect().bottom]"""
         )
         assert top >= bar
+
+
+def test_parts_come_when_they_are_opened_or_sought(browser, pages):
+    """Few elements at first, so that a page of many data sets is there at once; nothing is missed by a search."""
+    browser.get(pages.together.as_uri())
+    size = "return document.querySelectorAll('*').length"
+    closed = browser.execute_script(size)
+    assert visible(browser) == [] and count(browser) == "" and closed < 300
+    browser.find_element("css selector", "nav a[href='#cars--heads']").click()
+    browser.execute_async_script("setTimeout(arguments[0], 50)")
+    assert {line["part"] for line in visible(browser)} == {"cars, heads"}
+    browser.find_element("id", "words").send_keys("rkd-d")
+    assert {line["part"] for line in visible(browser)} == {part.name for part in pages.parts}
+    assert browser.execute_script(size) > 10 * closed
+    assert pages.together.stat().st_size < pages.alone.stat().st_size
+
+
+def test_a_telephone_shows_a_number_beside_each_method(browser, pages):
+    """Of Recall@1 at the first dimension, without scrolling; the other columns are there when they are asked for."""
+    show(browser, pages.alone, NARROW)
+    in_sight = """return [...document.querySelectorAll("h3")].filter((head) => head.textContent === "Recall@1").map((head) => {
+        const region = head.closest(".table").querySelector(".scroll"), box = region.getBoundingClientRect();
+        const cells = [...region.querySelector("tbody tr").cells].filter((cell) => cell.checkVisibility());
+        const numbers = cells.filter((cell) => cell.classList.contains("number"));
+        return [cells.length, numbers.filter((cell) => cell.getBoundingClientRect().right <= box.right).length];
+      })[0]"""
+    shown, numbers = browser.execute_script(in_sight)
+    assert numbers >= 1
+    browser.find_element("id", "all").click()
+    assert browser.execute_script(in_sight)[0] > shown
+    show(browser, pages.alone)
+    assert not browser.find_element("id", "all").is_displayed()
 
 
 @pytest.mark.parametrize("file", ["together", "alone"])

@@ -26,6 +26,7 @@ from benchmark.report.families import Families
 from benchmark.report.page import commands
 from benchmark.report.paper import of_protocol, published
 from benchmark.report.render import BUSY, FLAGS, LEGEND, Heading, Line, Table, Value, rich
+from benchmark.report.style import DRAWN_WITH
 from benchmark.report.tables import runs_csv
 from benchmark.report.verdict import answer, verdict_of, verdict_table
 from benchmark.report.write import (
@@ -744,6 +745,22 @@ def test_verify_finds_what_was_changed_by_hand(tmp_path):
     folder.write()
     assert differences(tmp_path, folder.files()) == []
     assert (tmp_path / "figures" / "mine.svg").exists()
+
+
+def test_figures_of_another_matplotlib_are_no_differences(tmp_path, cli, monkeypatch):
+    save(tmp_path, golden_records())
+    folder = Folder.read(tmp_path)
+    folder.write()
+    for name in ("figures/dimension.svg", "report.html"):
+        (tmp_path / name).write_text("<svg/>")
+    said = cli("verify", "--results", tmp_path)
+    assert said.code == 1 and "2 differences" in said.out and "matplotlib" not in said.out
+    monkeypatch.setattr("benchmark.report.style.version", lambda package: "9.8.7")
+    said = cli("verify", "--results", tmp_path)
+    assert said.code == 0 and "no difference" in said.out and "matplotlib" in said.out
+    assert f"this is 9.8.7; pip install 'matplotlib=={DRAWN_WITH}.*'" in said.out
+    (tmp_path / "comparison.md").write_text("")
+    assert cli("verify", "--results", tmp_path).code == 1
 
 
 def test_across_data_sets(tmp_path):

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from benchmark.training.executors import processes as children
 from benchmark.training.executors.local import local
 from benchmark.training.executors.processes import processes
 from benchmark.training.group import Failure
+from benchmark.training.worker import packed, perform
 
 
 def groups(steps: int = 6) -> list[list[Spec]]:
@@ -122,6 +124,30 @@ def test_an_executor_without_its_package_is_a_line(
     monkeypatch.delitem(sys.modules, "benchmark.training.executors.ray", raising=False)
     assert_one_line(cli(*smoke, "--executor", "ray"), 2, "pip install 'embedding-distillation-benchmark[ray]'")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_worker_says_what_it_cannot_see(data_dir: Path, tmp_path: Path) -> None:
+    """On a machine that lacks a folder of this one, or has other code; it writes nothing."""
+    space = workspace(data_dir, tmp_path / "results")
+    space.store.checkpoints.mkdir(parents=True)
+    spec = tiny_spec()
+    with packed(Task(space)) as parcel:
+        elsewhere = replace(parcel.context, data_dir=tmp_path / "none")
+        other = replace(parcel.context, sources={**parcel.context.sources, "training/": "0"})
+        cannot = {
+            f"cannot see the results folder {tmp_path / 'results'}": replace(
+                parcel, mark=parcel.mark.with_name("none")
+            ),
+            f"cannot see the data folder {tmp_path / 'none'}": replace(parcel, context=elsewhere),
+            "has another version of the suite's code": replace(parcel, context=other),
+        }
+        for why, sent in cannot.items():
+            (failure,) = perform(sent, [spec], lambda kind, content: None)
+            assert isinstance(failure, Failure) and failure.spec == spec and why in failure.message
+        assert not space.store.done(spec)
+        (record,) = perform(parcel, [spec], lambda kind, content: None)
+        assert isinstance(record, Record) and space.store.finished(spec)
+    assert not parcel.mark.exists()
 
 
 def test_a_process_that_dies_fails_its_group(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ class _Preview(submitit.SlurmExecutor):
 
 
 def _parameters(request: Shared, device: torch.device) -> tuple[str, dict[str, Any]]:
-    """What submits jobs, and its parameters. Raises a UsageError where one is unknown or has no such value."""
+    """The kind of cluster, and the parameters of its jobs. Raises a UsageError where one is unknown or has no such value."""
     given: dict[str, Any] = {"time": DAY, "job_name": "benchmark", "cpus_per_task": 1}
     if device.type == "cuda":
         given["gpus_per_node"] = 1
@@ -66,7 +66,7 @@ def _parameters(request: Shared, device: torch.device) -> tuple[str, dict[str, A
 
 
 def _workers(request: Shared, device: torch.device, groups: Sequence[Group]) -> int:
-    """As many as the queue takes at a time; without a word on that, a group each."""
+    """So many as the queue takes at a time; without a word on that, a group each."""
     return int(_parameters(request, device)[1].get("array_parallelism", len(groups)))
 
 

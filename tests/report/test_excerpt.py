@@ -1,0 +1,82 @@
+r"""The table for a paper: what is asked for, in its order, with the numbers of the comparison; pdflatex reads it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Result, assert_one_line
+from test_latex import compiled, printed
+from test_latex import pytestmark as needs_latex
+
+Cli = Callable[..., Result]
+RESULTS = Path(__file__).parents[2] / "results"
+CARS = RESULTS / "cars" / "heads-v1"
+
+
+def written(cli: Cli, tmp_path: Path, *words: object, results: Path = CARS) -> str:
+    """The table, of a copy of the records, since a report is written beside them as well."""
+    folder = tmp_path / results.parent.name / results.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("runs", "tuning"):
+        if (results / name).exists() and not (folder / name).exists():
+            (folder / name).symlink_to(results / name)
+    result = cli("report", "--results", folder, "--latex", tmp_path / "table.tex", *words)
+    assert result.code == 0, result
+    return (tmp_path / "table.tex").read_text(encoding="utf-8")
+
+
+def test_numbers_are_those_of_the_comparison(cli: Cli, tmp_path: Path) -> None:
+    names = tmp_path / "names.toml"
+    names.write_text('rkd-da = "RKD-DA \\\\emph{(ours)}"\n')
+    methods = "multi-similarity,cc,rkd-da"
+    text = written(cli, tmp_path, "--methods", methods, "--dims", "16,128", "--metrics", "mapr,r1", "--names", names)
+    with (CARS / "comparison.csv").open(encoding="utf-8") as file:
+        cells = {(row["method"], row["dim"]): row for row in csv.DictReader(file)}
+    lines = [line for line in text.splitlines() if line.endswith("\\\\") and "pm" in line]
+    assert [re.split(r", | & ", line)[0] for line in lines] == ["cc", "RKD-DA \\emph{(ours)}"]
+    for method, line in zip(("cc", "rkd-da"), lines, strict=True):
+        numbers = [float(number) for number in re.findall(r"(?<![.\d$m])\d+\.\d\d(?=[{}])", line)]
+        expected = [
+            cells[method, dim][column] for column in ("map@r mean [%]", "recall@1 mean [%]") for dim in ("16", "128")
+        ]
+        assert numbers == [float(number) for number in expected]
+        spreads = re.findall(r"pm\$(\d+\.\d\d)", line)
+        assert spreads[2:] == [f"{float(cells[method, dim]['recall@1 sd [points]']):.2f}" for dim in ("16", "128")]
+        for dim, number in zip(("16", "128"), numbers[2:], strict=True):
+            assert (f"\\textbf{{{number:.2f}}}" in line) == (cells[method, dim]["recall@1 leads"] == "yes")
+    assert "linear head" in lines[0] and "hidden layer of 512" in lines[1]  # which are not told apart by their numbers
+    assert "Teacher, efficientnet\\_lite2, 512 numbers: MAP@R" in text and "over seeds (10)" in text
+
+
+@needs_latex
+def test_latex_reads_it(cli: Cli, tmp_path: Path) -> None:
+    text = written(cli, tmp_path, "--methods", "triplet,rkd-d", "--dims", "16,64")
+    shown = printed(compiled(tmp_path, text))
+    assert "triplet" in shown and "MAP@R" in shown and "26.55" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--methods", "rkd-x"), "unknown method (of those that were run) 'rkd-x'; did you mean"),
+        (("--metrics", "r3"), "unknown column (of what was measured) 'r3'"),
+        (("--dims", "7"), "no run here has that dimension; there are 16, 32"),
+        (("--names", "names.toml"), "wants a text of LaTeX"),
+    ],
+)
+def test_what_is_not_there(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("names.toml").write_text("triplet = 3\n")
+    assert_one_line(cli("report", "--results", RESULTS / "glyphs" / "quick", "--latex", "t.tex", *words), 2, said)
+    assert not Path("t.tex").exists()
+
+
+def test_it_is_of_one_folder_and_its_options_go_with_it(cli: Cli, tmp_path: Path) -> None:
+    assert_one_line(
+        cli("report", "--results", RESULTS, "--latex", tmp_path / "t.tex"), 2, "a table for a paper is of one folder"
+    )
+    assert_one_line(cli("report", "--results", RESULTS, "--methods", "cc"), 2, "are for --latex FILE")
