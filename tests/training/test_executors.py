@@ -103,6 +103,9 @@ def test_a_run_says_where_it_would_run_and_what_cannot_be(cli: Any, smoke: list[
     assert lines == [
         f"wave {wave}: processes, workers: {children.cores()}, parts: 2, runs in a part: up to 1" for wave in (1, 2)
     ]
+    tuned = ["tune", *smoke[1:5], "--methods", "triplet", "--trials", "4", *smoke[-4:]]
+    dry = cli(*tuned, "--executor", "processes", "--parts", 4, "--dry-run")
+    assert f"processes, workers: {children.cores()}, parts: 4, runs in a part: up to 1" in dry.out, dry
     assert_one_line(cli(*smoke, "--executor", "procesess"), 2, "unknown executor", "'processes'")
     assert_one_line(cli(*smoke, "--parts", "0"), 2, "--parts wants 1 or more")
 

@@ -128,7 +128,8 @@ class _Cluster:
         refs = list(self.running)
         for ref in refs:
             ray.cancel(ref)
-        ray.wait(refs, num_returns=len(refs), timeout=ENDING)
+        if refs:
+            ray.wait(refs, num_returns=len(refs), timeout=ENDING)
 
     def close(self) -> None:
         self._said.shutdown()
