@@ -78,6 +78,8 @@ def test_students_are_held_against_their_teachers_neighbours(cli: Cli, home: Pat
     first = _nearest(np.load(out), 1)[:, 0]
     expected = np.mean([row in ten for row, ten in zip(first, _nearest(means.numpy(), 10), strict=True)])
     assert records["regression"].evaluation.cosine["recall@1"] == pytest.approx(expected, abs=1e-6)
+    decided = cli("choose", "--results", tmp_path)
+    assert "% of its first finds are among the teacher's 10 nearest, by one run" in decided.out, decided
     page = Folder.read(folder).files()
     assert "There are no labels" in page["comparison.md"] and "agreement" in page["comparison.md"]
 

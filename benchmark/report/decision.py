@@ -79,15 +79,16 @@ class Decision(NamedTuple):
     enough: bool  # whether it keeps as much as is to be kept
     budget: Budget
     teacher: Option
+    agreement: bool = False  # without labels: Recall@1 is of the teacher's neighbours, of whom it finds all itself
 
 
 def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget()) -> Decision | None:  # noqa: B008  (it is a tuple)
     """Take of what surely keeps enough the fastest, then the smallest; where nothing does, what keeps most.
 
-    None where there is no teacher to hold students against, or nothing but it; and of vectors without labels.
+    None where there is no teacher to hold students against, or nothing but it.
     """
     teachers = [cell for cell in compared.cells if cell.row.role == "teacher"]
-    if not teachers or compared.agreement:
+    if not teachers:
         return None
     # Of several the best, so that nobody's share is large because its own teacher is poor.
     best = max(teachers, key=lambda cell: cell.mean)
@@ -106,7 +107,7 @@ def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget())
     chosen = max(enough, key=lambda option: (option._merits[2], option._merits[1], option._merits[0]), default=None)
     if chosen is None:
         chosen = max(allowed, key=attrgetter("_merits"), default=None)
-    return Decision(tuple(front), chosen, bool(enough), budget, reference)
+    return Decision(tuple(front), chosen, bool(enough), budget, reference, compared.agreement)
 
 
 def _needs_vectors(record: Record) -> bool:
