@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -59,7 +60,9 @@ def cluster() -> Iterator[Cluster]:
     """A head and two more nodes of a core each, at the loopback address alone."""
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # else Ray takes this machine's outer address
-        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        scratch = stack.enter_context(TemporaryDirectory(prefix="ray"))  # short, as paths of sockets are
+        head = {**NODE, "include_dashboard": False, "temp_dir": scratch}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         stack.callback(cluster.shutdown)
         for _ in range(2):
             cluster.add_node(**NODE)
