@@ -122,11 +122,11 @@ def _request(words: Mapping[str, Any], kind: type[R]) -> R:
 
 
 def _word(name: str, value: Any) -> Any:
-    if name == "set":
+    if name in ("set", "slurm"):
         return (value,) if isinstance(value, str) else tuple(value)
     if name in ("data", "mirror", "results"):
         return None if value is None else Path(value)
-    return value if name in ("vectors", "closed", "unlabelled", "generations") else _text(value)
+    return value if name in ("vectors", "closed", "unlabelled", "generations", "parts") else _text(value)
 
 
 def _text(value: Any) -> str | None:

@@ -19,8 +19,8 @@ from .provenance import release
 
 # Each is a module of `commands`, imported when it is called, and the function of that name in it.
 VERBS = (
-    "run", "tune", "report", "choose", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed", "search",
-    "extract", "bench", "list", "check", "check-submission",
+    "run", "tune", "merge", "report", "choose", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed",
+    "search", "extract", "bench", "list", "check", "check-submission",
 )  # fmt: skip
 
 

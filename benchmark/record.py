@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ Count = Annotated[int, Field(ge=0, le=2**62)]
 SomeItems = Annotated[int, Field(ge=1, le=2**62)]
 ROUNDING = 2e-6  # of numbers with six decimals, and of their means
 MOST = 2**24  # bytes of a record; the largest have some thousands
+MOST_POINTS = 200  # of a history
 _METRIC = re.compile(r"recall@[1-9]\d{0,8}|map@r|r_precision")
 
 
@@ -59,6 +61,30 @@ class Point(Frozen):
 
     step: Count
     evaluation: Evaluation
+
+
+class History(Frozen):
+    """How training went, at evenly spread steps and the last one."""
+
+    step: tuple[SomeItems, ...] = Field(max_length=MOST_POINTS)
+    loss: tuple[float, ...] = Field(description="of each of these steps")
+    rate: tuple[NotNegative, ...] = Field(description="learning rate of the trunk in these steps")
+    seconds: tuple[NotNegative, ...] = Field(description="this student's own, up to there")
+
+    @model_validator(mode="after")
+    def _even(self) -> History:
+        if not len(self.step) == len(self.loss) == len(self.rate) == len(self.seconds) > 0:
+            raise ValueError("a history has step, loss, rate and seconds each")
+        if any(later <= before for before, later in itertools.pairwise(self.step)):
+            raise ValueError("the steps of a history do not grow")
+        return self
+
+    @classmethod
+    def of(cls, points: Iterable[tuple[int, float, float, float]]) -> History | None:
+        """The history of some points, numbers with six significant digits; none without a point."""
+        short = [(step, *(float(f"{value:.6g}") for value in values)) for step, *values in points]
+        names = cls.model_fields
+        return cls.model_validate(dict(zip(names, zip(*short, strict=True), strict=True))) if short else None
 
 
 class ByClass(Frozen):
@@ -114,6 +140,7 @@ class Record(Frozen):
     queries: str | None = Field(None, description="digest of the file of queries beside the weights; null as by_class")
     geometry: Geometry | None = Field(None, description="null in validation runs, and from before it was measured")
     curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")
+    history: History | None = Field(None, description="null where nothing is trained, and from before it was kept")
     loss: float | None = Field(description="mean over the last tenth of the steps; null where nothing is trained")
     parameters: Count
     seconds: dict[str, NotNegative] = Field(description="train: this student's own share of its group; evaluate")

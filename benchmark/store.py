@@ -136,15 +136,22 @@ class Store:
         for spec, other in itertools.product(parents, [Store(folder, self.kind) for folder in folders]):
             if self.has_weights(spec) or not other.finished(spec):
                 continue
-            record, content = read_record(other.path(spec)), other.read_weights(spec)
+            record = read_record(other.path(spec))
             fits = not self.done(spec) or read_record(self.path(spec)) == record
-            with self.claimed([spec] if fits and digest(content) == record.weights else []) as held:
-                for each in held:
-                    queries = other.queries(each)
-                    self.save_weights(each, content, queries=read_regular(queries) if queries.exists() else None)
-                    write_atomically(self.path(each), other.path(each).read_bytes())
-                    brought.append(record)
+            with self.claimed([spec] if fits and digest(other.read_weights(spec)) == record.weights else []) as held:
+                brought += [record for _ in held if self.take(record, other)]
         return brought
+
+    def take(self, record: Record, other: Store) -> bool:
+        """Take over a record from another folder, with what lies beside it and is the record's; whether its weights are there and are."""
+        spec = record.spec
+        weights = other.has_weights(spec) and digest(content := other.read_weights(spec)) == record.weights
+        if weights:
+            beside = [(other.projector(spec), record.projector), (other.queries(spec), record.queries)]
+            contents = [(read_regular(path) if path.exists() else b"", known) for path, known in beside]
+            self.save_weights(spec, content, *(each if digest(each) == known else None for each, known in contents))
+        write_atomically(self.path(spec), other.path(spec).read_bytes())
+        return weights
 
     def done(self, spec: Spec) -> bool:
         return self.path(spec).exists()
@@ -175,9 +182,10 @@ class Store:
 
     def save(self, record: Record) -> None:
         (self.failures / f"{record.spec.method}-{record.id}.txt").unlink(missing_ok=True)
-        # Six decimals for metrics and seconds; a spec is left alone, as its numbers are its identity.
+        # Six decimals for metrics and seconds; a spec is left alone, as its numbers are its identity, and a history, as rates are small.
         rounded = json.loads(record.model_dump_json(), parse_float=lambda number: round(float(number), 6))
-        write_atomically(self.path(record.spec), sealed({**rounded, "spec": record.spec.model_dump(mode="json")}))
+        exact = record.model_dump(mode="json", include={"spec", "history"})
+        write_atomically(self.path(record.spec), sealed({**rounded, **exact}))
 
     def fail(self, spec: Spec, message: str, details: str) -> None:
         """Keep why a run failed, as text for people."""

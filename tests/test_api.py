@@ -49,8 +49,8 @@ def test_settings_are_tuned_by_lists(data_dir: Path, tmp_path: Path) -> None:
 def test_wrong_words() -> None:
     with pytest.raises(UsageError, match="unknown argument 'dataste'; did you mean 'dataset'"):
         benchmark.run(dataste="tiny")
-    with pytest.raises(UsageError, match="unknown argument 'trails'; known: closed"):
-        benchmark.tune(dataset="tiny", trails=3)
+    with pytest.raises(UsageError, match="unknown argument 'zzz'; known: address"):
+        benchmark.tune(dataset="tiny", zzz=3)
     with pytest.raises(UsageError, match="no results"):
         benchmark.load_results("nowhere")
     with pytest.raises(AttributeError):

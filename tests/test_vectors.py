@@ -22,9 +22,10 @@ from benchmark.protocol.request import Request
 from benchmark.record import Evaluation, Record
 from benchmark.spec import Spec
 from benchmark.store import Store
-from benchmark.training import executors
 from benchmark.training.context import RunContext
-from benchmark.training.executors import Task, local
+from benchmark.training.executors import Task
+from benchmark.training.executors import local as alone
+from benchmark.training.executors.local import local
 from benchmark.training.group import run
 from benchmark.training.streams import open_inputs
 
@@ -58,7 +59,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups run in this process: a second instead of ten."""
-    monkeypatch.setattr(executors, "processes", local)
+    monkeypatch.setattr("benchmark.training.driver.load_executor", lambda name: alone.EXECUTOR)
 
 
 def words(files: dict[str, Path], *names: str) -> list[str]:

@@ -52,6 +52,8 @@ def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry
         if device is not None:
             driver.rehearse(specs, device)
         out.print(plan_table(waves(list(specs))))
+        if device is not None:
+            driver.show_places(specs, device)
     return device if specs and not dry else None
 
 

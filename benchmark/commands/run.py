@@ -22,8 +22,9 @@ from .options import Asked, CheckpointEvery, DryRun
 if TYPE_CHECKING:
     import torch
 
+MACHINES = "executor", "parts", "address", "slurm", "track"
 # What says where things are, and may be said of a run that is done again.
-BESIDE_LIKE = ("dataset", "own", "vectors", "preset", "seeds", "data", "mirror", "results", "device")
+BESIDE_LIKE = ("dataset", "own", "vectors", "preset", "seeds", "data", "mirror", "results", "device", *MACHINES)
 
 
 def run(

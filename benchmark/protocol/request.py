@@ -39,6 +39,18 @@ class Shared:
     results: Path = Path("results")
     """where records and tables go"""
     device: Device = None
+    executor: str | None = None
+    """where groups of students train: local (this process), processes (one a core or GPU), ray or slurm; the default is what the
+    machine has: local, and processes for heads on features without a GPU"""
+    parts: int | None = None
+    """split each group into so many parts, which run at once; the default is as many as keep all workers busy"""
+    address: str = "auto"
+    """of --executor ray: auto (the cluster of this machine), HOST:PORT, or local (one that this command begins and ends)"""
+    slurm: tuple[str, ...] = ()
+    """KEY=VALUE, repeatable: of --executor slurm, what its jobs ask for, such as partition, time (minutes), cpus, gpus,
+    array_parallelism; cluster=local has submitit run them on this machine"""
+    track: str | None = None
+    """tensorboard: as well write loss, learning rate and results of each student to tensorboard/ beside its record"""
 
     @property
     def on_vectors(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ class RunContext:
     progress: Callable[[str, int, int], None] = silent  # of decoding and the like; 0 of 0 is a remark
     environment: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    track: str | None = None  # how students train is told to it as well
     _targets: dict[tuple[str, ...], Ints] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,6 +44,10 @@ class RunContext:
         self.environment = self.environment or environment(self.device)
         self.sources = self.sources or sources()
         recall()
+
+    def on(self, device: torch.device) -> RunContext:
+        """The same on a device of another index or machine, for a process there that has loaded the same code."""
+        return replace(self, device=device, environment={**environment(device), "code": self.environment["code"]})
 
     def say(self, text: str) -> None:
         """Have a remark shown."""

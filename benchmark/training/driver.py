@@ -15,16 +15,18 @@ from ..errors import UsageError
 from ..methods import edition, sources_of
 from ..protocol.experiment import Experiment
 from ..protocol.presets import choose_preset
+from ..protocol.request import Shared
 from ..record import Record, read_record
 from ..spec import Spec, waves
 from ..store import Store
+from .executors import Executor, Task, assigned, load_executor, parted
+from .tracking import check_tracker
 
 if TYPE_CHECKING:
     import torch
 
     from ..data.splits import DataSet
     from .context import RunContext
-    from .executors import Task
     from .group import Failure, Outcome
 
 POLL = 1.0  # seconds between two looks at what another command has in hand
@@ -37,8 +39,21 @@ class Driver:
         self.plan = plan
         self.store = store
         self.console = console
+        self._check_request()
         for _ in store:  # a damaged record is reported now, not after hours of training
             pass
+
+    def _check_request(self) -> None:
+        """Raise a UsageError where the machines that are asked for cannot be had, or none is told what to do."""
+        request = self.plan.request
+        if request.executor is not None:
+            load_executor(request.executor)
+        if request.parts == 0:
+            raise UsageError("--parts wants 1 or more")
+        check_tracker(request.track)
+        for name, given in (("ray", request.address != Shared.address), ("slurm", bool(request.slurm))):
+            if given and request.executor != name:
+                raise UsageError(f"--{'address' if name == 'ray' else name} is for --executor {name}")
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
@@ -137,7 +152,6 @@ class Driver:
         from ..machine import Threads
         from ..networks.own import keep
         from .context import RunContext
-        from .executors import Task
         from .progress import Reporter
         from .trial import check_runs, decode
 
@@ -148,8 +162,11 @@ class Driver:
             for line in filter(None, dict.fromkeys((searched.student.told, searched.teacher.told))):
                 self.say(line)
         reporter = Reporter(self.console, sum(map(len, images.splits[1:])))
-        context = RunContext(images, self.plan.data_dir, self.store, device, reporter.preparing)
+        context = RunContext(
+            images, self.plan.data_dir, self.store, device, reporter.preparing, track=self.plan.request.track
+        )
         check_runs(specs, context)
+        collections.deque(self._placed(specs, device), maxlen=0)  # whether there are such machines is known now
         self._say_size(specs, context)
         if self.plan.preset.wants_gpu and device.type != "cuda":
             self._confirm(yes)
@@ -157,9 +174,8 @@ class Driver:
             decode(specs, context)
             self.store.checkpoints.mkdir(parents=True, exist_ok=True)
             keep({each.backbone for spec in specs for each in (spec, *spec.parents)})
-            return self._execute(
-                specs, Task(context, checkpoint_every, reporter.group, Threads(self.say), counts or {})
-            )
+            threads, request = Threads(self.say), self.plan.request
+            return self._execute(specs, Task(context, checkpoint_every, reporter.group, threads, counts or {}, request))
 
     def _say_size(self, specs: Sequence[Spec], context: RunContext) -> None:
         from ..machine import SHARE, share
@@ -216,11 +232,7 @@ class Driver:
         return len(failures)
 
     def _outcomes(self, task: Task, specs: Sequence[Spec], failed: Collection[str]) -> Iterator[Outcome]:
-        """Run specs of one wave, but those that build on a run which did not finish.
-
-        Groups that train whole networks use all cores, one after the other; those that train heads on features share them out.
-        """
-        from .executors import local, processes
+        """Run specs of one wave, but those that build on a run which did not finish."""
         from .group import Failure
 
         ready: list[Spec] = []
@@ -230,11 +242,30 @@ class Driver:
                 ready.append(spec)
             else:
                 yield Failure(spec, f"{spec.label} was not run: {parent.label}, which it builds on, did not finish")
-        groups = [group for wave in waves(ready) for group in wave]
-        heads = [group for group in groups if group[0].on_features]
-        yield from local(task, [group for group in groups if group not in heads])
-        if heads:
-            yield from (processes if task.context.device.type == "cpu" else local)(task, heads)
+        for _, _, executor, parts in self._placed(ready, task.context.device):
+            yield from executor.run(task, parts)
+
+    def _placed(
+        self, specs: Sequence[Spec], device: torch.device
+    ) -> Iterator[tuple[str, int, Executor, list[Sequence[Spec]]]]:
+        """Where specs of one wave run, and in which parts: the executor's name and workers, the executor, the parts."""
+        request, groups = self.plan.request, [group for wave in waves(list(specs)) for group in wave]
+        for name, share in assigned(request.executor, device, groups).items():
+            executor = load_executor(name)
+            workers = executor.workers(request, device, share)
+            yield name, workers, executor, parted(share, workers, request.parts)
+
+    def show_places(self, specs: Sequence[Spec], device: torch.device) -> None:
+        """Say where each wave would run, by how many workers and in how many parts."""
+        for number, wave in enumerate(waves(list(specs)), 1):
+            runs = [spec for group in wave for spec in group]
+            for name, workers, executor, parts in self._placed(runs, device):
+                most = max(map(len, parts))
+                self.say(
+                    f"wave {number}: {name}, workers: {workers}, parts: {len(parts)}, runs in a part: up to {most}"
+                )
+                if preview := executor.preview(self.plan.request, device, parts):
+                    self.say(preview)
 
     def rehearse(self, specs: Sequence[Spec], device: torch.device) -> None:
         """Meet what `run` would refuse before its first step, as far as that takes neither a download nor training.

@@ -20,7 +20,7 @@ from ..methods.closed import ClosedForm
 from ..methods.posthoc import PostHoc
 from ..networks.encoder import Compressed, Encoder, Network
 from ..networks.weights import serialized
-from ..record import Evaluation, Point, Record, read_record
+from ..record import Evaluation, History, Point, Record, read_record
 from ..spec import Spec, Stream, derive
 from .context import RunContext
 from .evaluator import Evaluator
@@ -123,9 +123,8 @@ def _train(
 
 def _milestones(stream: Stream, evaluator: Evaluator) -> dict[int, Callable[[Student], object]]:
     """Steps after which a validation run is scored on the way: an eighth, a quarter, half. Test classes are seen once, at the end."""
-    if stream.evaluation == "test":
-        return {}
-    steps = {stream.steps // part for part in (8, 4, 2)} - {0}
+    parts = (8, 4, 2) if stream.evaluation == "validation" else ()
+    steps = {stream.steps // part for part in parts} - {0}
     return {step: lambda student: evaluator(student).model_dump() for step in steps}
 
 
@@ -193,6 +192,7 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
         id=spec.id,
         spec=spec,
         **measured._asdict() | {"queries": None if queries is None else digest(queries)},
+        history=History.of(student.history),
         curve=tuple(Point(step=step, evaluation=Evaluation.model_validate(value)) for step, value in student.curve),
         loss=sum(student.tail) / len(student.tail) if student.tail else None,
         parameters=sum(p.numel() for p in student.encoder.parameters()),

@@ -20,6 +20,7 @@ from ..errors import BenchmarkError, TrainingError
 from ..files import read_regular, write_atomically
 from ..methods.base import Batch, Features, Method
 from ..networks.encoder import Network
+from ..record import MOST_POINTS
 from ..spec import Spec, derive
 
 
@@ -56,6 +57,11 @@ def rate(spec: Spec, step: int) -> float:
     return (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
 
 
+def is_kept(step: int, steps: int) -> bool:
+    """Whether a history of at most MOST_POINTS points has one after that step: they are evenly spread, and the last step is among them."""
+    return step == steps or step % -(-steps // MOST_POINTS) == 0
+
+
 def optimizer(spec: Spec, encoder: Network, method: Method) -> torch.optim.Optimizer:
     """Adam or AdamW over all that is trained: trunk, head, and what the method learns."""
     trunk = list(encoder.trunk.parameters()) if encoder.trunk is not None else []
@@ -70,7 +76,7 @@ def optimizer(spec: Spec, encoder: Network, method: Method) -> torch.optim.Optim
 
 
 # What a checkpoint holds: fields of a student, and what has a state.
-PLAIN = ("step", "tail", "seconds", "curve", "threads", "basis")
+PLAIN = ("step", "tail", "seconds", "curve", "threads", "basis", "history")
 STATEFUL = ("encoder", "method", "optimizer")
 
 
@@ -89,6 +95,7 @@ class Student:
     loss: float = math.nan  # of the latest step
     threads: list[int] = field(default_factory=list)  # of torch: what it was trained by, and after each change
     basis: dict[str, str] = field(default_factory=dict)  # fingerprints of what it is trained on and under
+    history: list[tuple[int, float, float, float]] = field(default_factory=list)  # step, loss, learning rate, seconds
 
     def train_step(
         self, inputs: Tensor, teacher: Features | None, labels: Tensor, index: Tensor, shared: dict[str, Any]
@@ -136,6 +143,8 @@ class Student:
         if self.step > 0.9 * spec.steps:
             self.tail.append(self.loss)
         self.seconds += time.perf_counter() - started
+        if is_kept(self.step, spec.steps):
+            self.history.append((self.step, self.loss, spec.lr * rate(spec, self.step - 1), self.seconds))
 
     def _diverged(self, what: str) -> NoReturn:
         spec = self.spec
@@ -165,7 +174,7 @@ class Student:
             state = torch.load(io.BytesIO(content), weights_only=True, map_location=device)
             for name in STATEFUL:
                 getattr(self, name).load_state_dict(state[name])
-            plain = {name: state[name] for name in PLAIN}
+            plain = {name: state[name] for name in PLAIN if name in state or name != "history"}  # older ones have none
         except Exception as error:  # torch.load has no error type of its own
             raise BenchmarkError(
                 f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start that run again"

@@ -230,11 +230,14 @@ def test_tune_by_random_search(cli: Cli, smoke: list[str], tmp_path: Path, monke
         (default,) = (r for r in runs[method].values() if r.spec.lr == 3e-3)  # of the preset
         entry = methods.entry(method)
         assert default.spec.params == {key: value for key, value in entry.defaults.items() if key not in entry.later}
+        settled = document["chosen"][method]["settled_after"]
+        assert 1 <= settled <= 3 and (settled > 1) == (best is not default)
         assert document["chosen"][method] == {
             "by": "python -m benchmark tune --dataset tiny --preset smoke --methods rkd-da,triplet --steps 8 --trials 3",
             "validation_map_at_r": round(best.metrics["map@r"], 4),
             "validation_map_at_r_default": round(default.metrics["map@r"], 4),
             "values_finished": 3,
+            "settled_after": settled,
         }
         assert f"{100 * default.metrics['map@r']:.2f}" in result.out and f"{own}={expected[own]}" in result.out
 

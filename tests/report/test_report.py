@@ -566,7 +566,7 @@ CHANGES: dict[str, object] = {
     "backbone": "resnet50", "pretrained": False, "trunk": Spec(dataset="cars", method="triplet"), "hidden": 512,
     "head": "scaled", "batchnorm": "frozen", "optimizer": "adamw", "lr": 1.0, "head_lr": 3.0, "weight_decay": 1.0,
     "schedule": "constant", "milestones": (0.5,), "decay": 0.2, "precision": "bf16",
-    "fold": "1/3",
+    "fold": "1/3", "fit": "crop",
 }  # fmt: skip
 
 

@@ -5,23 +5,30 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import tiny_spec
+from conftest import assert_one_line, tiny_spec
 from test_lockstep import assert_equal, start, weights, workspace
 
 from benchmark.machine import Threads
 from benchmark.record import Record
 from benchmark.spec import Spec, waves
-from benchmark.training import executors, group
+from benchmark.store import Store
+from benchmark.training import group
 from benchmark.training.context import RunContext
-from benchmark.training.executors import Task, local, parted, processes
+from benchmark.training.executors import Task, parted
+from benchmark.training.executors import processes as children
+from benchmark.training.executors.local import local
+from benchmark.training.executors.processes import processes
 from benchmark.training.group import Failure
+from benchmark.training.worker import packed, perform
 
 
 def groups(steps: int = 6) -> list[list[Spec]]:
@@ -85,8 +92,69 @@ def test_groups_are_parted_where_cores_would_idle(sizes: list[int], workers: int
     assert all(any(set(part) <= set(group) for group in groups) for part in given)
 
 
+def test_groups_are_parted_as_asked_for() -> None:
+    groups = [[tiny_spec(seed=seed) for seed in range(size)] for size in (5, 1)]
+    assert [[spec.seed for spec in part] for part in parted(groups, 2, 3)] == [[0, 3], [1, 4], [2], [0]]
+
+
+def test_a_run_says_where_it_would_run_and_what_cannot_be(cli: Any, smoke: list[str]) -> None:
+    dry = cli(*smoke, "--methods", "triplet,rkd-d,rkd-a", "--executor", "processes", "--parts", 2, "--dry-run")
+    lines = [line for line in dry.out.splitlines() if line.startswith("wave ")]
+    assert lines == [
+        f"wave {wave}: processes, workers: {children.cores()}, parts: 2, runs in a part: up to 1" for wave in (1, 2)
+    ]
+    tuned = ["tune", *smoke[1:5], "--methods", "triplet", "--trials", "4", *smoke[-4:]]
+    dry = cli(*tuned, "--executor", "processes", "--parts", 4, "--dry-run")
+    assert f"processes, workers: {children.cores()}, parts: 4, runs in a part: up to 1" in dry.out, dry
+    assert_one_line(cli(*smoke, "--executor", "procesess"), 2, "unknown executor", "'processes'")
+    assert_one_line(cli(*smoke, "--parts", "0"), 2, "--parts wants 1 or more")
+
+
+def test_parts_in_processes_are_what_one_command_gives(cli: Any, smoke: list[str], tmp_path: Path) -> None:
+    words = [*smoke[:-2], "--methods", "triplet,hinton,rkd-d", "--set", "teacher.steps=5"]
+    folders = [tmp_path / "one", tmp_path / "many"]
+    for folder, more in zip(folders, ([], ["--executor", "processes", "--parts", "3"]), strict=True):
+        assert cli(*words, "--results", folder, *more).code == 0
+    one, many = ([*Store(folder / "tiny" / "smoke")] for folder in folders)
+    assert len(one) == 4 and [record.weights for record in one] == [record.weights for record in many]
+    assert [record.metrics for record in one] == [record.metrics for record in many]
+
+
+def test_an_executor_without_its_package_is_a_line(
+    cli: Any, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "benchmark.training.executors.ray", raising=False)
+    assert_one_line(cli(*smoke, "--executor", "ray"), 2, "pip install 'embedding-distillation-benchmark[ray]'")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_worker_says_what_it_cannot_see(data_dir: Path, tmp_path: Path) -> None:
+    """On a machine that lacks a folder of this one, or has other code; it writes nothing."""
+    space = workspace(data_dir, tmp_path / "results")
+    space.store.checkpoints.mkdir(parents=True)
+    spec = tiny_spec()
+    with packed(Task(space)) as parcel:
+        elsewhere = replace(parcel.context, data_dir=tmp_path / "none")
+        other = replace(parcel.context, sources={**parcel.context.sources, "training/": "0"})
+        cannot = {
+            f"cannot see the results folder {tmp_path / 'results'}": replace(
+                parcel, mark=parcel.mark.with_name("none")
+            ),
+            f"cannot see the data folder {tmp_path / 'none'}": replace(parcel, context=elsewhere),
+            "has another version of the suite's code": replace(parcel, context=other),
+        }
+        for why, sent in cannot.items():
+            (failure,) = perform(sent, [spec], lambda kind, content: None)
+            assert isinstance(failure, Failure) and failure.spec == spec and why in failure.message
+        assert not space.store.done(spec)
+        (record,) = perform(parcel, [spec], lambda kind, content: None)
+        assert isinstance(record, Record) and space.store.finished(spec)
+    assert not parcel.mark.exists()
+
+
 def test_a_process_that_dies_fails_its_group(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_work", dies)
+    monkeypatch.setattr(children, "_work", dies)
     outcomes = list(processes(Task(workspace(data_dir, tmp_path)), groups()[:1]))
     assert [type(outcome) for outcome in outcomes] == [Failure] * len(groups()[0])
     assert all("its process was killed" in outcome.message for outcome in outcomes if isinstance(outcome, Failure))
@@ -97,7 +165,7 @@ def test_a_child_that_is_killed_takes_no_other_along(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
 ) -> None:
     """Four students in two children; a third pair goes on in a new one."""
-    monkeypatch.setattr(executors, "cores", lambda: 2)
+    monkeypatch.setattr(children, "cores", lambda: 2)
     killed: list[int] = []
 
     def watch(specs: object) -> Callable[[int, Mapping[str, float]], None]:

@@ -91,7 +91,7 @@ def test_teacher_and_student_see_the_same_crop(data_dir: Path, tmp_path: Path) -
     assert spec.teacher is not None
     drawn = inputs.draw(2)
     assert len(set(drawn.index)) == spec.batch and np.array_equal(drawn.labels, space.dataset.train.labels[drawn.index])
-    images = space.images(space.dataset.train, spec.resize)
+    images = space.images(space.dataset.train, spec.stream)
     from benchmark.networks.weights import load_encoder
 
     def nearest(run: Spec, cached: np.ndarray) -> list[int]:

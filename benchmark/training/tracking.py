@@ -1,0 +1,106 @@
+"""How students train, told to trackers while they do: one small interface, and a class for each kind of tracker."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import UsageError, unknown
+from ..record import Record
+from ..spec import Spec
+
+if TYPE_CHECKING:
+    from .context import RunContext
+    from .group import Outcome
+    from .loop import Watch
+
+
+class Tracker(Protocol):
+    """Is told of one student."""
+
+    def note(self, step: int, values: Mapping[str, float]) -> None:
+        """Take some numbers by name, after that many steps."""
+
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """Event files in a folder; those of a run that goes on replace what they had of later steps.
+
+    Args:
+        step: the first that is told.
+    """
+
+    def __init__(self, folder: Path, spec: Spec, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard" / f"{spec.method}-{spec.id}"), purge_step=step)
+
+    def note(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+# By name: what is imported, and what makes one from the folder of results, a run and the first step that it is told.
+TRACKERS: dict[str, tuple[str, Callable[[Path, Spec, int], Tracker]]] = {"tensorboard": ("tensorboard", TensorBoard)}
+
+
+def check_tracker(name: str | None) -> None:
+    """Raise a UsageError where there is no such tracker, or it is not installed."""
+    if name is None:
+        return
+    if name not in TRACKERS:
+        raise unknown("tracker", name, TRACKERS)
+    if importlib.util.find_spec(package := TRACKERS[name][0]) is None:
+        extra = "pip install 'embedding-distillation-benchmark[track]'"
+        raise UsageError(f"--track {name} wants {package}, which is not installed: {extra}")
+
+
+class Tracked(contextlib.ExitStack):
+    """The trackers of a group's students; none where none was asked for.
+
+    Args:
+        watch: what else is told the students' losses.
+    """
+
+    def __init__(self, group: Sequence[Spec], context: RunContext, watch: Watch) -> None:
+        super().__init__()
+        self._specs = {spec.id: spec for spec in group}
+        self._context = context
+        self._trackers: dict[str, Tracker] = {}
+        self._watch = watch
+        self._since = 0, time.monotonic()
+        self.watch = watch if context.track is None else self._told
+
+    def _told(self, step: int, losses: Mapping[str, float]) -> None:
+        from .student import is_kept, rate
+
+        self._watch(step, losses)
+        first = next(iter(self._specs.values()))
+        if not is_kept(step, first.steps):
+            return
+        (before, then), self._since = self._since, (step, time.monotonic())
+        pace = {"images a second": (step - before) * first.batch / (self._since[1] - then)} if before else {}
+        for id, loss in losses.items():
+            spec = self._specs[id]
+            self._note(spec, step, {"loss": loss, "learning rate": spec.lr * rate(spec, step - 1), **pace})
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell what came of a run."""
+        if self._context.track is not None and isinstance(outcome, Record):
+            self._note(outcome.spec, outcome.spec.steps, outcome.metrics)
+
+    def _note(self, spec: Spec, step: int, values: Mapping[str, float]) -> None:
+        if spec.id not in self._trackers:
+            assert self._context.track is not None
+            tracker = TRACKERS[self._context.track][1](self._context.store.folder, spec, step)
+            self.callback(tracker.close)
+            self._trackers[spec.id] = tracker
+        self._trackers[spec.id].note(step, values)
