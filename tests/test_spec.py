@@ -48,7 +48,8 @@ def test_every_field_changes_the_id(field: str) -> None:
     other = {
         "dataset": "x", "data": "x", "subset": "2x2", "evaluation": "validation",
         "fold": "1/2", "seed": 5, "steps": 7, "batch": 11, "per_class": 2,
-        "resize": 99, "fit": "pad", "image": 17, "flip": True, "method": "x", "params": {"margin": 0.3}, "backbone": "x", "pretrained": True,
+        "resize": 99, "fit": "pad", "image": 17, "flip": True, "method": "x", "params": {"margin": 0.3}, "backbone": "x",
+        "pretrained": True,
         "dim": 3, "normalize": False, "batchnorm": "frozen", "optimizer": "adam", "lr": 0.5, "head_lr": 9.0, "weight_decay": 0.5,
         "schedule": "cosine", "decay": 0.7, "precision": "bf16", "views": 3, "hidden": 5,
         "head": "plain",
