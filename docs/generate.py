@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -29,6 +30,9 @@ from benchmark.tuned import PRESETS
 ROOT = Path(__file__).parent.parent
 # Pages of the repository that are not in docs/, and the folders whose pages and figures they lead to.
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "datasets/README.md", "results/README.md", "results/LOG.md")
+FORMULA = re.compile(r"(?<!\\)\\\[(.+?)\\\]|(?<!\\)\\\((.+?)\\\)", re.DOTALL)
+# Commands that the converter does not know, and those for the same signs that it does.
+SIGNS = {r"\Vert": "‖", r"\lvert": "|", r"\rvert": "|"}
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 KINDS = {
     "individual": "A student's output is held against the teacher's of the same image",
@@ -113,7 +117,7 @@ def generated() -> Iterator[tuple[str, str]]:
     entries = methods.catalogue()
     yield "reference/methods/index.md", overview(entries)
     for name, entry in entries.items():
-        yield f"reference/methods/{name}.md", method(entry, formulas)
+        yield f"reference/methods/{name}.md", with_formulas(method(entry, formulas))
 
 
 def command_line() -> str:
@@ -224,6 +228,21 @@ def overview(entries: dict[str, Entry]) -> str:
         rows = [(f"[{e.name}]({e.name}.md)", e.reference) for e in entries.values() if e.kind == kind]
         lines += [f"## {kind}", "", f"{what}.", "", *table(("method", "reference"), list(rows))]
     return "\n".join(lines)
+
+
+def with_formulas(text: str) -> str:
+    """Markdown with its formulas as MathML, which browsers show without a script and without a network."""
+
+    def shown(match: re.Match[str]) -> str:
+        formula = " ".join((match[1] or match[2]).split())
+        for sign, known in SIGNS.items():
+            formula = re.sub(re.escape(sign) + r"(?![a-zA-Z])", lambda _, known=known: known, formula)
+        written = convert(formula, display="block" if match[1] else "inline")
+        written = written.replace("*", "&#42;").replace("_", "&#95;")  # which Markdown would take for its own
+        # A line that begins with <math> would be a paragraph.
+        return written if match[1] else f"<span>{written}</span>"
+
+    return FORMULA.sub(shown, text)
 
 
 def described(entry: Entry) -> str:
