@@ -101,7 +101,7 @@ def test_formulas_are_of_methods() -> None:
     assert set(FORMULAS) - {"symbols"} == {*methods.catalogue()} - PLAIN
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX: apt-get install texlive-latex-base")
 def test_formulas_are_latex(tmp_path: Path) -> None:
     lines = [r"\documentclass{article}\usepackage{amsmath,amssymb}\begin{document}"]
     for name, known in FORMULAS.items():

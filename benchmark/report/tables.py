@@ -60,6 +60,8 @@ def tuning_csv(records: Iterable[Record]) -> str:
     runs = sorted(records, key=order)
     by_method = (map(settings, group) for _, group in groupby(runs, key=lambda record: record.spec.method))
     names = set().union(*map(varied, by_method)) - {"method", "backbone", "dim", "normalize", "lr"}
+    # Of a method that trains teachers as well: these have no trunk, which is nothing that was tried.
+    names = {name for name in names if name.partition(".")[0] != "trunk"}
     tried = []
     for record in runs:
         points = {point.step: point.evaluation for point in record.curve} | {record.spec.steps: record.evaluation}

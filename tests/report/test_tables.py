@@ -32,7 +32,7 @@ from made_records import (
 
 from benchmark.costs import write_costs
 from benchmark.errors import BenchmarkError, UsageError
-from benchmark.record import Point
+from benchmark.record import Evaluation, Point, Record
 from benchmark.report import columns
 from benchmark.report.cells import DASH, fixed
 from benchmark.report.columns import Column, of_cells, of_runs
@@ -43,6 +43,7 @@ from benchmark.report.figures import curves_figure, steps_figure
 from benchmark.report.stats import paired, summarise
 from benchmark.report.tables import comparison_csv, runs_csv, tuning_csv
 from benchmark.report.write import Folder, result_folders, terminal_table, write_files
+from benchmark.spec import Spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "glyphs" / "quick"
 FILES = ["runs.csv", "comparison.csv", "comparison.md", "comparison.tex", "report.html"]
@@ -407,3 +408,19 @@ def test_what_taught_itself_is_of_no_family(tmp_path):
     written = write_files(folder.path, folder.files())  # figures too
     assert {path.name for path in written} >= {"differences.svg", "dimension.svg", "cost.svg", "report.html"}
     assert "| self-taught | s2sd" in re.sub(" +", " ", (folder.path / "comparison.md").read_text())
+
+
+def test_the_trunk_of_students_is_nothing_that_was_tried() -> None:
+    """Of a method that is a teacher's as well, which reads images; each of its trunk's settings would be a column."""
+    words = {"dataset": "glyphs", "method": "multi-similarity", "evaluation": "validation", "backbone": "conv4-8"}
+    teacher = Spec(**words, pretrained=False)
+    student = Spec(**words, lr=1e-3, views=2, trunk=teacher)
+    metrics = {"recall@1": 0.5, "map@r": 0.25}
+    scored = Evaluation(l2=metrics, cosine=metrics, queries=9, dropped=0, gallery=9)
+    records = [
+        Record(id=spec.id, spec=spec, evaluation=scored, loss=0.5, parameters=1, seconds={}, data="f00d", weights="",
+               teacher=None, environment={})
+        for spec in (teacher, student)
+    ]  # fmt: skip
+    head = tuning_csv(records).splitlines()[0].split(",")
+    assert "views" in head and not [name for name in head if name.startswith("trunk")]
