@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from ..costs import write_costs
 from ..costs.measure import measure_costs
 from ..networks.own import recall
@@ -10,7 +14,14 @@ from .console import RESULTS, device_of, folders_of, out, say_written
 from .options import Results
 
 
-def costs(*, results: Results = RESULTS, device: Device = None) -> int:
+def costs(
+    *,
+    results: Results = RESULTS,
+    device: Device = None,
+    onnxruntime: Annotated[
+        bool, Parameter(negative=(), help="each network as an ONNX file too, and with one thread")
+    ] = False,
+) -> int:
     """Measure what the networks of finished runs cost on this machine, and write it beside the records as costs.json.
 
     Of each network it measures parameters, multiply-adds, the latency of one
@@ -27,7 +38,7 @@ def costs(*, results: Results = RESULTS, device: Device = None) -> int:
     for folder in folders_of(results):
         if folder.runs:
             recall()
-            measured = measure_costs(folder.runs, where, say=say)
+            measured = measure_costs(folder.runs, where, say=say, onnxruntime=onnxruntime)
             say(
                 f"{folder.path}: latency, throughput and size of {len(measured.networks)} networks, and exact search in "
                 f"{len(measured.searches)} galleries, on {measured.environment['device']}"

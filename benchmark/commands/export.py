@@ -8,10 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..data import cards
+from ..networks.onnx import OPSET
 from ..protocol.request import Data, Device
 from ..shipping import export as shipped
 from ..shipping.apply import find
-from ..shipping.onnx import OPSET
 from ..shipping.student import open_student
 from ..training.progress import Reporter
 from .console import RESULTS, device_of, out

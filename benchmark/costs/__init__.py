@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,15 @@ class Repeated(Frozen):
     )
 
 
+class RuntimeCost(Repeated):
+    """A network in float32 on the CPU, as one program runs it, with so many threads."""
+
+    runtime: Literal["torch", "onnxruntime"]
+    threads: Count = Field(ge=1)
+    latency: Some = Field(description="seconds for one image, fastest of repetitions")
+    throughput: Some = Field(description="images a second, in batches, fastest of repetitions")
+
+
 class NetworkCost(Repeated):
     """One network on images of one size, trunk and head, whether the trunk was trained or not."""
 
@@ -43,10 +53,16 @@ class NetworkCost(Repeated):
     multiply_adds: Count = Field(description="of one image: half of what torch's flop counter counts")
     latency: Some = Field(description="seconds for one image, fastest of repetitions")
     throughput: Some = Field(description="images a second, in batches, fastest of repetitions")
+    runtimes: tuple[RuntimeCost, ...] = Field((), description="of `benchmark costs --onnxruntime`")
 
     @property
     def key(self) -> tuple[object, ...]:
         return self.backbone, self.dim, self.hidden, self.head, self.image, self.precision
+
+    def by(self, runtime: str, *, alone: bool = False) -> RuntimeCost | None:
+        """The cost by a program, with one thread where that is alone, else with the most that were measured; None where it was not."""
+        costs = sorted((cost for cost in self.runtimes if cost.runtime == runtime), key=attrgetter("threads"))
+        return next((cost for cost in (costs if alone else costs[::-1]) if not alone or cost.threads == 1), None)
 
 
 class SearchCost(Repeated):

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib import metadata
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import faiss
 import numpy as np
@@ -25,13 +27,16 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import BenchmarkError
+from ..machine import set_threads
 from ..networks.encoder import Encoder, encoder
+from ..networks.onnx import Session, write_onnx
+from ..networks.shipped import Shipped
 from ..record import Record
 from ..spec import Spec
 from ..timing import repeated
 from ..training.context import environment
 from ..training.loop import autocast, seeded
-from . import Costs, NetworkCost, SearchCost, network_key, paid
+from . import Costs, NetworkCost, RuntimeCost, SearchCost, network_key, paid
 
 BATCH = 64
 FEWEST, MOST, ENOUGH = 5, 50, 0.3  # repetitions of one measurement, and seconds of them
@@ -55,6 +60,7 @@ def measure_costs(
     device: torch.device,
     known: Costs | None = None,
     say: Callable[[str], None] = lambda line: None,
+    onnxruntime: bool = False,
 ) -> Costs:
     """Measure all networks and searches of some records.
 
@@ -63,13 +69,22 @@ def measure_costs(
 
     Args:
         say: hears what is left out, and what was measured on a busy machine.
+        onnxruntime: measure networks as ONNX files as well, and with one thread.
+
+    Raises:
+        BenchmarkError: that is asked for and not installed.
     """
     here, cpu = environment(device), torch.device("cpu")
     jobs: dict[tuple[Any, ...], tuple[str, Callable[[], int], torch.device, Callable[[], Any]]] = {}
     for record in records:
         for spec in (spec for spec in paid(record.spec) if not spec.reads_vectors):
             title = f"{spec.backbone}-{spec.dim} on images of {spec.image} px"
-            jobs[network_key(spec)] = title, partial(needed, spec, BATCH), device, partial(network_cost, spec, device)
+            jobs[network_key(spec)] = (
+                title,
+                partial(needed, spec, BATCH),
+                device,
+                partial(network_cost, spec, device, onnxruntime),
+            )
         dim, gallery = record.spec.dim, record.evaluation.gallery
         size = 2 * 4 * dim * gallery  # its rows, and the index's copy of them
         title = f"search among {gallery:,} vectors of {dim}"
@@ -88,6 +103,10 @@ def measure_costs(
         tuple(sorted((cost for cost in costs.values() if isinstance(cost, kind)), key=attrgetter("key")))
         for kind in (NetworkCost, SearchCost)
     )
+    if onnxruntime:
+        here = here | {"onnxruntime": metadata.version("onnxruntime")}
+    elif known is not None and "onnxruntime" in known.environment:
+        here = here | {"onnxruntime": known.environment["onnxruntime"]}
     return Costs(environment=here, batch=BATCH, networks=networks, searches=searches)
 
 
@@ -150,8 +169,8 @@ def _images(spec: Spec, n: int) -> Tensor:
     return torch.randint(0, 256, (n, spec.image, spec.image, 3), dtype=torch.uint8)
 
 
-def network_cost(spec: Spec, device: torch.device) -> NetworkCost:
-    """Trunk and head of a run on images of its size."""
+def network_cost(spec: Spec, device: torch.device, onnxruntime: bool = False) -> NetworkCost:
+    """Trunk and head of a run on images of its size; as an ONNX file as well where that is asked for and there is a head."""
     network, images = _scratch(spec).to(device), _images(spec, BATCH).to(device)
     names = "backbone", "dim", "hidden", "head", "image", "precision"
     fields: dict[str, Any] = dict(zip(names, network_key(spec), strict=True))
@@ -173,7 +192,33 @@ def network_cost(spec: Spec, device: torch.device) -> NetworkCost:
         multiply_adds=counter.get_total_flops() // 2,
         latency=alone.seconds,
         throughput=BATCH / batch.seconds,
+        runtimes=runtime_costs(network.cpu(), images.cpu()) if onnxruntime and fields["head"] else (),
     )
+
+
+def runtime_costs(network: Encoder, images: Tensor) -> tuple[RuntimeCost, ...]:
+    """A network on images uint8 [BATCH, size, size, 3] by torch with one thread, by onnxruntime with one and with all."""
+    whole, threads = Shipped(network, images.shape[1], images.shape[1]).eval(), torch.get_num_threads()
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return whole(torch.from_numpy(rows)).numpy()
+
+    def cost(runtime: Literal["torch", "onnxruntime"], run: Callable[[np.ndarray], object], count: int) -> RuntimeCost:
+        alone, batch = fastest(partial(run, rows[:1])), fastest(partial(run, rows))
+        spread, busy = max(alone.spread, batch.spread), alone.busy or batch.busy
+        times = {"latency": alone.seconds, "throughput": len(rows) / batch.seconds, "spread": spread, "busy": busy}
+        return RuntimeCost(runtime=runtime, threads=count, **times)
+
+    rows = images.numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        write_onnx(whole, "images", images[:2], path := Path(folder, "model.onnx"))
+        by_onnx = [cost("onnxruntime", Session(path, count), count) for count in sorted({1, threads})]
+    try:
+        set_threads(1)
+        return cost("torch", embed, 1), *by_onnx
+    finally:
+        set_threads(threads)
 
 
 def search_cost(dim: int, gallery: int) -> SearchCost:

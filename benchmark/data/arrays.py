@@ -7,13 +7,21 @@ import math
 import struct
 import zipfile
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import DataError
 
 _HEADER = 2**14  # bytes; numpy refuses headers of more than 10,000
+
+
+class Rows(Protocol):
+    """Images or features, a row each, that may be read when they are asked for: an array is one, and so are vectors in a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice | np.ndarray, /) -> np.ndarray: ...
 
 
 class Form(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -22,12 +23,18 @@ class Price(NamedTuple):
     multiply_adds: int | None
     latency: float | None  # seconds
     throughput: float | None  # images a second
+    single: float | None  # seconds, by torch with one thread
+    onnx: float | None  # seconds, by onnxruntime with all threads
+    onnx_single: float | None  # and with one
+    onnx_throughput: float | None  # images a second, with all
     embedding: int  # bytes
     gallery: int  # bytes of an exact index
     search: float | None  # seconds a query
     busy: frozenset[str]  # fields that were measured while the machine was busy
 
 
+RUNTIME = "not measured, or without a head: benchmark costs --onnxruntime"
+OPTIONAL = "single", "onnx", "onnx_single", "onnx_throughput"
 COLUMNS = tuple(
     Column[Price](
         name, label, unit, digits, of=attrgetter(name), times=times, note=note or "not measured: benchmark costs"
@@ -37,6 +44,10 @@ COLUMNS = tuple(
         ("multiply_adds", "multiply-adds, M", "M", 1, 1e-6, ""),
         ("latency", "latency, ms", "ms", 2, 1e3, ""),
         ("throughput", "images/s", "1/s", 0, 1, ""),
+        ("single", "one thread, ms", "ms", 2, 1e3, RUNTIME),
+        ("onnx", "onnxruntime, ms", "ms", 2, 1e3, RUNTIME),
+        ("onnx_single", "onnxruntime one thread, ms", "ms", 2, 1e3, RUNTIME),
+        ("onnx_throughput", "onnxruntime, images/s", "1/s", 0, 1, RUNTIME),
         ("embedding", "embedding, bytes", "bytes", 0, 1, ""),
         ("gallery", "index, MB", "MB", 2, 1e-6, ""),
         ("search", "search, ms", "ms", 3, 1e3, "not measured, or an index of codes"),
@@ -49,15 +60,29 @@ def price(cell: Cell, costs: Costs | None) -> Price:
     record = cell.records[0]
     networks = [network for spec in paid(record.spec) if costs is not None and (network := costs.network(spec))]
     measured = len(networks) == len(paid(record.spec))
+
+    def together(field: str, runtime: str, alone: bool) -> float | None:
+        """A cost of all networks by a program: seconds add up, and so do those of an image in batches."""
+        costs_by = [network.by(runtime, alone=alone) for network in networks]
+        if not measured or not all(costs_by):
+            return None
+        values = [getattr(cost, field) for cost in costs_by]
+        return sum(values) if field == "latency" else 1 / sum(1 / value for value in values)
+
     stored = FLOAT * cell.dim  # of pq as well: its codes take what d float32 numbers would
     search = costs.search(cell.dim, record.evaluation.gallery) if costs is not None else None
     busy = {"latency", "throughput"} if any(network.busy for network in networks) else set()
+    busy |= set(OPTIONAL) if any(cost.busy for network in networks for cost in network.runtimes) else set()
     counted = None if record.spec.views else record.parameters  # of a head on features, that of the head alone
     return Price(
         parameters=sum(network.parameters for network in networks) if measured else counted,
         multiply_adds=sum(network.multiply_adds for network in networks) if measured else None,
         latency=sum(network.latency for network in networks) if measured else None,
         throughput=1 / sum(1 / network.throughput for network in networks) if measured else None,
+        single=together("latency", "torch", alone=True),
+        onnx=together("latency", "onnxruntime", alone=False),
+        onnx_single=together("latency", "onnxruntime", alone=True),
+        onnx_throughput=together("throughput", "onnxruntime", alone=False),
         embedding=stored,
         gallery=stored * record.evaluation.gallery,
         search=search.seconds if search is not None and record.spec.method != "pq" else None,
@@ -79,15 +104,18 @@ def cost_table(compared: Comparison, costs: Costs | None) -> Table | None:
         reference = None if teacher is None else price(teacher, costs)
         key = (kind, f"{spec.backbone}-{spec.dim}{hidden}{smaller}", cell.dim, price(cell, costs), reference)
         paying.setdefault(key, []).append(cell.row.method)
+    shown = [
+        column for column in COLUMNS if column.key not in OPTIONAL or any(getattr(key[3], column.key) for key in paying)
+    ]
     lines = [
-        Line((*map(text, (kind, network, ", ".join(dict.fromkeys(names)))), *_values(own, reference)), dim=dim)
+        Line((*map(text, (kind, network, ", ".join(dict.fromkeys(names)))), *_values(shown, own, reference)), dim=dim)
         for (kind, network, dim, own, reference), names in paying.items()
     ]
     heads = (Heading(name, numeric=False) for name in ("", "network", "methods"))
-    return captioned("cost", [*heads, *headings(COLUMNS)], lines)
+    return captioned("cost", [*heads, *headings(shown)], lines)
 
 
-def _values(own: Price, teacher: Price | None) -> list[Value]:
+def _values(columns: Sequence[Column[Price]], own: Price, teacher: Price | None) -> list[Value]:
     """Costs, in brackets beside the teacher."""
 
     def entry(column: Column[Price]) -> Value:
@@ -99,4 +127,4 @@ def _values(own: Price, teacher: Price | None) -> list[Value]:
         busy = column.key in own.busy or (teacher is not None and column.key in teacher.busy)
         return shown._replace(text=shown.text + relative, flags=BUSY * busy)
 
-    return list(map(entry, COLUMNS))
+    return list(map(entry, columns))

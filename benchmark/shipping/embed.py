@@ -19,13 +19,13 @@ from ..data.layouts import images_below
 from ..data.stored import RowFile
 from ..errors import DataError, UsageError
 from ..files import digest, write_names
+from ..networks.onnx import BATCH, Session
 from ..record import read_record
 from ..retrieval.search import Metric
 from ..spec import Fit, derive
 from ..store import Store
 from .apply import find
 from .export import INT8, MODEL, PREPROCESS, PROJECTOR, exported_by
-from .onnx import BATCH, Session
 from .student import whole_network
 
 SAFE = 1024  # images that are on the disk before more are written

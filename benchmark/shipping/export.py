@@ -17,17 +17,17 @@ import jinja2
 import numpy as np
 import torch
 
+from ..data.arrays import Rows
 from ..data.decode import rule
 from ..data.splits import Split
 from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
 from ..methods import entry
+from ..networks.onnx import BATCH, OPSET, PROVIDERS, Session, quantise, write_onnx
 from ..networks.weights import serialized
 from ..report.write import Folder
 from ..retrieval.metrics import evaluate
 from ..timing import repeated
-from ..training.student import Rows
-from .onnx import BATCH, OPSET, PROVIDERS, Session, quantise, write_onnx
 from .student import FinishedStudent, Projector
 
 CHECKED = 256  # rows that both runtimes embed

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .. import methods
+from ..data.arrays import Rows
 from ..data.batches import Batches, Sampler, centre_crop
 from ..data.cache import features
 from ..data.splits import DataSet, Split
@@ -25,7 +26,7 @@ from ..store import Store
 from .context import RunContext
 from .joined import Joined
 from .loop import Drawn
-from .student import Rows, autocast, seeded
+from .student import autocast, seeded
 
 
 class ImageInputs:

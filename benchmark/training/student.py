@@ -10,12 +10,13 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.arrays import Rows
 from ..errors import BenchmarkError, TrainingError
 from ..files import read_regular, write_atomically
 from ..methods.base import Batch, Features, Method
@@ -191,14 +192,6 @@ def peek(path: Path) -> dict[str, Any]:
     """
     state: dict[str, Any] = torch.load(io.BytesIO(read_regular(path)), weights_only=True, map_location="cpu")
     return state
-
-
-class Rows(Protocol):
-    """Images or features, a row each, that may be read when they are asked for: an array is one, and so are vectors in a file."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: slice | np.ndarray, /) -> np.ndarray: ...
 
 
 @torch.no_grad()

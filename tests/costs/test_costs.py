@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from conftest import Result, assert_one_line
 from made_records import KINDS, golden_costs, golden_records, save, student
 
 from benchmark import timing
-from benchmark.costs import FILE, Costs, measure, read_costs, write_costs
+from benchmark.costs import FILE, Costs, RuntimeCost, measure, read_costs, write_costs
 from benchmark.costs.measure import Fastest, fastest, measure_costs
 from benchmark.errors import BenchmarkError
 from benchmark.files import unsealed
@@ -89,6 +90,38 @@ def test_only_what_was_measured_on_a_busy_machine_is_measured_again(monkeypatch:
     again = measure_costs(runs, CPU, first)
     assert [one.latency for one in again.networks] == [0.125, 0.25] and not any(one.busy for one in again.networks)
     assert again.searches == first.searches and measure_costs(runs, CPU, again) == again
+
+
+def test_a_network_is_measured_as_an_onnx_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "fastest", lambda function: (function(), Fastest(0.5, 0.0, False))[1])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    run = student("rkd-d", 0.5, dim=3, backbone="conv4-4", image=16)
+    costs = measure_costs([run], CPU, onnxruntime=True)
+    (network,) = costs.networks
+    described = [(cost.runtime, cost.threads, cost.latency, cost.throughput) for cost in network.runtimes]
+    assert described == [("torch", 1, 0.5, 128), ("onnxruntime", 1, 0.5, 128), ("onnxruntime", 2, 0.5, 128)]
+    assert costs.environment["onnxruntime"] == metadata.version("onnxruntime")
+    # What a run measures at its end keeps them.
+    assert measure_costs([run], CPU, costs) == costs
+    write_costs(tmp_path, costs)
+    assert read_costs(tmp_path) == costs
+
+
+def test_columns_of_onnxruntime_are_shown_where_they_were_measured(tmp_path: Path) -> None:
+    costs, headings = golden_costs(), {}
+    times = (("torch", 1, 0.5), ("onnxruntime", 1, 0.25), ("onnxruntime", 2, 0.125))
+    runtimes = tuple(RuntimeCost(runtime=name, threads=n, latency=s, throughput=64 / s) for name, n, s in times)
+    networks = tuple(network.model_copy(update={"runtimes": runtimes}) for network in costs.networks)
+    for name, known in (("without", costs), ("with", costs.model_copy(update={"networks": networks}))):
+        save(tmp_path / name / "glyphs" / "quick", golden_records())
+        write_costs(tmp_path / name / "glyphs" / "quick", known)
+        folder = Folder.read(*result_folders(tmp_path / name), KINDS)
+        (table,) = (table for table in folder.document.tables if table.key == "cost")
+        headings[name] = [heading.name for heading in table.columns]
+        shown = dict(zip(headings[name], (value.text for value in table.lines[0].values), strict=True))
+    added = ["one thread, ms", "onnxruntime, ms", "onnxruntime one thread, ms", "onnxruntime, images/s"]
+    assert [name for name in headings["with"] if name not in headings["without"]] == added
+    assert [shown[name].split(" ")[0] for name in added] == ["500.00", "125.00", "250.00", "512"]
 
 
 def test_what_was_measured_on_a_busy_machine_is_marked(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..data.arrays import Rows
 from ..errors import BenchmarkError, UsageError
-from ..training.student import Rows
 
 OPSET = 20
 LEAST_OPSET = 18  # of torch's exporter
