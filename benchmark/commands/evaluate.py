@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from rich.table import Table
 
@@ -11,8 +11,14 @@ from ..absurd import absurd_rows, told
 from ..data.arrays import EMBEDDINGS, LABELS, open_array
 from ..protocol.experiment import integers
 from ..retrieval import metrics
+from ..retrieval.approximate import compare
+from ..retrieval.indices import Form
+from ..retrieval.search import Metric
 from .console import err, out, print_json
 from .options import Json
+
+# Of an index beside the exact one: its line of the table, and how its number is written.
+BESIDE = {"share": "10 nearest found, %", "faster": "times as fast", "item": "bytes an item"}
 
 
 def evaluate(
@@ -21,8 +27,9 @@ def evaluate(
     labels: Path,
     gallery_embeddings: Path | None = None,
     gallery_labels: Path | None = None,
-    metric: Literal["l2", "cosine"] | None = None,
+    metric: Metric | None = None,
     at: str = "1,2,4,8",
+    index: Form = "flat",
     json: Json = False,
 ) -> int:
     """Measure retrieval by embeddings from anywhere, with the definitions of the suite.
@@ -41,29 +48,48 @@ def evaluate(
         l2 or cosine; both without it
     at
         comma-separated K of Recall@K
+    index
+        flat is exact; hnsw and ivf-pq are measured beside it: what they find, how much faster they are, and their size
     """
     query = open_array(embeddings, "embeddings", EMBEDDINGS), open_array(labels, "labels", LABELS)
     gallery = (
         None if gallery_embeddings is None else open_array(gallery_embeddings, "embeddings", EMBEDDINGS),
         None if gallery_labels is None else open_array(gallery_labels, "labels", LABELS),
     )
-    result = metrics.evaluate(*query, *gallery, at=tuple(integers("--at", at))).evaluation
+    ks = tuple(integers("--at", at))
+    result = metrics.evaluate(*query, *gallery, at=ks).evaluation
     for what, rows in (("embeddings", query[0]), ("gallery embeddings", gallery[0])):
         if rows is not None and len(bad := absurd_rows(rows)):
             # Beside the numbers, which may be JSON for a program.
             err.print(f"{told(bad, len(rows), what)}; a mended infinity?", markup=False, soft_wrap=True)
-    shown = {name: getattr(result, name) for name in ([metric] if metric else ["l2", "cosine"])}
+    names: list[Metric] = [metric] if metric else ["l2", "cosine"]
+    shown: dict[str, dict[str, Any]] = {name: getattr(result, name) for name in names}
+    if index != "flat":
+        other = metrics.evaluate(*query, *gallery, at=ks, index=index).evaluation
+        for name in names:
+            beside = compare(query[0], gallery[0], name, index)._asdict()
+            shown[f"{name}, {index}"] = getattr(other, name) | beside
     if json:
         print_json({**shown, "queries": result.queries, "dropped": result.dropped, "gallery": result.gallery})
         return 0
-    table = Table(
-        title=f"{result.queries} queries, {result.gallery} items"
-        + (f", {result.dropped} queries without a partner dropped" if result.dropped else "")
-    )
+    dropped = f", {result.dropped} queries without a partner dropped" if result.dropped else ""
+    out.print(_table(f"{result.queries} queries, {result.gallery} items{dropped}", shown, list(result.l2)))
+    return 0
+
+
+def _table(title: str, shown: dict[str, dict[str, Any]], keys: list[str]) -> Table:
+    table = Table(title=title)
     table.add_column("%")
     for name in shown:
         table.add_column(name, justify="right")
-    for key in next(iter(shown.values())):
+    for key in keys:
         table.add_row(key, *(f"{100 * values[key]:.2f}" for values in shown.values()))
-    out.print(table)
-    return 0
+    for key, label in BESIDE.items() if any(key not in keys for values in shown.values() for key in values) else ():
+        table.add_row(
+            label,
+            *(
+                f"{100 * values[key] if key == 'share' else values[key]:.1f}" if key in values else ""
+                for values in shown.values()
+            ),
+        )
+    return table

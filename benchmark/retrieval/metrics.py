@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, UsageError
 from ..queries import Queries
 from ..record import Evaluation, Metrics
+from .indices import Form
 from .search import Floats, Ints, Metric, lengths, prepared
 
 Labels = NDArray[Any]
@@ -68,6 +69,7 @@ def evaluate(
     at: Sequence[int] = (1, 2, 4, 8),
     *,
     same: bool = False,
+    index: Form = "flat",
 ) -> Retrieval:
     """Measure Recall@K, MAP@R and R-precision by raw Euclidean distance and by cosine, as means over queries.
 
@@ -81,6 +83,7 @@ def evaluate(
         gallery_labels: [m].
         at: the K of Recall@K; a K beyond the gallery counts what is there.
         same: the gallery's row i is query i itself in another form (another network's, or compressed), and left out for it.
+        index: its form; the flat one is exact.
 
     Raises:
         DataError: shapes that do not fit, no rows, values that are not finite, no query with a partner.
@@ -105,9 +108,10 @@ def evaluate(
     query_classes = query_classes[kept]
 
     def matches(rows: slice | Ints, nearest: Ints) -> NDArray[np.bool_]:
-        return gallery_classes[nearest] == query_classes[rows, None]
+        return (gallery_classes[nearest] == query_classes[rows, None]) & (nearest >= 0)
 
-    return _scores(query[kept], gallery, kept, same, partners[kept], matches, at, dropped=len(query) - len(kept))
+    dropped = len(query) - len(kept)
+    return _scores(query[kept], gallery, kept, same, partners[kept], matches, at, dropped=dropped, index=index)
 
 
 def agreement(
@@ -148,6 +152,7 @@ def _scores(
     at: Sequence[int],
     *,
     dropped: int = 0,
+    index: Form = "flat",
     relevance: Literal["class", "teacher"] = "class",
 ) -> Retrieval:
     """All metrics, as means over queries, by raw Euclidean distance and by cosine.
@@ -166,11 +171,11 @@ def _scores(
     near = max(NEAR, needed)
 
     def score(metric: Metric) -> tuple[Metrics, Queries]:
-        rows_of, index = prepared(query, gallery, metric)
+        rows_of, searched = prepared(query, gallery, metric, index)
         recall = {k: np.empty(len(query), bool) for k in at}
         precision, average = np.empty(len(query)), np.empty(len(query))
         first, hit = np.empty(len(query), np.int32), np.empty(len(query), bool)
-        for rows, nearest in index.search(rows_of, max(needed, *(min(k, near) for k in at)), left_out):
+        for rows, nearest in searched.search(rows_of, max(needed, *(min(k, near) for k in at)), left_out):
             hits = matches(rows, nearest)
             first[rows], hit[rows] = nearest[:, 0], hits[:, 0]
             precision[rows], average[rows] = r_precision(hits, relevant[rows]), map_at_r(hits, relevant[rows])
@@ -179,7 +184,7 @@ def _scores(
         further = {k: values for k, values in recall.items() if k > near}
         if further:
             missing = np.flatnonzero(~next(iter(further.values())))
-            for rows, nearest in index.search(rows_of[missing], max(further), own[missing] if same else None):
+            for rows, nearest in searched.search(rows_of[missing], max(further), own[missing] if same else None):
                 hits = matches(missing[rows], nearest)
                 for k, values in further.items():
                     values[missing[rows]] = recall_at_k(hits, k)

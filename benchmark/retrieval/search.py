@@ -1,4 +1,4 @@
-"""Exact search: which rows of a gallery come nearest to a query.
+"""Search: which rows of a gallery come nearest to a query. Exact, but where an index of another form is asked for.
 
 By faiss, in blocks: memory grows with queries x neighbours of one block, never with queries x gallery.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..absurd import LIMIT, Doubles, Ints, beyond, centre_of, parts, sizes, typical
+from .indices import Form, built
 
 Metric = Literal["l2", "cosine"]
 Floats = NDArray[np.float32]
@@ -41,13 +42,13 @@ def neighbours(query: Floats, gallery: Floats | None, k: int, metric: Metric, *,
     return np.concatenate([nearest for _, nearest in index.search(query, k, own)])
 
 
-def prepared(query: Floats, gallery: Floats, metric: Metric) -> tuple[Floats, Index]:
+def prepared(query: Floats, gallery: Floats, metric: Metric, form: Form = "flat") -> tuple[Floats, Index]:
     """Queries and an index of the gallery whose Euclidean distances have the order of `metric`."""
     if metric == "l2":
-        return query, Index(gallery)
+        return query, Index(gallery, form)
     # Between unit rows the order by distance is the order by angle. Not IndexFlatIP: of equals it takes the last.
     directions = _directions(gallery)
-    return directions if query is gallery else _directions(query), Index(directions)
+    return directions if query is gallery else _directions(query), Index(directions, form)
 
 
 class Index:
@@ -58,9 +59,11 @@ class Index:
     and a typical size, a power of two, which loses no digits. A pair's rounding depends on that pair alone; only centre
     and size are shared, and absurd rows (`absurd`) leave them as they are: these are compared in float64. Where half of
     the rows are huge none is absurd, and the others are as near to each other as float32 sees them.
+
+    An index that is not exact may find fewer than are asked for: the rest are -1.
     """
 
-    def __init__(self, rows: Floats) -> None:
+    def __init__(self, rows: Floats, form: Form = "flat") -> None:
         self._rows = rows
         self._centre = centre_of(rows)
         far = sizes(rows, self._centre)
@@ -68,8 +71,13 @@ class Index:
         self._scale = 2.0 ** -int(np.frexp(typical(far))[1])
         self._absurd = beyond(far)
         self._ordinary = np.delete(np.arange(len(rows)), self._absurd)
-        self._index = faiss.IndexFlatL2(rows.shape[1])
-        self._index.add(self._scaled(rows[self._ordinary] if len(self._absurd) else rows))
+        scaled = self._scaled(rows[self._ordinary] if len(self._absurd) else rows)
+        self._index = built(form, scaled)
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole index, as it is written to a file."""
+        return len(faiss.serialize_index(self._index))
 
     def search(self, query: Floats, k: int, own: Ints | None) -> Iterator[tuple[slice, Ints]]:
         """The k nearest of the rows of a block of queries [n, d], block after block.
@@ -100,7 +108,9 @@ class Index:
         distances, nearest = self._index.search(self._scaled(query), min(k, self._index.ntotal))
         if not len(self._absurd):
             return nearest
-        nearest = np.concatenate([self._ordinary[nearest], np.tile(self._absurd, (len(query), 1))], axis=1)
+        nearest = np.concatenate(
+            [np.where(nearest < 0, -1, self._ordinary[nearest]), np.tile(self._absurd, (len(query), 1))], axis=1
+        )
         distances = np.concatenate([distances, self._distances(query, self._rows[self._absurd])], axis=1)
         return np.take_along_axis(nearest, distances.argsort(axis=1, kind="stable")[:, :k], axis=1)
 

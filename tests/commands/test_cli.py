@@ -335,6 +335,22 @@ def test_evaluate_command(cli: Cli, tmp_path: Path) -> None:
     assert_one_line(cli(*words[:-1], "1,x"), 2, "--at")
 
 
+def test_evaluate_holds_an_index_against_the_exact_one(cli: Cli, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(1000, 5)))
+    np.save(tmp_path / "y.npy", np.arange(1000) % 10)
+    words = ["evaluate", "--embeddings", tmp_path / "x.npy", "--labels", tmp_path / "y.npy", "--metric", "l2"]
+    result = json.loads(cli(*words, "--index", "hnsw", "--json").out)
+    exact, graph = result["l2"], result["l2, hnsw"]
+    assert graph["share"] > 0.9 and graph["faster"] > 0 and 4 * 5 < graph["item"] < 1000
+    assert graph["recall@1"] == pytest.approx(exact["recall@1"], abs=0.05)
+    assert "10 nearest found, %" in cli(*words, "--index", "hnsw").out
+    assert "10 nearest found, %" not in cli(*words).out
+    np.save(tmp_path / "x.npy", np.zeros((999, 5)))
+    np.save(tmp_path / "y.npy", np.arange(999) % 10)
+    assert_one_line(cli(*words, "--index", "ivf-pq"), 2, "at least 1,000 rows")
+    assert_one_line(cli(*words, "--index", "ivf"), 2, "ivf-pq")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
