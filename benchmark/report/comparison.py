@@ -165,10 +165,15 @@ class Comparison:
                 weights[record.spec.teacher.id].append(record.teacher)
         return {id: usual(digests) for id, digests in weights.items()}
 
-    def name(self, row: Row) -> str:
-        """The row's label, with its network and l2 where others of that label have other ones."""
-        same = [other for other in self.rows if other.label == row.label]
-        network = [row.network] * (len({other.network for other in same}) > 1)
+    def name(self, row: Row, *, head: bool = True) -> str:
+        """The row's label, with its network and l2 where others of that label and role have other ones.
+
+        Args:
+            head: whether the network's head is in it; not where a reader sees that anyway.
+        """
+        same = [other for other in self.rows if other.label == row.label and other.role == row.role]
+        networks = {other.network if head else other.backbone for other in same}
+        network = [row.network if head else row.backbone] * (len(networks) > 1)
         return ", ".join([row.label, *network, *["l2" if row.l2 else "raw"] * (len({other.l2 for other in same}) > 1)])
 
     def teacher_of(self, cell: Cell) -> Cell | None:

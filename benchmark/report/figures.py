@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ..costs import Costs
@@ -12,6 +14,7 @@ from . import style
 from .cells import OF_ANY_DIM, ROLES, Cell, Row
 from .comparison import Comparison
 from .cost_table import price
+from .families import head_name
 from .render import WORDS
 from .stats import FEW_SEEDS, Summary, by_pairs
 
@@ -39,62 +42,79 @@ def _recall(compared: Comparison) -> str:
 
 
 def dimension_figure(compared: Comparison) -> str | None:
-    """Recall@1 against dimension, the teacher as a line across; None for a single dimension.
+    """Recall@1 against dimension, a panel a head; None for a single dimension.
 
     As many methods of each kind as can be told apart, the best first; the table has all. Bars: 95 % interval; dots: seeds, of fewer
     than six.
     """
-    students: dict[Row, list[Cell]] = defaultdict(list)
+    students: dict[Row, dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in compared.candidates:
         if cell.row.steps == compared.usual_steps:
-            students[cell.row].append(cell)
-    chosen = style.legible((row for row in students if len(students[row]) > 1), students.__getitem__)
+            students[cell.row._replace(hidden=0)][cell.row.hidden or 0].append(cell)
+    lines = {row: own for row, heads in students.items() if (own := {h: c for h, c in heads.items() if len(c) > 1})}
+    chosen = style.legible(lines, lambda row: list(chain.from_iterable(lines[row].values())))
     if not chosen:
         return None
+    heads = sorted({head for row in chosen for head in lines[row]})
     references = [
         cell for cell in compared.cells if cell.row.role in style.REFERENCE_STYLES and cell.row.role in OF_ANY_DIM
     ]
-    labels = [style.wrapped(compared.name(row)) for row in chosen]
-    with style.canvas(5.8, style.beside(3.8, labels, len(references))) as (figure, svg):
-        axes = figure.subplots()
-        for number, row in enumerate(chosen):
-            # Side by side: bars of equal dimension would hide each other.
-            shift = 2 ** (0.028 * (number - (len(chosen) - 1) / 2))
-            points = {cell.dim * shift: list(cell.recall.values()) for cell in students[row]}
-            line = style.LOOKS[row.role].line
-            style.series(axes, number, labels[number], line, points, lambda s: s.half if s.n >= FEW_SEEDS else None)
-        for cell in references:
-            style.across(axes, cell, f"{ROLES[cell.row.role]}, d = {cell.dim}")
-        style.doubling(axes, sorted({cell.dim for row in chosen for cell in students[row]}))
-        axes.set(xlabel="embedding dimension d", ylabel=f"{_recall(compared)} [%]")
-        style.side_legend(figure, axes)
+    labels = [style.wrapped(compared.name(row, head=False)) for row in chosen]
+    with style.canvas(2.6 + 3.2 * len(heads), style.beside(3.8, labels, len(references))) as (figure, svg):
+        panels: Sequence[Axes] = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
+        for axes, head in zip(panels, heads, strict=True):
+            for number, row in enumerate(chosen):
+                # Side by side: bars of equal dimension would hide each other.
+                shift = 2 ** (0.028 * (number - (len(chosen) - 1) / 2))
+                points = {cell.dim * shift: list(cell.recall.values()) for cell in lines[row].get(head, ())}
+                look = style.LOOKS[row.role].line
+                style.series(axes, number, labels[number], look, points, lambda s: s.half if s.n >= FEW_SEEDS else None)
+            style.doubling(axes, sorted({cell.dim for row in chosen for cell in lines[row].get(head, ())}))
+            axes.set_xlabel("embedding dimension d")
+            if len(heads) > 1:
+                axes.set_title(head_name(head), fontsize=9)
+        style.across(panels, {cell: f"{ROLES[cell.row.role]} (d = {cell.dim})" for cell in references})
+        panels[0].set_ylabel(f"{_recall(compared)} [%]")
+        style.side_legend(figure, panels[-1])
     return svg()
 
 
 def differences_figure(compared: Comparison) -> str | None:
-    """A forest plot: paired differences of Recall@1 to the baseline with their 95 % intervals, a panel a dimension."""
-    cells = [cell for cell in compared.trained if compared.difference(cell) and cell.row.steps == compared.usual_steps]
-    if not cells:
+    """A forest plot: paired differences of Recall@1 to the baseline with their 95 % intervals, a panel a head and dimension.
+
+    At each head the methods are in the order of their mean differences.
+    """
+    differences: dict[Row, dict[int, tuple[Summary, list[float]]]] = defaultdict(dict)
+    for cell in compared.trained:
+        difference, other = compared.difference(cell), compared.baseline_of(cell)
+        if difference and other and cell.row.steps == compared.usual_steps and not cell.fixed_dim:
+            differences[cell.row][cell.dim] = difference, by_pairs(cell.recall, other.recall)
+    if not differences:
         return None
-    dims = sorted({cell.dim for cell in cells})
-    rows = sorted({cell.row for cell in cells}, key=lambda row: row.order)
-    labels = [style.wrapped(compared.name(row)) for row in rows]
-    with style.canvas(1.9 + 1.9 * len(dims), 0.9 + 0.2 * sum(label.count("\n") + 1 for label in labels)) as (
-        figure,
-        svg,
-    ):
-        panels: Sequence[Axes] = figure.subplots(1, len(dims), sharey=True, squeeze=False)[0]
-        for axes, dim in zip(panels, dims, strict=True):
-            for cell in (cell for cell in cells if cell.dim == dim and not cell.fixed_dim):
-                difference, other = compared.difference(cell), compared.baseline_of(cell)
-                if difference is not None and other is not None:
-                    seeds, look = by_pairs(cell.recall, other.recall), style.LOOKS[cell.row.role]
-                    style.interval(axes, rows.index(cell.row), difference, seeds, look, linewidth=1.2)
-            axes.axvline(0, color="0.3", linewidth=0.8)
+    dims = sorted({dim for by_dim in differences.values() for dim in by_dim})
+    effect = {row: fmean(difference.mean for difference, _ in by_dim.values()) for row, by_dim in differences.items()}
+    heads: dict[int, list[Row]] = defaultdict(list)
+    for row in sorted(differences, key=lambda row: (row.hidden or 0, -effect[row], row.order)):
+        heads[row.hidden or 0].append(row)
+    labels = {row: style.wrapped(compared.name(row, head=False)) for row in differences}
+    tall = [sum(labels[row].count("\n") + 1 for row in rows) for rows in heads.values()]
+    with style.canvas(1.9 + 1.9 * len(dims), 0.9 + 0.3 * len(heads) + 0.2 * sum(tall)) as (figure, svg):
+        grid = figure.subplots(
+            len(heads), len(dims), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": tall}
+        )
+        for (head, rows), panels in zip(heads.items(), grid, strict=True):
+            for axes, dim in zip(panels, dims, strict=True):
+                for height, row in enumerate(rows):
+                    if dim in differences[row]:
+                        style.interval(axes, height, *differences[row][dim], style.LOOKS[row.role], linewidth=1.2)
+                axes.axvline(0, color="0.3", linewidth=0.8)
+            style.named_lines(panels[0], [labels[row] for row in rows])
+            if len(heads) > 1:
+                panels[0].set_ylabel(head_name(head))
+        for axes, dim in zip(grid[0], dims, strict=True):
             axes.set_title(f"d = {dim}", fontsize=9)
-        style.named_lines(panels[0], labels)
         figure.supxlabel(style.wrapped(f"{_recall(compared)} − {compared.baseline} [points]"), fontsize=9)
-        style.family_legend(figure, rows)
+        style.family_legend(figure, differences)
     return svg()
 
 
@@ -108,6 +128,9 @@ def families_figure(gaps: Sequence[tuple[str, Summary, Summary]]) -> str:
         axes.axvline(0, color="0.3", linewidth=0.8)
         style.named_lines(axes, [style.wrapped(label) for label, _, _ in gaps])
         axes.set_xlabel("relational − individual, Recall@1 [points]")
+        style.key(
+            figure, {"these methods": style.Look(style.COLOURS[0], "o", "-"), "the kinds": style.Look("0.6", "o", "-")}
+        )
     return svg()
 
 
@@ -125,32 +148,42 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
     measured = len(latencies) == len(cells)
     with style.canvas(8.2 if measured else 4.8, 3.6) as (figure, svg):
         panels: Sequence[Axes] = figure.subplots(1, 1 + measured, sharey=True, squeeze=False)[0]
-        _pareto(panels[0], {cell: float(prices[cell].embedding) for cell in cells})
+        _pareto(panels[0], {cell: float(prices[cell].embedding) for cell in cells}, apart=0.09)
         style.doubling(panels[0], sorted({prices[cell].embedding for cell in cells}), rotation=30)
         panels[0].set(xlabel="bytes of an embedding", ylabel=f"{_recall(compared)} [%]")
         if measured:
             _pareto(panels[1], latencies)
             panels[1].set_xlabel("latency of one image [ms]")
-            panels[1].set_xlim(left=0)
         style.family_legend(figure, (cell.row for cell in cells))
     return svg()
 
 
-def _pareto(axes: Axes, x: Mapping[Cell, float]) -> None:
-    """Cells as points, and as a step line those that nothing beats at their price."""
-    y = {cell: cell.mean for cell in x}
+def _pareto(axes: Axes, x: Mapping[Cell, float], apart: float = 0.0) -> None:
+    """Cells as points, and as a step line those that nothing beats at their price.
+
+    Args:
+        apart: doublings that the points of one kind are shifted against those of the next, where all have the same few prices.
+    """
+    y, roles = {cell: cell.mean for cell in x}, [role for role in style.LOOKS if any(c.row.role == role for c in x)]
+    shifts = {role: 2 ** (apart * (number - (len(roles) - 1) / 2)) for number, role in enumerate(roles)}
+    place = {cell: x[cell] * shifts[cell.row.role] for cell in x}
     for cell in x:
         look, size = style.LOOKS[cell.row.role], 9 if cell.row.role == "teacher" else 4.5
-        axes.plot([x[cell]], [y[cell]], look.marker, color=look.colour, markersize=size, alpha=0.8, markeredgewidth=0)
+        axes.plot(
+            [place[cell]], [y[cell]], look.marker, color=look.colour, markersize=size, alpha=0.8, markeredgewidth=0
+        )
     front: list[Cell] = []
     for cell in sorted(x, key=lambda cell: (x[cell], -y[cell], cell.row.order)):
         if not front or y[cell] > y[front[-1]]:
             front.append(cell)
-    steps = [x[cell] for cell in front], [y[cell] for cell in front]
+    steps = [place[cell] for cell in front], [y[cell] for cell in front]
     axes.step(*steps, where="post", color="0.3", linewidth=0.9, zorder=1)
-    for cell in front:
-        name = style.wrapped(cell.row.method) if cell.row.role != "teacher" else "teacher"
-        axes.annotate(name, (x[cell], y[cell]), textcoords="offset points", xytext=(5, -9), fontsize=7)
+    names = [cell.row.method if cell.row.role != "teacher" else "teacher" for cell in front]
+    # Where a method holds the front over several prices, the last point has its name: there it ends.
+    for cell, name, following in zip(front, names, [*names[1:], ""], strict=True):
+        if name != following:
+            at = place[cell], y[cell]
+            axes.annotate(style.wrapped(name), at, textcoords="offset points", xytext=(5, -9), fontsize=7)
 
 
 def steps_figure(compared: Comparison) -> str | None:
@@ -185,9 +218,8 @@ def steps_figure(compared: Comparison) -> str | None:
                     points[cell.row.steps] += cell.recall.values()
                 if points:
                     style.series(axes, number, name[1], style.LOOKS[name[0]].line, points, lambda summary: summary.sd)
-            for cell in compared.cells:
-                if cell.row.role in style.REFERENCE_STYLES and (cell.row.role in OF_ANY_DIM or cell.dim == dim):
-                    style.across(axes, cell, ROLES[cell.row.role])
+            references = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or cell.dim == dim]
+            style.across([axes], {c: ROLES[c.row.role] for c in references if c.row.role in style.REFERENCE_STYLES})
             style.doubling(
                 axes, sorted({cell.row.steps for by_dim in cells.values() for cell in by_dim.get(dim, ())}), "{:,}", 30
             )

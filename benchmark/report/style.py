@@ -11,7 +11,7 @@ from importlib.metadata import version
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .cells import ROLES, SELF_TAUGHT, Cell, Row, one_line
+from .cells import ROLES, SELF_TAUGHT, Cell, Row, fixed, one_line
 from .stats import FEW_SEEDS, Summary, summarise
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DRAWN_WITH = "3.11"  # the release of matplotlib that the committed figures are of; others draw other bytes
 LETTERS, LINES = 34, 3  # of a label
+NEAR = 0.2  # of a panel's height: how far a reference may stretch it
 MOST = 7  # lines that a reader can tell apart
 # Okabe and Ito's colours, which people who see colours differently tell apart; a line's style says its family as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -162,9 +163,21 @@ def named_lines(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_ylim(len(labels) - 0.5, -0.5)
 
 
-def across(axes: Axes, cell: Cell, label: str) -> None:
-    """Draw what is not trained here as a line: the teacher, the frozen features, the student at step 0."""
-    axes.axhline(cell.mean, color="0.45", linewidth=1, linestyle=REFERENCE_STYLES[cell.row.role], label=label)
+def across(panels: Sequence[Axes], labels: Mapping[Cell, str]) -> None:
+    """Draw what is not trained here as lines through panels of one scale: the teacher, the frozen features, the student at step 0.
+
+    What lies far from all that is drawn already would leave most of the figure empty: it gets a line of the legend alone.
+    """
+    low, high = panels[0].get_ylim()
+    near = NEAR * (high - low)
+    for cell, label in labels.items():
+        look: dict[str, Any] = {"color": "0.45", "linewidth": 1, "linestyle": REFERENCE_STYLES[cell.row.role]}
+        if low - near <= cell.mean <= high + near:
+            for axes in panels:
+                axes.axhline(cell.mean, **look, label=label)
+        else:
+            side = "above" if cell.mean > high else "below"
+            panels[-1].plot([], [], " ", label=f"{side}: {label}, {fixed(cell.mean, 1)}")
 
 
 def doubling(axes: Axes, ticks: Sequence[int], form: str = "{}", rotation: float = 0) -> None:
@@ -179,14 +192,17 @@ def side_legend(figure: Figure, axes: Axes) -> None:
 
 
 def family_legend(figure: Figure, rows: Iterable[Row]) -> None:
-    """Above the panels, in as many lines as it takes to fit."""
+    """Kinds of methods, above the panels."""
+    present = {row.role for row in rows}
+    key(figure, {ROLES[role]: look for role, look in LOOKS.items() if role in present})
+
+
+def key(figure: Figure, looks: Mapping[str, Look]) -> None:
+    """Markers and their names, above the panels, in as many lines as it takes to fit."""
     from matplotlib.lines import Line2D
 
-    present = {row.role for row in rows}
     handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=ROLES[role])
-        for role, look in LOOKS.items()
-        if role in present
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=name) for name, look in looks.items()
     ]
     for columns in range(len(handles), 0, -1):
         legend = figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)

@@ -267,7 +267,11 @@ def test_the_steps_figure_has_a_line_a_method_of_three_lengths():
     runs += [record("triplet", 0.5, steps=10), record("triplet", 0.5, steps=20), teacher()]
     figure = steps_figure(Comparison(runs, KINDS))
     assert figure == steps_figure(Comparison(runs[::-1], KINDS)) and figure is not None
-    assert ">rkd-d<" in figure and ">triplet<" not in figure and ">teacher<" in figure and ">d = 16<" in figure
+    assert ">rkd-d<" in figure and ">triplet<" not in figure and ">d = 16<" in figure
+    # The teacher is far above all students: its line would leave the figure empty.
+    assert ">above: teacher, 88.5<" in figure
+    near = teacher().model_copy(update={"evaluation": record("triplet", 0.505).evaluation})
+    assert ">teacher<" in steps_figure(Comparison([*runs[:-1], near], KINDS))
     assert steps_figure(Comparison([run for run in runs if run.spec.steps != 40], KINDS)) is None
 
 
