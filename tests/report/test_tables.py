@@ -270,7 +270,7 @@ def test_the_steps_figure_has_a_line_a_method_of_three_lengths():
     assert ">rkd-d<" in figure and ">triplet<" not in figure and ">d = 16<" in figure
     # The teacher is far above all students: its line would leave the figure empty.
     assert ">above: teacher, 88.5<" in figure
-    near = teacher().model_copy(update={"evaluation": record("triplet", 0.505).evaluation})
+    near = teacher().model_copy(update={"evaluation": record("triplet", 0.5045).evaluation})
     assert ">teacher<" in steps_figure(Comparison([*runs[:-1], near], KINDS))
     assert steps_figure(Comparison([run for run in runs if run.spec.steps != 40], KINDS)) is None
 
