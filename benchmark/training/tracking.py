@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -48,8 +49,64 @@ class TensorBoard:
         self._writer.close()
 
 
+class WeightsAndBiases:
+    """A run of wandb, grouped by preset: in files beside the records, which `wandb sync` sends, unless WANDB_MODE says otherwise.
+
+    Args:
+        step: the first that is told.
+    """
+
+    def __init__(self, folder: Path, spec: Spec, step: int) -> None:
+        import wandb
+
+        os.environ.setdefault("WANDB_MODE", "offline")
+        self._run = wandb.init(
+            project=spec.dataset, group=folder.name, name=spec.label, id=spec.id, dir=folder, resume="allow",
+            config=spec.model_dump(mode="json"), reinit="create_new", settings=wandb.Settings(silent=True),
+        )  # fmt: skip
+
+    def note(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    """A run of MLflow, in an experiment by data set and preset: in `mlflow.db` beside the records, unless MLFLOW_TRACKING_URI is set.
+
+    Args:
+        step: the first that is told.
+    """
+
+    def __init__(self, folder: Path, spec: Spec, step: int) -> None:
+        from mlflow.tracking import MlflowClient
+
+        name = f"{spec.dataset}/{folder.name}"
+        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve()}/mlflow.db")
+        known = self._client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else self._client.create_experiment(name)
+        begun = self._client.search_runs([experiment], f"tags.id = '{spec.id}'")
+        run = begun[0] if begun else self._client.create_run(experiment, run_name=spec.label, tags={"id": spec.id})
+        self._id = run.info.run_id
+        for key, value in spec.model_dump(mode="json", exclude={"teacher", "members", "trunk"}).items():
+            self._client.log_param(self._id, key, value)
+
+    def note(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            # No name of theirs has an @.
+            self._client.log_metric(self._id, name.replace("@", " at "), value, step=step)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._id)
+
+
 # By name: what is imported, and what makes one from the folder of results, a run and the first step that it is told.
-TRACKERS: dict[str, tuple[str, Callable[[Path, Spec, int], Tracker]]] = {"tensorboard": ("tensorboard", TensorBoard)}
+TRACKERS: dict[str, tuple[str, Callable[[Path, Spec, int], Tracker]]] = {
+    "tensorboard": ("tensorboard", TensorBoard),
+    "wandb": ("wandb", WeightsAndBiases),
+    "mlflow": ("mlflow", MLflow),
+}
 
 
 def check_tracker(name: str | None) -> None:
@@ -59,7 +116,9 @@ def check_tracker(name: str | None) -> None:
     if name not in TRACKERS:
         raise unknown("tracker", name, TRACKERS)
     if importlib.util.find_spec(package := TRACKERS[name][0]) is None:
-        extra = "pip install 'embedding-distillation-benchmark[track]'"
+        extra = (
+            "pip install 'embedding-distillation-benchmark[track]'" if name == "tensorboard" else f"pip install {name}"
+        )
         raise UsageError(f"--track {name} wants {package}, which is not installed: {extra}")
 
 

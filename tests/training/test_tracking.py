@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import assert_one_line, fields_of, tiny_spec
+from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_lockstep import assert_equal, train, weights, workspace
 
@@ -90,12 +91,48 @@ def assert_told(folder: Path, record: Record) -> None:
     assert recall.step == record.spec.steps and recall.value == pytest.approx(record.metrics["recall@1"], abs=1e-5)
 
 
+def test_mlflow_reads_what_a_run_tells(cli: Any, smoke: list[str], tmp_path: Path) -> None:
+    ran = cli(*smoke, "--methods", "rkd-d", "--track", "mlflow")
+    assert ran.code == 0, ran
+    store = Store(tmp_path / "tiny" / "smoke")
+    client = MlflowClient(f"sqlite:///{store.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny/smoke")
+    assert experiment is not None
+    told = {run.data.tags["id"]: run for run in client.search_runs([experiment.experiment_id])}
+    records = {record.id: record for record in store}
+    assert told.keys() == records.keys()
+    for id, record in records.items():
+        run, history = told[id], record.history
+        assert history is not None and run.info.run_name == record.spec.label and run.info.status == "FINISHED"
+        assert run.data.params["method"] == record.spec.method and float(run.data.params["lr"]) == record.spec.lr
+        losses = sorted(client.get_metric_history(run.info.run_id, "loss"), key=lambda metric: metric.step)
+        assert [metric.step for metric in losses] == list(history.step)
+        assert [metric.value for metric in losses] == pytest.approx(history.loss, rel=1e-4)
+        assert run.data.metrics["recall at 1"] == pytest.approx(record.metrics["recall@1"])
+
+
+def test_wandb_has_files_of_each_run_and_sends_nothing(
+    cli: Any, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    ran = cli(*smoke, "--methods", "rkd-d", "--track", "wandb")
+    assert ran.code == 0, ran
+    store = Store(tmp_path / "tiny" / "smoke")
+    for record in store:
+        (file,) = (store.folder / "wandb").glob(f"offline-run-*-{record.id}/run-{record.id}.wandb")
+        written = file.read_bytes()
+        for name in ("loss", "learning rate", "recall@1", record.spec.label):
+            assert name.encode() in written, name
+
+
 def test_what_cannot_be_tracked_is_a_line(
     cli: Any, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert_one_line(cli(*smoke, "--track", "tensorbord"), 2, "unknown tracker", "'tensorboard'")
     monkeypatch.setattr(sys, "path", [])
-    monkeypatch.delitem(sys.modules, "tensorboard")
+    for package in ("tensorboard", "wandb"):
+        monkeypatch.delitem(sys.modules, package, raising=False)
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if "editable" not in repr(finder)])
     assert_one_line(cli(*smoke, "--track", "tensorboard"), 2, "benchmark[track]'")
+    assert_one_line(cli(*smoke, "--track", "wandb"), 2, "wandb")
     assert not any(tmp_path.iterdir())
