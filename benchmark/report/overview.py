@@ -12,6 +12,7 @@ from .comparison import Comparison
 from .document import Document
 from .families import Families
 from .figures import families_figure
+from .leaderboard import leaderboards
 from .render import markdown
 from .stats import Summary
 from .verdict import Verdict, verdict_of
@@ -89,12 +90,15 @@ def _dimensions(entry: Reported) -> Iterator[Dimension]:
 
 
 def overview_markdown(entries: Sequence[Reported], figure: str | None) -> str:
-    """`overview.md`: the answers, and a line a folder and dimension."""
+    """`overview.md`: the answers, methods in order across data sets, and a line a folder and dimension."""
     table = laid_out("overview", COLUMNS, ((at, "", at.dim) for entry in entries for at in _dimensions(entry)))
     links = [
         f"- [{made.dataset}, {made.preset}]({quote(link)}/comparison.md): {made.answer}" for made, _, link in entries
     ]
-    parts = ["# Overview\n", *links, "", f"## {table.title}\n", f"{table.caption}\n", markdown(table)]
+    boards = leaderboards([(made.dataset, link, compared) for made, compared, link in entries])
+    parts = ["# Overview\n", *links, ""]
+    for each in (*boards, table):
+        parts += [f"## {each.title}\n", f"{each.caption}\n", markdown(each)]
     if figure is not None:
         parts += ["![Relational minus individual methods, by data set, preset and dimension](figures/families.svg)", ""]
     return "\n".join(parts)
