@@ -73,7 +73,7 @@ def ranked(arenas: Sequence[Arena]) -> list[str]:
 
 
 def shares(means: Doubles) -> Doubles:
-    """Of scores [..., methods], not a number of those that are missing: the share of the others that each is above; of equals a half."""
+    """Find the share of the others that each score [..., methods] is above, half of its equals; a missing one is not a number."""
     there = ~np.isnan(means)
     above = (means[..., :, None] > means[..., None, :]).sum(-1, dtype=float)
     equal = (means[..., :, None] == means[..., None, :]).sum(-1) - 1

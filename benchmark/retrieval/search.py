@@ -76,7 +76,7 @@ class Index:
 
     @property
     def bytes(self) -> int:
-        """Of the whole index, as it is written to a file."""
+        """The size of the whole index, as it is written to a file."""
         return len(faiss.serialize_index(self._index))
 
     def search(self, query: Floats, k: int, own: Ints | None) -> Iterator[tuple[slice, Ints]]:
