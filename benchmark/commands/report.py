@@ -28,6 +28,7 @@ def report(
     metrics: str = "r1,mapr",
     dims: str | None = None,
     names: Path | None = None,
+    pdf: Path | None = None,
 ) -> int:
     """Regenerate every table, figure and page from the records alone.
 
@@ -55,6 +56,8 @@ def report(
         with --latex: comma-separated dimensions; by default all
     names
         with --latex: a TOML file of LaTeX by method, such as rkd-da = "RKD-DA"
+    pdf
+        of one folder, as well: a folder for its figures as PDF
     """
     if gallery is None and (data or dataset or columns or device):
         raise UsageError("--data, --dataset, --columns and --device are for --gallery N")
@@ -67,6 +70,7 @@ def report(
     folders = folders_of(results, baseline)
     if latex is not None:
         table = _excerpt(_single(folders, "a table for a paper"), methods, metrics, dims, names)
+    drawn = None if pdf is None else _single(folders, "figures as PDF")
     written = [path for folder in folders for path in folder.write()]
     if results not in [folder.path for folder in folders]:
         written += write_files(results, overview_files(results, folders))
@@ -75,6 +79,8 @@ def report(
         written.append(readme)
     if latex is not None:
         written += write_files(latex.parent, {latex.name: table})
+    if pdf is not None and drawn is not None:
+        written += drawn.write_pdf(pdf)
     if gallery is not None:
         written += _gallery(folders, gallery, baseline, data, dataset, columns, device)
     say_written(written)

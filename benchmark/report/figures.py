@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -25,16 +27,27 @@ FEWEST = 3  # numbers of steps that make a curve
 CAPTIONS = {name: " ".join(words.split()) for name, words in WORDS["figures"].items()}
 
 
-def figures(compared: Comparison, tuned: Sequence[Record] = (), costs: Costs | None = None) -> dict[str, str]:
-    """Draw those for which there is something to draw, by name."""
-    drawn = {
-        "dimension": dimension_figure(compared),
-        "differences": differences_figure(compared),
-        "cost": cost_figure(compared, costs),
-        "steps": steps_figure(compared),
-        "curves": curves_figure(tuned),
+def figures(
+    compared: Comparison, tuned: Sequence[Record] = (), costs: Costs | None = None, pdf: Path | None = None
+) -> dict[str, str]:
+    """Draw those for which there is something to draw, by name.
+
+    Args:
+        pdf: a folder that each is written to, as PDF.
+    """
+    drawings: dict[str, Callable[[], str | None]] = {
+        "dimension": partial(dimension_figure, compared),
+        "differences": partial(differences_figure, compared),
+        "cost": partial(cost_figure, compared, costs),
+        "steps": partial(steps_figure, compared),
+        "curves": partial(curves_figure, tuned),
     }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    drawn = {}
+    for name, draw in drawings.items():
+        with style.also_written(pdf and pdf / f"{name}.pdf"):
+            if (figure := draw()) is not None:
+                drawn[name] = figure
+    return drawn
 
 
 def _recall(compared: Comparison) -> str:

@@ -7,10 +7,13 @@ import io
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from importlib.metadata import version
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..files import write_atomically
 from .cells import ROLES, SELF_TAUGHT, Cell, Row, fixed, one_line
 from .stats import FEW_SEEDS, Summary, summarise
 
@@ -51,6 +54,7 @@ REFERENCE_STYLES = {"teacher": "-", "features": "-.", "untrained": (0, (1, 3))}
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "embedding-distillation-benchmark",
     "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,  # and in PDF letters of a font, as publishers ask
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -64,6 +68,19 @@ def other_release() -> str:
     """The release of matplotlib that is installed, where its figures cannot be held against the committed ones; else nothing."""
     here = version("matplotlib")
     return "" if here.startswith(f"{DRAWN_WITH}.") else here
+
+
+_also: ContextVar[Path | None] = ContextVar("_also", default=None)
+
+
+@contextlib.contextmanager
+def also_written(path: Path | None) -> Iterator[None]:
+    """Have the figure that is drawn within the block written to a file as well, whose ending says as what; None: not."""
+    token = _also.set(path)
+    try:
+        yield
+    finally:
+        _also.reset(token)
 
 
 @contextlib.contextmanager
@@ -82,6 +99,10 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], s
         file = io.StringIO()
         yield figure, lambda: "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        if (path := _also.get()) is not None:
+            content = io.BytesIO()
+            figure.savefig(content, format=path.suffix[1:], metadata={"CreationDate": None})
+            write_atomically(path, content.getvalue())
 
 
 def legible(rows: Iterable[Row], cells_of: Callable[[Row], Sequence[Cell]]) -> list[Row]:

@@ -109,6 +109,11 @@ class Folder:
     def figures(self) -> dict[str, str]:
         return figures(self.compared, self.tuned, read_costs(self.path))
 
+    def write_pdf(self, folder: Path) -> list[Path]:
+        """Write the figures as PDF; their files."""
+        drawn = figures(self.compared, self.tuned, read_costs(self.path), folder)
+        return [folder / f"{name}.pdf" for name in drawn]
+
     @cached_property
     def part(self) -> Part:
         return part(self.compared, self.document, self.figures)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Result, assert_one_line
+from made_records import golden_records, save
 from test_latex import compiled, printed
 from test_latex import pytestmark as needs_latex
 
@@ -73,6 +74,21 @@ def test_what_is_not_there(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("names.toml").write_text("triplet = 3\n")
     assert_one_line(cli("report", "--results", RESULTS / "glyphs" / "quick", "--latex", "t.tex", *words), 2, said)
     assert not Path("t.tex").exists()
+
+
+def test_figures_as_pdf_stand_beside_the_table(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "glyphs" / "quick"
+    save(folder, golden_records())
+    ran = cli("report", "--results", folder, "--pdf", tmp_path / "paper")
+    assert ran.code == 0, ran
+    drawn = {path.stem for path in (tmp_path / "paper").glob("*.pdf")}
+    assert drawn == {path.stem for path in folder.rglob("figures/*.svg")} >= {"dimension", "cost"}
+    first = {path.name: path.read_bytes() for path in (tmp_path / "paper").iterdir()}
+    assert all(content.startswith(b"%PDF") and b"FontFile2" in content for content in first.values())
+    # The same figures are the same bytes.
+    assert cli("report", "--results", folder, "--pdf", tmp_path / "paper").code == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "paper").iterdir()} == first
+    assert_one_line(cli("report", "--results", RESULTS, "--pdf", tmp_path), 2, "figures as PDF is of one folder")
 
 
 def test_it_is_of_one_folder_and_its_options_go_with_it(cli: Cli, tmp_path: Path) -> None:
