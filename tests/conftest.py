@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 # A test worker a core: with more threads than that they wait for each other at the end of every operation. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +18,10 @@ from benchmark.data import cards
 from benchmark.data.fetch import fetch
 from benchmark.files import unsealed
 from benchmark.spec import Spec
+
+# How long a case takes is no result of a test.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 class Result(NamedTuple):

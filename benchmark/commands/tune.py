@@ -7,11 +7,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..errors import UsageError
-from ..protocol.choice import choice_table, choose, write_choice
+from ..protocol.choice import choice_table, choose, scored, write_choice
 from ..protocol.experiment import Experiment, gather, resolve
 from ..protocol.request import Request, Shared
-from ..protocol.tuning import asked, tune_command
+from ..protocol.tuning import GuidedTrials, Sampler, asked, tune_command
 from ..report.write import Folder
+from ..spec import Spec
 from ..store import Store
 from ..training.driver import Driver
 from .console import out, say_written, where_to_run
@@ -26,6 +27,7 @@ def tune(
     steps: int | None = None,
     grid: tuple[str, ...] = (),
     trials: int | None = None,
+    sampler: Sampler = "random",
     checkpoint_every: CheckpointEvery = 120.0,
     measure_only: bool = False,
     publish: bool = False,
@@ -51,6 +53,8 @@ def tune(
     trials
         try the preset's setting and others, drawn from its [search] and from the methods' own ranges, this many in all;
         where the preset has a [search] and no --grid is given, the default is its [tuning]'s, or 20
+    sampler
+        random draws all trials beforehand; tpe draws four, then puts two at a time where the method's scores so far are best (optuna)
     measure_only
         write tuning.csv, and leave the settings that runs use as they are
     publish
@@ -59,31 +63,29 @@ def tune(
     words = None if steps is None else str(steps)
     given = gather(Request(**vars(shared), dims=dims, seeds=str(seed), steps=words), dry=dry_run)
     paths = _paths(given, publish)
-    candidates, option = asked(grid, trials, seed, given.preset)
-    plan = resolve(given, candidates.variants)
-    teachers = {spec.teacher.id for spec in plan.specs if spec.teacher is not None}
-    students = [spec for spec in plan.specs if spec.steps and spec.id not in teachers]
-    if not students:
-        raise UsageError(f"--methods {shared.methods}: nothing of it is trained, so there is nothing to tune")
-    store = Store(plan.folder, "tuning")
-    driver = Driver(plan, store, out)
-    taught = {spec.teacher.id for spec in students if spec.teacher is not None}
-    missing = driver.announce([spec for spec in plan.specs if spec.id in taught or spec in students], dry=dry_run)
-    where = where_to_run(driver, missing, shared.device, dry=dry_run)
-    if dry_run:
-        return 0
-    failures = 0
-    if where is not None:
-        failures = driver.run(missing, where, checkpoint_every=checkpoint_every, yes=True)
+    candidates, option = asked(grid, trials, seed, given.preset, sampler)
+    while True:
+        plan = resolve(given, candidates.variants)
+        students = _students(plan, shared.methods)
+        store = Store(plan.folder, "tuning")
+        failures = _train(plan, students, store, shared.device, checkpoint_every, dry=dry_run)
+        if dry_run:
+            if isinstance(candidates, GuidedTrials) and candidates.begun < candidates.trials:
+                out.print(f"the first {candidates.begun} of {candidates.trials} trials: the others depend on scores")
+            return 0
+        records = [record for record in store if record.id in {spec.id for spec in students}]
+        following = (
+            candidates.after(scored(records, candidates, students)) if isinstance(candidates, GuidedTrials) else None
+        )
+        if following is None:
+            break
+        candidates = following
     defaults = {spec.id for spec in resolve(given, lambda entry: [{}]).specs}
-    ids = {spec.id for spec in students}
     options = {**plan.data_options, "--preset": plan.preset.name, "--methods": shared.methods, "--dims": dims}
     command = tune_command({**options, "--seed": seed or None, "--steps": steps, **option, "--set": shared.set})
     # Two commands that choose at once would each write without the other's choice.
     with FileLock(store.folder / ".lock"):
-        choice = choose(
-            [record for record in store if record.id in ids], candidates, students, defaults, plan.preset.tuning.by
-        )
+        choice = choose(records, candidates, students, defaults, plan.preset.tuning.by)
         out.print(choice_table(choice, candidates))
         if not measure_only:
             for line in dict.fromkeys(line for path in paths for line in write_choice(path, choice, command)):
@@ -91,6 +93,28 @@ def tune(
             say_written(paths)
         say_written(Folder.read(plan.folder).write())  # which says whose settings are the tuned ones
     return 1 if failures else 0
+
+
+def _students(plan: Experiment, asked_for: str | None) -> list[Spec]:
+    """The candidates of a plan. Raises a UsageError where there is none."""
+    teachers = {spec.teacher.id for spec in plan.specs if spec.teacher is not None}
+    students = [spec for spec in plan.specs if spec.steps and spec.id not in teachers]
+    if not students:
+        raise UsageError(f"--methods {asked_for}: nothing of it is trained, so there is nothing to tune")
+    return students
+
+
+def _train(
+    plan: Experiment, students: list[Spec], store: Store, device: str | None, checkpoint_every: float, *, dry: bool
+) -> int:
+    """Train the candidates that are not done, and their teachers; how many runs failed."""
+    driver = Driver(plan, store, out)
+    taught = {spec.teacher.id for spec in students if spec.teacher is not None}
+    missing = driver.announce([spec for spec in plan.specs if spec.id in taught or spec in students], dry=dry)
+    where = where_to_run(driver, missing, device, dry=dry)
+    if dry or where is None:
+        return 0
+    return driver.run(missing, where, checkpoint_every=checkpoint_every, yes=True)
 
 
 def _paths(plan: Experiment, publish: bool) -> list[Path]:

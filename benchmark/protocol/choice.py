@@ -65,12 +65,8 @@ def choose(
         if record.spec.evaluation != "validation":
             raise ValueError(f"{record.id} was scored on {record.spec.evaluation} classes")
     scores = {record.id: record.metrics[CRITERION] for record in records}
-    runs: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Spec]]] = {}
-    for spec in planned:
-        values = tuple(_value(spec, key) for key in tried.axes(methods.entry(spec.method)))
-        runs.setdefault((spec.method, *(getattr(spec, name) for name in by)), {}).setdefault(values, []).append(spec)
     result = []
-    for (method, *key), by_values in sorted(runs.items()):
+    for (method, *key), by_values in sorted(_grouped(tried, planned, by).items()):
         finished = {  # in the order in which they are tried
             values: _by_fold(specs, scores)
             for values, specs in by_values.items()
@@ -97,6 +93,36 @@ def choose(
     if not result:
         raise BenchmarkError("no setting was finished everywhere it was tried, so nothing can be chosen")
     return result
+
+
+def scored(
+    records: Sequence[Record], tried: Grid | RandomTrials, planned: Sequence[Spec]
+) -> dict[str, list[tuple[Settings, float | None]]]:
+    """By method, each setting with its mean score over all runs of it, in the order in which they are tried; None where one failed."""
+    scores = {record.id: record.metrics[CRITERION] for record in records}
+    return {
+        method: [
+            (
+                dict(zip(tried.axes(methods.entry(method)), values, strict=True)),
+                statistics.fmean(scores[spec.id] for spec in specs)
+                if all(spec.id in scores for spec in specs)
+                else None,
+            )
+            for values, specs in by_values.items()
+        ]
+        for (method,), by_values in _grouped(tried, planned, ()).items()
+    }
+
+
+def _grouped(
+    tried: Grid | RandomTrials, planned: Sequence[Spec], by: Sequence[str]
+) -> dict[tuple[Any, ...], dict[Values, list[Spec]]]:
+    """The candidates by method and what there is a choice by, then by what was tried."""
+    runs: dict[tuple[Any, ...], dict[Values, list[Spec]]] = {}
+    for spec in planned:
+        values = tuple(_value(spec, key) for key in tried.axes(methods.entry(spec.method)))
+        runs.setdefault((spec.method, *(getattr(spec, name) for name in by)), {}).setdefault(values, []).append(spec)
+    return runs
 
 
 def _best(finished: Mapping[Values, Sequence[float]], own: Values | None) -> Values:

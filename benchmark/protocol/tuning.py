@@ -6,7 +6,8 @@ import itertools
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from .grid import parse_scalar
 from .presets import Axis, Preset, Range
 
 DEFAULT_GRID = ("lr=1e-4,3e-4,1e-3,3e-3",)
+DRAWN, ROUND = 4, 2  # trials of a guided search that are drawn, and those of each round after them
+Sampler = Literal["random", "tpe"]
 DIGITS = 3  # significant ones of a drawn number
 
 
@@ -70,8 +73,73 @@ class RandomTrials:
         return [{}, *map(trial, range(1, self.trials))]
 
 
+@dataclass(frozen=True)
+class GuidedTrials(RandomTrials):
+    """Trials of which the first `DRAWN` are those of `RandomTrials`, and each later one lies where scores so far are best.
+
+    By the tree-structured Parzen estimator of Bergstra et al., NeurIPS 2011, as optuna has it; each method has a search of its own. Trials
+    come in rounds of `ROUND`, so that students of several train in lockstep. All that a trial depends on are the seed and the scores of
+    the rounds before: a search that was stopped goes on from its records.
+
+    Args:
+        scored: by method, the settings of the rounds so far with their scores, in the order of the trials; None of one that failed.
+    """
+
+    scored: Mapping[str, Sequence[tuple[Settings, float | None]]] = field(default_factory=dict)
+    begun: int = DRAWN  # trials of the rounds so far and of the one that comes
+
+    def variants(self, entry: methods.Entry) -> list[Settings]:
+        """The settings of the rounds so far and of the one that comes, trial by trial."""
+        drawn, scored = super().variants(entry), self.scored.get(entry.name, ())
+        scores = {tuple(settings.items()): score for settings, score in scored}
+        result = drawn[:DRAWN]
+        for t in range(DRAWN, min(self.begun, self.trials)):
+            # The first is the preset's own setting, whose values its runs have.
+            before = [*(settings for settings, _ in scored[:1]), *result[1 : t - (t - DRAWN) % ROUND]]
+            known = [(each, score) for each in before if (score := scores.get(tuple(each.items()))) is not None]
+            seed = derive(self.seed, "tpe", t, entry.name)
+            result.append(_suggested(self.axes(entry), known, seed) if known else drawn[t])
+        return result
+
+    def after(self, scored: Mapping[str, Sequence[tuple[Settings, float | None]]]) -> GuidedTrials | None:
+        """The search with one round more; None where all trials are done."""
+        return None if self.begun >= self.trials else replace(self, scored=scored, begun=self.begun + ROUND)
+
+
+def _suggested(axes: Mapping[str, Axis], known: Sequence[tuple[Settings, float]], seed: int) -> Settings:
+    """The setting that promises most, by those whose scores are known; one with a value beyond the axes is left out of account."""
+    optuna = _optuna()
+    forms = {
+        key: optuna.distributions.FloatDistribution(axis.low, axis.high, log=True)
+        if isinstance(axis, Range)
+        else optuna.distributions.CategoricalDistribution(axis)
+        for key, axis in axes.items()
+    }
+    sampler = optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=0)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for settings, score in known:
+        if all(_within(axes[key], value) for key, value in settings.items()):
+            study.add_trial(optuna.trial.create_trial(params=settings, distributions=forms, value=score))
+    promising = study.ask(forms).params
+    return {key: _rounded(axis, promising[key]) for key, axis in axes.items()}
+
+
+def _within(axis: Axis, value: Scalar) -> bool:
+    return axis.low <= float(value) <= axis.high if isinstance(axis, Range) else value in axis
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        extra = "pip install 'embedding-distillation-benchmark[search]'"
+        raise UsageError(f"--sampler tpe wants optuna, which is not installed: {extra}") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
 def asked(
-    grid: Sequence[str], trials: int | None, seed: int, preset: Preset
+    grid: Sequence[str], trials: int | None, seed: int, preset: Preset, sampler: Sampler = "random"
 ) -> tuple[Grid | RandomTrials, dict[str, object]]:
     """The candidates that the words of `tune` ask for, and the option that asks for it, for the record.
 
@@ -84,12 +152,17 @@ def asked(
         raise UsageError("--grid and --trials exclude each other")
     if trials is not None and trials < 1:
         raise UsageError(f"--trials wants at least 1, not {trials}")
+    if sampler != "random" and (grid or not preset.search):
+        raise UsageError(f"--sampler {sampler} is for a [search] of a preset, and not for a grid")
     if trials is not None and not preset.search:
         raise UsageError(f"preset {preset.name!r} has no [search] for --trials to draw from; use --grid")
     if grid or not preset.search:
         texts = tuple(grid) or DEFAULT_GRID
         return Grid(parse_grid(texts)), {"--grid": texts}
     trials = preset.tuning.trials if trials is None else trials
+    if sampler == "tpe":
+        _optuna()  # before anything is trained
+        return GuidedTrials(preset.search, seed, trials), {"--trials": trials, "--sampler": sampler}
     return RandomTrials(preset.search, seed, trials), {"--trials": trials}
 
 
@@ -112,8 +185,12 @@ def draw(axis: Axis, seed: int) -> Scalar:
     generator = np.random.default_rng(seed)
     if not isinstance(axis, Range):
         return axis[int(generator.integers(len(axis)))]
-    value = math.exp(generator.uniform(math.log(axis.low), math.log(axis.high)))
-    return min(max(float(f"{value:.{DIGITS}g}"), axis.low), axis.high)
+    return _rounded(axis, math.exp(generator.uniform(math.log(axis.low), math.log(axis.high))))
+
+
+def _rounded(axis: Axis, value: Scalar) -> Scalar:
+    """A number of a range to three significant digits, within it; a choice as it is."""
+    return min(max(float(f"{value:.{DIGITS}g}"), axis.low), axis.high) if isinstance(axis, Range) else value
 
 
 def _own(entry: methods.Entry) -> dict[str, Axis]:

@@ -252,6 +252,18 @@ def test_tune_by_random_search(cli: Cli, smoke: list[str], tmp_path: Path, monke
     more = cli(*words, "--trials", "5", "--methods", "rkd-da,triplet", "--steps", "8", "--dry-run")
     assert more.code == 0 and "7 done, 4 to run" in more.out
 
+    # A guided search begins with the same draws, and goes on from what is done.
+    guided = [*words, "--methods", "triplet", "--steps", "8", "--sampler", "tpe", "--trials"]
+    first = cli(*guided, "6", "--dry-run")
+    assert first.code == 0 and "the first 4 of 6 trials" in first.out and "3 done, 1 to run" in first.out
+    said = cli(*guided, "6")
+    assert said.code == 0, said.err
+    assert "3 done, 1 to run" in said.out and "4 done, 2 to run" in said.out
+    chosen = tomllib.loads(path.read_text())["chosen"]["triplet"]
+    assert chosen["by"].endswith("--trials 6 --sampler tpe") and chosen["values_finished"] == 6
+    again = cli(*guided, "6")
+    assert again.code == 0 and "6 done, 0 to run" in again.out
+
 
 @pytest.mark.parametrize(
     ("words", "expected"),

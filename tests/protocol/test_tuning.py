@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +24,7 @@ from benchmark.protocol import presets, tuning
 from benchmark.protocol.choice import Choice, at_edge, choice_table, choose, write_choice
 from benchmark.protocol.grid import specs
 from benchmark.protocol.presets import Range
-from benchmark.protocol.tuning import Grid, RandomTrials
+from benchmark.protocol.tuning import Grid, GuidedTrials, RandomTrials
 from benchmark.record import Evaluation, Record
 from benchmark.tuned import Tuned, TunedFiles, read_reasons, read_tuned, settings_for, write_tuned
 
@@ -86,6 +88,63 @@ def test_draws_differ_by_trial_seed_key_and_method() -> None:
     twin = replace(RKD, name="twin")
     mine, theirs = (RandomTrials({}, 0, 20).variants(entry)[1:] for entry in (RKD, twin))
     assert all(one != other for one, other in zip(mine, theirs, strict=True))
+
+
+def searched(seed: int, trials: int, best: float, failing: int = -1) -> tuple[list[GuidedTrials], list[dict[str, Any]]]:
+    """All rounds of a guided search whose score falls with the distance of lr's logarithm from the best one, and its last trials."""
+    own = {"lr": 1e-3}
+    rounds: list[GuidedTrials] = [GuidedTrials({"lr": Range(low=1e-5, high=1.0)}, seed, trials)]
+    while True:
+        tried = rounds[-1].variants(TRIPLET)
+        lrs = [own["lr"], *(each["lr"] for each in tried[1:])]
+        values = [own | {"margin": 0.2}, *tried[1:]]
+        scores = [None if t == failing else -abs(math.log10(lr / best)) for t, lr in enumerate(lrs)]
+        following = rounds[-1].after({"triplet": list(zip(values, scores, strict=True))})
+        if following is None:
+            return rounds, tried
+        rounds.append(following)
+
+
+def test_a_guided_search_comes_nearer_than_draws_do() -> None:
+    guided, drawn = [], []
+    for seed in range(10):
+        _, tried = searched(seed, 16, 0.3)
+        guided.append(min(abs(math.log10(each["lr"] / 0.3)) for each in tried[1:]))
+        random = RandomTrials({"lr": Range(low=1e-5, high=1.0)}, seed, 16).variants(TRIPLET)
+        drawn.append(min(abs(math.log10(each["lr"] / 0.3)) for each in random[1:]))
+        # It begins as they do, stays within the axes, and its numbers read as well.
+        assert (
+            tried[:4] == random[:4] and len(tried) == 16 and all(each.keys() == {"lr", "margin"} for each in tried[1:])
+        )
+        assert all(1e-5 <= each["lr"] <= 1 and float(f"{each['lr']:.3g}") == each["lr"] for each in tried[1:])
+    assert sum(guided) < 0.7 * sum(drawn)
+
+
+@pytest.mark.parametrize("failing", [-1, 2])
+def test_earlier_trials_of_a_guided_search_stay_as_they_were(failing: int) -> None:
+    rounds, tried = searched(0, 9, 0.1, failing)
+    assert [len(each.variants(TRIPLET)) for each in rounds] == [4, 6, 8, 9]
+    assert all(tried[: len(each.variants(TRIPLET))] == each.variants(TRIPLET) for each in rounds)
+    assert searched(0, 9, 0.1, failing)[1] == tried != searched(1, 9, 0.1, failing)[1]
+
+
+def test_a_method_without_a_score_goes_on_by_draws() -> None:
+    search = GuidedTrials(
+        {"lr": Range(low=1e-5, high=1.0)}, 0, 6, {"triplet": [({"lr": 1e-3, "margin": 0.2}, None)]}, 6
+    )
+    assert search.variants(TRIPLET) == RandomTrials(search.shared, 0, 6).variants(TRIPLET)
+
+
+def test_a_guided_search_wants_a_space_and_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tuning.asked((), 7, 3, SMOKE, "tpe") == (
+        GuidedTrials(SMOKE.search, 3, 7), {"--trials": 7, "--sampler": "tpe"}
+    )  # fmt: skip
+    for grid, preset in ((("lr=1e-3",), SMOKE), ((), SMOKE.model_copy(update={"search": {}}))):
+        with pytest.raises(UsageError, match=r"--sampler tpe is for a \[search\]"):
+            tuning.asked(grid, None, 3, preset, "tpe")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UsageError, match=r"optuna, which is not installed: pip install .*\[search\]"):
+        tuning.asked((), 7, 3, SMOKE, "tpe")
 
 
 def test_a_grid_is_all_combinations() -> None:
