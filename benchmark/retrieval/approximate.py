@@ -1,4 +1,4 @@
-"""What an index that is not exact finds, and what it saves."""
+"""Hold an index that is not exact against exact search: its finds and its savings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEAREST, ASKED = 10, 1_000  # neighbours that are looked for, and queries of a m
 
 
 class Found(NamedTuple):
-    """What an index finds, beside exact search on the same queries in the same run.
+    """An index beside exact search on the same queries in the same run.
 
     Args:
         share: of the 10 nearest of up to 1,000 queries, by exact search, that are among its 10.
