@@ -154,11 +154,12 @@ def faults(folder: Path, text: str) -> list[str]:
             )
             known += [number for number in line.values() if NUMBER.fullmatch(number)]
         elif "group" in line and "own d" in line and "(" not in line["method"] and "mean of" not in line["method"]:
-            hidden = int(line["network"].partition(", hidden ")[2] or 0)
+            backbone, _, width = line["network"].partition(", hidden ")
+            hidden = int(width or 0)
             own = every[
                 (every.method == line["method"]) & (every.hidden == hidden) & (every.steps.astype(str) == line["steps"])
             ]
-            own = own[own.l2 == line["l2"]]
+            own = own[(own.l2 == line["l2"]) & (own.backbone == backbone)]
             for name, dim in dims.items():
                 values = own[own.dim == dim].groupby("unit")["recall@1 [%]"].mean()
                 shown = [float(number) for number in line[name].split(" ± ")] if line[name] != "–" else []
