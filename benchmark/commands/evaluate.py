@@ -84,7 +84,7 @@ def _table(title: str, shown: dict[str, dict[str, Any]], keys: list[str]) -> Tab
         table.add_column(name, justify="right")
     for key in keys:
         table.add_row(key, *(f"{100 * values[key]:.2f}" for values in shown.values()))
-    for key, label in BESIDE.items() if any(key not in keys for values in shown.values() for key in values) else ():
+    for key, label in BESIDE.items() if any("share" in values for values in shown.values()) else ():
         table.add_row(
             label,
             *(

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib import metadata
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..errors import BenchmarkError
 from ..machine import set_threads
 from ..networks.encoder import Encoder, encoder
-from ..networks.onnx import Session, write_onnx
+from ..networks.onnx import Session, runtime_version, write_onnx
 from ..networks.shipped import Shipped
 from ..record import Record
 from ..spec import Spec
@@ -75,6 +74,8 @@ def measure_costs(
         BenchmarkError: that is asked for and not installed.
     """
     here, cpu = environment(device), torch.device("cpu")
+    if onnxruntime:
+        here = here | {"onnxruntime": runtime_version()}
     jobs: dict[tuple[Any, ...], tuple[str, Callable[[], int], torch.device, Callable[[], Any]]] = {}
     for record in records:
         for spec in (spec for spec in paid(record.spec) if not spec.reads_vectors):
@@ -103,9 +104,7 @@ def measure_costs(
         tuple(sorted((cost for cost in costs.values() if isinstance(cost, kind)), key=attrgetter("key")))
         for kind in (NetworkCost, SearchCost)
     )
-    if onnxruntime:
-        here = here | {"onnxruntime": metadata.version("onnxruntime")}
-    elif known is not None and "onnxruntime" in known.environment:
+    if known is not None and not onnxruntime and "onnxruntime" in known.environment:
         here = here | {"onnxruntime": known.environment["onnxruntime"]}
     return Costs(environment=here, batch=BATCH, networks=networks, searches=searches)
 

@@ -123,6 +123,11 @@ class _Batches:
         return None if batch is None else {self._name: batch}
 
 
+def runtime_version() -> str:
+    """The version of onnxruntime. Raises a BenchmarkError where it is not installed."""
+    return str(_imported("onnxruntime").__version__)
+
+
 def _imported(name: str) -> Any:
     try:
         return importlib.import_module(name)

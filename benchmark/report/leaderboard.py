@@ -45,7 +45,10 @@ class Standing(NamedTuple):
 
 
 def arenas_of(dataset: str, folder: str, compared: Comparison, regime: str, metric: str) -> list[Arena]:
-    """The arenas of a folder's records; without methods that lack seeds which most have."""
+    """The arenas of a folder's records; without methods that lack seeds which most have. Agreement with a teacher is no retrieval of
+    classes, and has none."""
+    if compared.agreement:
+        return []
     arenas: dict[object, dict[str, Cell]] = defaultdict(dict)
     for cell in compared.candidates:
         spec = cell.records[0].spec

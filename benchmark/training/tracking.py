@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import UsageError, unknown
+from ..errors import BenchmarkError, UsageError, unknown
 from ..record import Record
 from ..spec import Spec
 
@@ -157,9 +157,16 @@ class Tracked(contextlib.ExitStack):
             self._note(outcome.spec, outcome.spec.steps, outcome.metrics)
 
     def _note(self, spec: Spec, step: int, values: Mapping[str, float]) -> None:
-        if spec.id not in self._trackers:
-            assert self._context.track is not None
-            tracker = TRACKERS[self._context.track][1](self._context.store.folder, spec, step)
-            self.callback(tracker.close)
-            self._trackers[spec.id] = tracker
-        self._trackers[spec.id].note(step, values)
+        name = self._context.track
+        assert name is not None
+        try:
+            if spec.id not in self._trackers:
+                tracker = TRACKERS[name][1](self._context.store.folder, spec, step)
+                self.callback(tracker.close)
+                self._trackers[spec.id] = tracker
+            self._trackers[spec.id].note(step, values)
+        except Exception as error:  # each has error types of its own, as where its server does not answer
+            why = next(filter(None, str(error).splitlines()), type(error).__name__)
+            raise BenchmarkError(
+                f"--track {name} failed: {why}; without it the runs go on from where they are"
+            ) from error

@@ -111,6 +111,13 @@ def test_mlflow_reads_what_a_run_tells(cli: Any, smoke: list[str], tmp_path: Pat
         assert run.data.metrics["recall at 1"] == pytest.approx(record.metrics["recall@1"])
 
 
+def test_a_tracker_that_fails_is_a_line(cli: Any, smoke: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nosuch://server")
+    ran = cli(*smoke, "--methods", "rkd-d", "--track", "mlflow")
+    said = " ".join(ran.out.split())
+    assert ran.code == 1 and "--track mlflow failed" in said and "Traceback" not in ran.out + ran.err, ran
+
+
 def test_wandb_has_files_of_each_run_and_sends_nothing(
     cli: Any, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
