@@ -141,7 +141,6 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
         *(metric(name, "cosine ", attrgetter("evaluation.cosine")) for name in metrics),
         *[metric("recall@1", "asymmetric ", attrgetter("asymmetric_metrics"))] * compared.asymmetric,
         *(Column(name, of=attrgetter(f"evaluation.{name}")) for name in ("queries", "dropped", "gallery")),
-        *_of_classes(compared),
         Column("parameters", of=attrgetter("parameters")),
         Column("train", "train, s", "s", 1, of=lambda record: record.seconds.get("train"), note="nothing is trained"),
         Column("evaluate", "", "s", 1, of=lambda record: record.seconds.get("evaluate")),
@@ -154,14 +153,14 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
     ]
 
 
-def _of_classes(compared: Comparison) -> list[Column[Record]]:
-    """The numbers of test classes in the order of their labels, where records have them."""
-    fields = [attrgetter(f"by_class.{name}") for name in ("queries", "hits", "precision")]
-    kept = {run.id for run in compared.records if getattr(run, "by_class", None)}
-    texts = [lambda run, of=of: " ".join(map(str, of(run))) if run.id in kept else "" for of in fields]
-    return [
-        Column(f"{name} by class", of=of) for name, of in zip(("queries", "hits", "precision"), texts, strict=True)
-    ][: 3 * bool(kept)]
+def of_classes() -> list[Column[Record]]:
+    """`classes.csv`: a run's numbers of the test classes, in the order of their labels, with a space between them."""
+
+    def numbers(name: str, digits: int) -> Column[Record]:
+        of = attrgetter(f"by_class.{name}")
+        return Column(name, of=lambda record: " ".join(f"{number:.{digits}f}" for number in of(record)))
+
+    return [Column("id", of=attrgetter("id")), numbers("queries", 0), numbers("hits", 0), numbers("precision", 4)]
 
 
 def _metrics(compared: Comparison, *more: str) -> list[str]:

@@ -94,8 +94,10 @@ def _variance(values: Array, weights: Array) -> Array:
 
 def _freedom(weights: Array) -> float:
     """Satterthwaite's degrees of freedom of `_variance`; of equal weights, one less than there are."""
-    centring = np.eye(len(weights)) - weights
-    form = centring.T @ (_scales(weights)[:, None] * centring)
+    scales = _scales(weights)
+    mixed = np.outer(scales, weights)
+    # Of the squared distances from the weighted mean, without a product of matrices, which is slow for hundreds of classes.
+    form = np.diag(scales) - mixed - mixed.T + scales.sum() * np.outer(weights, weights)
     return float(np.trace(form) ** 2 / (form**2).sum())
 
 

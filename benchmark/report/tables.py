@@ -39,9 +39,18 @@ def _csv(declared: Sequence[Column[Any]], subjects: Iterable[Any]) -> str:
 
 def runs_csv(compared: Comparison) -> str:
     """A line a run, in the order of the tables."""
+    return _csv(columns.of_runs(compared), _in_order(compared))
+
+
+def classes_csv(compared: Comparison) -> str:
+    """A line a run that has results by class, in the same order; empty where none has."""
+    records = [record for record in _in_order(compared) if record.by_class is not None]
+    return _csv(columns.of_classes(), records) if records else ""
+
+
+def _in_order(compared: Comparison) -> list[Record]:
     rows = {record.id: cell.row._replace(settings="").order for cell in compared.cells for record in cell.records}
-    records = sorted(compared.records, key=lambda run: (*rows[run.id], run.spec.dim, run.spec.seed, run.id))
-    return _csv(columns.of_runs(compared), records)
+    return sorted(compared.records, key=lambda run: (*rows[run.id], run.spec.dim, run.spec.seed, run.id))
 
 
 def comparison_csv(compared: Comparison) -> str:

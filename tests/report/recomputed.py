@@ -1,4 +1,5 @@
-"""Every number of the answers, the README and the overview again, from a committed `runs.csv` alone, by other code than made them.
+"""Every number of the answers, the README and the overview again, from a committed `runs.csv` and `classes.csv` alone,
+by other code than made them.
 
 PYTHONPATH=tests/report python -m recomputed results/cars/heads
 """
@@ -20,7 +21,10 @@ METRICS = {"Recall@1": "recall@1 [%]", "MAP@R": "map@r [%]"}
 def read(folder: Path) -> pd.DataFrame:
     """The students that answer: those of the usual number of steps that both families have at the same heads."""
     runs = pd.read_csv(folder / "runs.csv", keep_default_na=False)
-    runs["hits"] = runs.get("hits by class", "")
+    if (by_class := folder / "classes.csv").exists():
+        runs = runs.merge(pd.read_csv(by_class).add_suffix(" by class").rename(columns={"id by class": "id"}), "left")
+    else:
+        runs["hits by class"] = np.nan
     teachers = set(map(tuple, runs[runs.role == "teacher"][["backbone", "dim"]].to_numpy()))
     runs = runs[runs.role.isin(["individual", "relational"])]
     runs = runs[[pair not in teachers for pair in map(tuple, runs[["backbone", "dim"]].to_numpy())]]
@@ -77,7 +81,7 @@ def kinds(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> tuple[float
         by_paper = table(side, metric).mean(axis=1).groupby(paper).mean()
         weights = (paper.value_counts() / len(paper)).reindex(by_paper.index).to_numpy()
         parts.append((unbiased(by_paper.to_numpy(), weights), freedom(weights)))
-    if (first.hits != "").all() and (second.hits != "").all():
+    if first["hits by class"].notna().all() and second["hits by class"].notna().all():
         queries = np.array(first["queries by class"].iloc[0].split(), float)
         gaps = of_classes(first, metric, queries) - of_classes(second, metric, queries)
         parts.append((unbiased(gaps, queries / queries.sum()), freedom(queries / queries.sum())))
@@ -119,7 +123,7 @@ def estimate(runs: pd.DataFrame, question: str, estimand: str, metric: str) -> t
 
 
 def same(text: str, numbers: tuple[float, float], rough: bool = False) -> bool:
-    """Whether `+0.86 ± 0.06` is what was computed, of runs that `runs.csv` rounds to 0.01; of random numbers roughly."""
+    """Whether `+0.86 ± 0.06` is what was computed, of runs that the CSV files round to 0.01; of random numbers roughly."""
     match = NUMBER.fullmatch(text.strip())
     assert match, text
     mean, half = float(match[1].replace("−", "-")), float(match[2])
