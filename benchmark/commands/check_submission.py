@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import BenchmarkError, UsageError
 from ..files import digest
-from ..protocol.request import Data, Device
+from ..protocol.request import Data, Device, Request
 from ..record import Record
 from ..report.cells import one_line
 from ..report.write import Folder, differences
@@ -49,7 +49,7 @@ def check_submission(folder: Path, /, *, rerun: int = 0, data: Data = None, devi
     for id in _drawn(folder, runs, rerun):
         out.print(f"again: {id}")
         try:
-            failed += run_again(folder, id, data, device, None)
+            failed += run_again(folder, id, Request(data=data, device=device))
         except BenchmarkError as error:
             out.print(one_line(str(error)), markup=False, soft_wrap=True)
             failed += 1

@@ -16,6 +16,7 @@ Asked = Annotated[Request, Parameter(name="*")]  # an option a field
 AskedOfTune = Annotated[Shared, Parameter(name="*")]
 Own = Annotated[OwnImages, Parameter(name="*")]  # an option a field
 Dataset = Annotated[str, Parameter(help="a card (benchmark list datasets), a card's .toml, or a folder of images")]
+OwnDataset = Annotated[str | None, Parameter(help="where own images are: a card's .toml, a table or a folder")]
 Results = Annotated[Path, Parameter(help="the folder of all results, or of one data set or preset")]
 Baseline = Annotated[str, Parameter(help="the method that the others are held against")]
 CheckpointEvery = Annotated[float, Parameter(help="seconds between checkpoints, from which a stopped run goes on")]

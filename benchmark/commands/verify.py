@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 from rich.table import Table
 from rich.text import Text
 
-from ..data.vector_files import Vectors
+from ..data.cards import NOTHING_SAID
 from ..errors import BenchmarkError, UsageError
 from ..protocol.experiment import gather
+from ..protocol.presets import preset_names
 from ..protocol.request import Data, Device, Request
 from ..queries import check_queries
 from ..record import read_record
@@ -22,7 +23,7 @@ from ..shipping.apply import find
 from ..store import Store
 from ..training.driver import Driver
 from .console import RESULTS, device_of, folders_of, out
-from .options import Baseline, Results, TeacherFeatures, TeacherNames, given_again
+from .options import Baseline, Own, OwnDataset, Results, TeacherFeatures, TeacherNames, given_again
 from .rerun import differences_of, threads_of, verdict
 
 
@@ -31,6 +32,8 @@ def verify(
     results: Results = RESULTS,
     baseline: Baseline = "triplet",
     rerun: str | None = None,
+    dataset: OwnDataset = None,
+    own: Own = NOTHING_SAID,
     data: Data = None,
     device: Device = None,
     teacher_features: TeacherFeatures = None,
@@ -44,10 +47,11 @@ def verify(
         the beginning of a run's id: train it again, and hold its metrics against the record's. Another machine rounds differently, and
         training carries that on: they may differ as two seeds of its row do
     """
-    if rerun is None and (data or device or teacher_features or teacher_names):
-        raise UsageError("--data, --device and a teacher's vectors are for --rerun ID")
+    where = Request(dataset, own, vectors=given_again(teacher_features, teacher_names), data=data, device=device)
     if rerun is not None:
-        return run_again(results, rerun, data, device, given_again(teacher_features, teacher_names))
+        return run_again(results, rerun, where)
+    if where != Request():
+        raise UsageError("what says where images, vectors and devices are is for --rerun ID")
     folders = folders_of(results, baseline)
     lines = [line for folder in folders for line in differences(folder.path, folder.files())]
     if results not in [folder.path for folder in folders]:
@@ -72,18 +76,23 @@ def verify(
     return 1 if lines else 0
 
 
-def run_again(results: Path, id: str, data: Path | None, device: str | None, vectors: Vectors | None) -> int:
-    """Train a run again, in a folder that is thrown away, and hold its metrics against its record's."""
+def run_again(results: Path, id: str, where: Request) -> int:
+    """Train a run again, in a folder that is thrown away, and hold its metrics against its record's.
+
+    Args:
+        where: its images are, or its teacher's vectors, and on which device.
+    """
     path = find(results, id)
     record, folder = read_record(path), path.parents[1]
     spec = record.spec
-    if spec.data:
-        raise UsageError(
-            f"{spec.label} is of own data; run it again with --results elsewhere, and use benchmark compare"
-        )
+    if spec.reads_vectors and not spec.joined:
+        raise UsageError(f"{spec.label} is of own vectors; run it again with --results elsewhere, and compare")
+    if spec.data and where.dataset is None:
+        raise UsageError(f"{spec.label} is of own images: say where they are, by --dataset")
     with TemporaryDirectory() as scratch:
-        request = Request(spec.dataset, vectors=vectors, preset=folder.name, subset=spec.subset, device=device)
-        plan = gather(replace(request, data=data, results=Path(scratch)))
+        preset = folder.name if folder.name in preset_names() else None
+        again = replace(where, dataset=where.dataset or spec.dataset, preset=preset, subset=spec.subset)
+        plan = gather(replace(again, results=Path(scratch)))
         images = plan.images()
         if not record.was_of(images.fingerprint, images.listing):
             raise UsageError(f"{spec.label} was run on other images ({record.data}) than these ({images.fingerprint})")
@@ -96,17 +105,17 @@ def run_again(results: Path, id: str, data: Path | None, device: str | None, vec
         counts = {run.id: threads_of(read_record(before.path(run))) for run in missing if before.done(run)}
         if Driver(plan, store, out).run(
             missing,
-            device_of(device),
+            device_of(where.device),
             checkpoint_every=120.0,
             yes=True,
             counts={id: n for id, n in counts.items() if n},
         ):
             return 1
-        again = read_record(store.path(spec))
+        repeated = read_record(store.path(spec))
     table = Table("metric", "record", "again", "difference", title=Text(one_line(spec.label)))
-    for name, off in differences_of(record, again).items():
-        table.add_row(name, f"{100 * record.metrics[name]:.2f}", f"{100 * again.metrics[name]:.2f}", f"{off:+.2f}")
+    for name, off in differences_of(record, repeated).items():
+        table.add_row(name, f"{100 * record.metrics[name]:.2f}", f"{100 * repeated.metrics[name]:.2f}", f"{off:+.2f}")
     out.print(table)
-    words, failed = verdict(record, again, list(before))
+    words, failed = verdict(record, repeated, list(before))
     out.print(words, markup=False, soft_wrap=True)
     return 1 if failed else 0

@@ -134,6 +134,11 @@ def test_own_folder(cli: Cli, tmp_path: Path) -> None:
     assert re.fullmatch(r"my photos-[0-9a-f]{6}", results.name)  # so that two folders of one name are not mixed up
     records = list(Store(results / "smoke"))
     assert len(records) == 3 and all(r.spec.data and r.evaluation.queries == 36 for r in records)
+    student = next(record.id for record in records if record.spec.method == "rkd-da")
+    again = ["verify", "--results", tmp_path / "out", "--rerun", student, "--device", "cpu"]
+    assert_one_line(cli(*again), 2, "say where they are, by --dataset")
+    rerun = cli(*again, "--dataset", folder)
+    assert rerun.code == 0 and "the same weights, to the bit" in rerun.out, rerun.out + rerun.err
     # Other images, other runs: nothing is taken for done.
     (folder / "class 1" / "0.png").unlink()
     assert "0 done, 3 to run" in cli(*words, "--methods", "triplet,rkd-da", "--dry-run").out
