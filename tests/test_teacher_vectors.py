@@ -148,6 +148,25 @@ def test_a_column_of_rows_says_the_row(cli: Cli, home: Path, ran: Path) -> None:
     assert "2 done" in cli(*words(home, ran, "--methods", "rkd-d", "--dry-run", names="sorted.csv")).out
 
 
+def test_a_table_names_its_images_as_the_catalogue_does(cli: Cli, home: Path, tmp_path: Path) -> None:
+    """The table of names may be the catalogue itself; a table with both columns is ambiguous."""
+    names = names_of(home)
+    catalogue = pd.DataFrame(
+        {"bild": [f"shop/{name}" for name in names], "ware": [Path(name).parent.name for name in names]}
+    )
+    catalogue["teil"] = [name.partition("/")[0] for name in names]
+    for name, table in (("catalogue", catalogue), ("both", catalogue.assign(path=names))):
+        table.to_csv(home / f"{name}.csv", index=False)
+
+    def said(name: str) -> Result:
+        line = words(home, tmp_path, "--methods", "rkd-d", "--dry-run", names=f"{name}.csv")
+        line[line.index("--dataset") + 1] = str(home / "catalogue.csv")
+        return cli(*line, "--columns", "path=bild,label=ware,split=teil")
+
+    assert "joined by path" in said("catalogue").out
+    assert_one_line(said("both"), 1, "wanted in one column, 'bild' or 'path'")
+
+
 def test_views(home: Path) -> None:
     """At each step a view of each row is drawn, whatever the network; the first is evaluated."""
     files = Vectors(teacher_features=home / "t3.npy", teacher_names=home / "t.names.csv")
@@ -301,7 +320,7 @@ def spoilt(home: Path, tmp_path: Path, what: str) -> tuple[str, str]:
         ("rows", ["191 images", "192 names"]),
         ("flat", ["v.npy must be vectors", "(192,)"]),
         ("integers", ["v.npy must be vectors", "int64"]),
-        ("column", ["unknown column 'path'", "pfad"]),
+        ("column", ["wanted in one column, 'path'", "its columns are row, pfad"]),
         ("order", ["column row does not count"]),
     ],
 )

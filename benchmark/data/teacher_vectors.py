@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from ..errors import DataError, UsageError, unknown
+from ..errors import DataError, UsageError
 from ..files import read_regular
 from .cards import TABLES, Vectors
 from .image_table import read_cells
@@ -38,7 +38,7 @@ def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
         images += split.images
     assert files.teacher_features is not None and files.teacher_names is not None
     file = VectorFile(files.teacher_features.absolute(), "teacher_features", files.views or 1, trained=True)
-    names = _names(files.teacher_names)
+    names = _names(files.teacher_names, {"path", dataset.card.table.path if dataset.card.table else "path"})
     if len(names) != len(file):
         raise DataError(f"{file.path} has vectors of {len(file)} images, {files.teacher_names} has {len(names)} names")
     root = dataset.contents.root
@@ -52,9 +52,12 @@ def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
     return replace(dataset, teacher=TeacherVectors(file, rows, _digest(file, rows, shown), said))
 
 
-def _names(path: Path) -> list[str]:
-    """The names in a file, in the order of the rows that they are of: a text's lines, or a table's column `path`; one named `row`
-    beside it, as `embed` writes it, says the row."""
+def _names(path: Path, columns: Iterable[str]) -> list[str]:
+    """The names in a file, in the order of the rows that they are of: a text's lines, or a table's column.
+
+    Args:
+        columns: what that column may be called; one named `row` beside it, as `embed` writes it, says the row.
+    """
     if path.suffix not in (*TABLES, ".txt"):
         raise UsageError(
             f"--teacher-names {path}: wanted is a table ({', '.join(TABLES)}) or a .txt with a name a line"
@@ -65,9 +68,13 @@ def _names(path: Path) -> list[str]:
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as names: {error}") from None
     cells = read_cells(path)
-    if "path" not in cells:
-        raise DataError(f"{path}: {unknown('column', 'path', cells.columns)}; the images' names are wanted in it")
-    names = list(cells["path"])
+    there = [column for column in sorted(columns) if column in cells]
+    if len(there) != 1:
+        wanted = " or ".join(map(repr, sorted(columns)))
+        raise DataError(
+            f"{path}: the images' names are wanted in one column, {wanted}; its columns are {', '.join(cells.columns)}"
+        )
+    names = list(cells[there[0]])
     if "row" not in cells:
         return names
     if sorted(cells["row"]) != sorted(map(str, range(len(names)))):
