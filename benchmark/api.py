@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .data.cards import OwnImages
 from .errors import BenchmarkError, UsageError, unknown
+from .methods.plugins import add_plugin
 from .protocol.request import Request, Shared
+from .spec import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +27,7 @@ def run(**words: Any) -> pd.DataFrame:
     """Train, distil, measure; finished runs are not repeated.
 
     Args:
-        words: as of `benchmark run`; several values as a list or as text with commas.
+        words: as of `benchmark run`; several values as a list or as text with commas. `plugin` names files of methods of your own.
 
     Returns:
         The results of the data set and preset, as `load_results`.
@@ -112,16 +114,23 @@ R = TypeVar("R", bound=Shared)
 def _request(words: Mapping[str, Any], kind: type[R]) -> R:
     """Keyword arguments as a command line has them. Raises a UsageError where one is none of its words."""
     of_images = OwnImages.__dataclass_fields__
-    known = [*(name for name in kind.__dataclass_fields__ if name != "own"), *of_images]
+    known = [*(name for name in kind.__dataclass_fields__ if name != "own"), *of_images, "plugin"]
     for name in words:
+        if name in Spec.model_fields and name not in known:
+            raise UsageError(f"{name} is a setting: set={{{name!r}: {words[name]!r}}}")
         if name not in known:
             raise unknown("argument", name, known)
-    result = {name: _word(name, value) for name, value in words.items()}
+    plugins = words.get("plugin", ())
+    for file in [plugins] if isinstance(plugins, str | Path) else plugins:
+        add_plugin(str(file))
+    result = {name: _word(name, value) for name, value in words.items() if name != "plugin"}
     own = OwnImages(**{name: result.pop(name) for name in [*result] if name in of_images})
     return kind(**result, own=own)
 
 
 def _word(name: str, value: Any) -> Any:
+    if name in ("set", "slurm") and isinstance(value, Mapping):
+        return tuple(f"{key}={_text(setting)}" for key, setting in value.items())
     if name in ("set", "slurm"):
         return (value,) if isinstance(value, str) else tuple(value)
     if name in ("data", "mirror", "results"):

@@ -122,6 +122,16 @@ class Geometry(Frozen):
     rank_correlation: Correlation | None = Field(description="Spearman's, of distances to the teacher's")
 
 
+class Declared(Frozen):
+    """What the source of a run's method said of it, for reports where that source is not at hand."""
+
+    kind: str = Field(description="individual, relational, ...")
+    paper: str = Field(description="by which methods are drawn together")
+    labels: bool = Field(description="whether it reads them")
+    self_taught: bool
+    outside: bool = Field(description="whether its file, or a part's, is none of the suite's")
+
+
 class Record(Frozen):
     """A finished run: what was asked, what came out, what it took, and what it ran on."""
 
@@ -141,6 +151,7 @@ class Record(Frozen):
     geometry: Geometry | None = Field(None, description="null in validation runs, and from before it was measured")
     curve: tuple[Point, ...] = Field((), description="evaluations on the way; validation runs only")
     history: History | None = Field(None, description="null where nothing is trained, and from before it was kept")
+    declared: Declared | None = Field(None, description="of its method; null from before it was kept")
     loss: float | None = Field(description="mean over the last tenth of the steps; null where nothing is trained")
     parameters: Count
     seconds: dict[str, NotNegative] = Field(description="train: this student's own share of its group; evaluate")
@@ -163,6 +174,11 @@ class Record(Frozen):
     def dirty(self) -> bool:
         """Whether it was run with code that was not committed."""
         return self.environment.get("code", "").endswith("+dirty")
+
+    @property
+    def edited_freely(self) -> bool:
+        """Whether no commit tells what its method's file said: by the file's edition alone is it known."""
+        return self.dirty or (self.declared is not None and self.declared.outside)
 
     def was_of(self, fingerprint: str, listing: str) -> bool:
         """Whether it was run on the images of that fingerprint; of an older record only whether their listing is the same."""

@@ -14,6 +14,26 @@ from PIL import Image
 import benchmark
 from benchmark.errors import UsageError
 
+METHOD = '''"""Match means."""
+
+from torch import Tensor
+
+from benchmark.methods.base import Batch, Method, distances
+
+
+class Mine(Method):
+    """Squared difference of mean distances."""
+
+    name = "mine"
+    kind = "relational"
+    reference = "mine"
+
+    weight: float = 1.0
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.weight * (distances(batch.student.embedding).mean() - batch.of_teacher(distances).mean()).square()
+'''
+
 
 def test_from_a_run_to_embeddings(data_dir: Path, tmp_path: Path) -> None:
     words = {
@@ -46,7 +66,23 @@ def test_settings_are_tuned_by_lists(data_dir: Path, tmp_path: Path) -> None:
     assert "lr = 0.00" in text and "lr=0.001,0.002" in text and "--dims 8" in text
 
 
+def test_a_script_needs_no_guard_for_its_children(data_dir: Path, tmp_path: Path) -> None:
+    """Child processes do not run the script that began them again; a file of methods is named by a word."""
+    (tmp_path / "mine.py").write_text(METHOD)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import benchmark\n"
+        f"results = benchmark.run(dataset='tiny', preset='smoke', methods=['mine'], plugin='mine.py', data={str(data_dir)!r}, "
+        "results='out', device='cpu', executor='processes', set={'views': 2})\n"
+        "print(sorted(set(results['method'])))\n"
+    )
+    done = subprocess.run([sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "mine" in done.stdout.splitlines()[-1], done.stderr
+
+
 def test_wrong_words() -> None:
+    with pytest.raises(UsageError, match=r"lr is a setting: set=\{'lr': 0.01\}"):
+        benchmark.run(dataset="tiny", lr=0.01)
     with pytest.raises(UsageError, match="unknown argument 'dataste'; did you mean 'dataset'"):
         benchmark.run(dataste="tiny")
     with pytest.raises(UsageError, match="unknown argument 'zzz'; known: address"):

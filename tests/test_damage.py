@@ -30,7 +30,7 @@ from benchmark.spec import Stream
 from benchmark.store import Store
 from benchmark.training.context import RunContext
 from benchmark.training.evaluator import Evaluator
-from benchmark.training.group import make_student
+from benchmark.training.initial import make_student
 from benchmark.training.measure import load_projector
 from benchmark.tuned import read_tuned
 

@@ -99,7 +99,7 @@ def _single(folders: Sequence[Folder], what: str) -> Folder:
 def _excerpt(folder: Folder, methods: str | None, metrics: str, dims: str | None, names: Path | None) -> str:
     return excerpt(
         folder.compared,
-        f"{folder.document.dataset}, preset {folder.document.preset}",
+        f"{folder.document.dataset}, protocol {folder.document.preset}",
         [] if methods is None else words("--methods", methods),
         words("--metrics", metrics),
         [] if dims is None else integers("--dims", dims),

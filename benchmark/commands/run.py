@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from ..costs import read_costs, write_costs
 from ..errors import UsageError
+from ..methods import entry
 from ..protocol.experiment import gather, repeat, resolve
 from ..protocol.presets import preset_names
 from ..protocol.request import Request
@@ -46,6 +47,7 @@ def run(
         plan = resolve(gather(request, dry=dry_run))
     else:
         record = _record_at(like, request)
+        _check_method(record)
         plan = repeat(gather(_request_like(record, like, request), dry=dry_run), record)
     store = plan.store
     driver = Driver(plan, store, out)
@@ -59,6 +61,9 @@ def run(
         _measure_costs(store, where)
     if any(store.records.glob("*.json")):
         _report(store.folder)
+    if failures:
+        said = f"{failures} of {len(missing)} runs failed, and are not in these tables; why is in {store.failures}"
+        out.print(said, style="bold", markup=False, soft_wrap=True)
     return 1 if failures else 0
 
 
@@ -72,6 +77,19 @@ def _record_at(path: Path, request: Request) -> Record:
     if record.spec.evaluation != "test":
         raise UsageError(f"--like {path}: it was scored on validation classes, by tune; only results can be run again")
     return record
+
+
+def _check_method(record: Record) -> None:
+    """Raise a UsageError where the run's method is not at hand."""
+    try:
+        entry(record.spec.method)
+    except UsageError as error:
+        if record.declared is None or not record.declared.outside:
+            raise
+        edition = record.environment.get("method")
+        raise UsageError(
+            f"{record.spec.method} is of a file outside of the suite, of edition {edition}: name it by --plugin FILE.py"
+        ) from error
 
 
 def _request_like(record: Record, path: Path, request: Request) -> Request:

@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..errors import UsageError
+from ..methods.plugins import named_plugins
 from ..protocol.choice import choice_table, choose, scored, write_choice
 from ..protocol.experiment import Experiment, gather, resolve
 from ..protocol.request import Request, Shared
@@ -81,7 +82,14 @@ def tune(
             break
         candidates = following
     defaults = {spec.id for spec in resolve(given, lambda entry: [{}]).specs}
-    options = {**plan.data_options, "--preset": plan.preset.name, "--methods": shared.methods, "--dims": dims}
+    plugins = tuple(Path(file).name for file in named_plugins())
+    options = {
+        "--plugin": plugins,
+        **plan.data_options,
+        "--preset": plan.preset.name,
+        "--methods": shared.methods,
+        "--dims": dims,
+    }
     command = tune_command({**options, "--seed": seed or None, "--steps": steps, **option, "--set": shared.set})
     # Two commands that choose at once would each write without the other's choice.
     with FileLock(store.folder / ".lock"):

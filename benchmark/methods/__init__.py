@@ -55,8 +55,9 @@ def entry(name: str) -> Entry:
         return entries[name]
     if name.startswith(MATRYOSHKA):
         return nested(name, entry(name.removeprefix(MATRYOSHKA)))
-    error = unknown("method", name, entries)
-    raise UsageError(f"{error}; not read: {_first(faults)}") if faults else error
+    if faults:
+        raise UsageError(f"no method {name!r} was read, but not all files could be: {_first(faults)}")
+    raise unknown("method", name, entries)
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -103,6 +104,11 @@ def _class(method: Entry) -> type[Any]:
 def edition(name: str) -> str:
     """Digest of the text of `sources_of` a method: what tells it from itself before it was edited."""
     return hashlib.sha256(b"".join(text for _, text in sorted(sources_of(name).items()))).hexdigest()[:10]
+
+
+def is_outside(name: str) -> bool:
+    """Whether a file of the method's is none of the suite's."""
+    return any("/" in module for module in sources_of(name))
 
 
 def sources_of(name: str) -> dict[str, bytes]:

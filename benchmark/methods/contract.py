@@ -22,11 +22,11 @@ LARGEST = 1e4  # gradient between duplicates
 def breaches(name: str) -> list[str]:
     """Tell what a method that trains does not keep, on streams of images and of features, a line each."""
     kept_without_maps = "maps" not in entry(name).needs
-    return [
-        f"on {'images' if maps else 'features'}: {line}"
-        for maps in ((True, False) if kept_without_maps else (True,))
-        for line in _breaches(name, maps)
-    ]
+    streams: dict[str, list[str]] = {}
+    for maps in (True, False) if kept_without_maps else (True,):
+        for line in _breaches(name, maps):
+            streams.setdefault(line, []).append("images" if maps else "features")
+    return [f"on {' and '.join(where)}: {line}" for line, where in streams.items()]
 
 
 def _breaches(name: str, maps: bool) -> Iterator[str]:
@@ -36,7 +36,8 @@ def _breaches(name: str, maps: bool) -> Iterator[str]:
         batch = _batch(maps, progress)
         loss = _loss(method, batch)
         if loss.shape != () or not torch.isfinite(loss):
-            yield f"the loss is no finite scalar but {loss.tolist()} of shape {list(loss.shape)}"
+            shape = f"has the shape {list(loss.shape)}: reduce it, by .mean() or .sum()"
+            yield f"the loss is no finite scalar but {loss.item() if loss.shape == () else shape}"
             return
         if loss.requires_grad:
             method.zero_grad()
@@ -49,6 +50,8 @@ def _breaches(name: str, maps: bool) -> Iterator[str]:
             reached[key] |= parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
     if not student_reached:
         yield "no gradient reaches the student"
+    if entry(name).needs_teacher and not _listens(name, maps):
+        yield f"it is declared {entry(name).kind}, and another teacher does not change the loss"
     yield from (f"its parameter {key} is never trained" for key, was in reached.items() if not was)
     if _loss(method, _batch(maps)).item() != _loss(method, _batch(maps)).item():
         yield "two calls on one batch at one seed differ: it remembers in `forward`, or draws from a generator of its own"
@@ -67,6 +70,15 @@ def _breaches(name: str, maps: bool) -> Iterator[str]:
         ):
             yield f"of {what} loss or gradients are not finite, or larger than {LARGEST:g}"
     yield from _order(name, method, maps)
+
+
+def _listens(name: str, maps: bool) -> bool:
+    """Tell whether a teacher of other outputs gives another loss, at some stage of a run."""
+    losses = []
+    for seed in (2, 5):
+        method = _built(name, maps, seed)
+        losses.append([_loss(method, _batch(maps, progress, seed)).item() for progress in STAGES])
+    return losses[0] != losses[1]
 
 
 def _order(name: str, method: Method, maps: bool) -> Iterator[str]:
@@ -91,20 +103,20 @@ def _order(name: str, method: Method, maps: bool) -> Iterator[str]:
         yield "it reads labels, and does not say so in `needs`"
 
 
-def _built(name: str, maps: bool) -> Method:
+def _built(name: str, maps: bool, teacher_seed: int = 2) -> Method:
     student, teacher = (widths if maps else widths._replace(maps=()) for widths in (STUDENT, TEACHER))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         method: Method = load(name)(student, teacher, CLASSES)
-        batch = _batch(maps)
+        batch = _batch(maps, teacher_seed=teacher_seed)
         assert batch.teacher is not None
         method.prepare(batch.teacher.embedding, batch.labels)
     return method
 
 
-def _batch(maps: bool, progress: float = 0.0) -> Batch:
+def _batch(maps: bool, progress: float = 0.0, teacher_seed: int = 2) -> Batch:
     labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
-    student, teacher = _features(STUDENT, 1, 16, maps), _features(TEACHER, 2, 32, maps)
+    student, teacher = _features(STUDENT, 1, 16, maps), _features(TEACHER, teacher_seed, 32, maps)
     for tensor in (student.embedding, student.pooled, *student.maps):
         tensor.requires_grad_()
     return Batch(student, teacher, labels, torch.arange(len(labels)), progress)

@@ -89,6 +89,11 @@ class Entry:
         return "labels" in self.needs
 
     @property
+    def said(self) -> dict[str, Any]:
+        """The facts that a record keeps."""
+        return {name: getattr(self, name) for name in ("kind", "paper", "self_taught")} | {"labels": self.uses_labels}
+
+    @property
     def paper(self) -> str:
         """Name the paper that it is from, by which methods are grouped: the number on arXiv, else first author, venue and year, else
         its own name."""

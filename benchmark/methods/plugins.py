@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -26,16 +27,17 @@ def add_plugin(word: str) -> None:
     path = Path(word).expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"--plugin {word}: there is no such file of Python's")
-    if str(path) not in _named():
-        os.environ[VARIABLE] = ";".join([*_named(), str(path)])
+    if str(path) not in named_plugins():
+        os.environ[VARIABLE] = ";".join([*named_plugins(), str(path)])
 
 
 def plugin_files() -> tuple[Path, ...]:
     """All files outside of the package that hold methods."""
-    return tuple(dict.fromkeys([*map(Path, _named()), *_installed()]))
+    return tuple(dict.fromkeys([*map(Path, named_plugins()), *_installed()]))
 
 
-def _named() -> list[str]:
+def named_plugins() -> list[str]:
+    """Paths of the files that `--plugin` has named."""
     return [word for word in os.environ.get(VARIABLE, "").split(";") if word]
 
 
@@ -52,6 +54,12 @@ def _installed() -> tuple[Path, ...]:
         with contextlib.suppress(ImportError, ValueError):  # a package that is gone names nothing
             places.append(importlib.util.find_spec(place.partition(":")[0]))
     return tuple(Path(place.origin).resolve() for place in places if place is not None and place.origin)
+
+
+def place_in_plugin(error: BaseException) -> str:
+    """Say where in a file of a plugin an error came from, to be put behind its message; nothing where it came from elsewhere."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) in plugin_files()]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 @functools.cache

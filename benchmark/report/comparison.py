@@ -137,6 +137,7 @@ class Comparison:
             "‡": lambda part: part.row.trained and part.row.steps in self._odd_steps.get(part.dim, ()),
             "§": self._foreign,
             "¶": lambda part: any(map(self.taught_anew, part.records)),
+            "‖": lambda part: any(map(self.of_editions, part.records)),
         }
         return "".join(flag for flag, holds in held.items() if any(map(holds, cell.cells)))
 
@@ -144,6 +145,18 @@ class Comparison:
         """Whether its teacher had other weights than that of most students."""
         teacher = record.spec.teacher
         return teacher is not None and bool(record.teacher) and record.teacher != self._usual_teachers[teacher.id]
+
+    def of_editions(self, record: Record) -> bool:
+        """Whether its method's file was edited between runs of that method here, and no commit tells what it said."""
+        return record.edited_freely and len(self._editions[record.spec.method]) > 1
+
+    @cached_property
+    def _editions(self) -> dict[str, set[str]]:
+        """By method, the editions of its file."""
+        editions: dict[str, set[str]] = defaultdict(set)
+        for record in self.records:
+            editions[record.spec.method].add(record.environment.get("method", ""))
+        return editions
 
     @cached_property
     def _odd_steps(self) -> dict[int, set[int]]:
@@ -188,3 +201,8 @@ def usual(values: Iterable[str]) -> str:
     """The most frequent; of several the first by alphabet."""
     counts = Counter(values)
     return min(counts, key=lambda value: (-counts[value], value), default="")
+
+
+def in_order(name: str) -> str:
+    """A method's name as runs have it: a sum has its parts in the order of the alphabet. A row's name with settings stays."""
+    return name if " " in name else "+".join(sorted(name.split("+")))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..errors import UsageError
 from .cells import Cell, Row, batches, listed, settings, varied
 from .columns import NO_TEST, Column, difference_column, laid_out
-from .comparison import Comparison
+from .comparison import Comparison, in_order
 from .render import Table
 from .stats import Summary, holm, p_value, paired, summarise
 
@@ -41,7 +41,7 @@ def contrast_methods(compared: Comparison, first: str, second: str) -> Table:
     sides = []
     for name in (first, second):
         exact = [cell for cell in compared.cells if cell.row.label == name]
-        sides.append(exact or [cell for cell in compared.cells if cell.row.method == name])
+        sides.append(exact or [cell for cell in compared.cells if cell.row.method == in_order(name)])
         if not sides[-1]:
             names = {name for cell in compared.cells for name in (cell.row.label, cell.row.method)}
             raise UsageError(f"no run of {name!r} there; these are: {', '.join(sorted(names))}")

@@ -133,6 +133,7 @@ def _guilty(flag: str, cells: Sequence[Cell], compared: Comparison) -> str:
         "‡": lambda record: True,
         "§": lambda record: record.data != compared.usual_data,
         "¶": compared.taught_anew,
+        "‖": compared.of_editions,
     }[flag]
     guilty = [record for record in records if holds(record)]
     if len(guilty) == len(compared.records):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..data.cards import read_toml
 from ..errors import UsageError, unknown
 from .cells import OF_ANY_DIM, Cell, Row, fixed, percent
-from .comparison import Comparison
+from .comparison import Comparison, in_order
 from .families import head_name
 from .render import DASH, templates
 
@@ -48,10 +48,10 @@ def excerpt(
 
     Args:
         title: of data and protocol, for the caption.
-        methods: names of methods; without them all, in the order of the comparison.
+        methods: names of methods, or of rows with the settings that tell them apart; without them all, in the order of the comparison.
         columns: rK (Recall@K), mapr (MAP@R) and rp (R-Precision).
         dims: of the embeddings; without them all.
-        names: LaTeX by name of a method, in the place of the name.
+        names: LaTeX by name of a method or row, in the place of the name.
 
     Raises:
         UsageError: no run here is of a method, metric or dimension that is asked for.
@@ -59,7 +59,8 @@ def excerpt(
     rows: dict[Row, dict[int, Cell]] = {}
     for cell in compared.cells:
         rows.setdefault(cell.row, {})[cell.dim] = cell
-    known = list(dict.fromkeys(row.method for row in rows))
+    known = list(dict.fromkeys(name for row in rows for name in (row.method, row.label)))
+    methods, names = list(map(in_order, methods)), {in_order(name): latex for name, latex in names.items()}
     for name in (*methods, *names):
         if name not in known:
             raise unknown("method (of those that were run)", name, known)
@@ -70,25 +71,35 @@ def excerpt(
             )
     measured = dict.fromkeys(name for record in compared.records for name in record.metrics)
     metrics = [_metric(word, measured) for word in columns]
-    wanted = methods or [name for name in known if any(row.method == name and row.role != "trunk" for row in rows)]
-    chosen = [row for name in wanted for row in rows if row.method == name and row.role != "trunk"]
+    own = [row for row in rows if row.role != "trunk"]
+    wanted = methods or list(dict.fromkeys(row.method for row in own))
+    chosen = [row for name in wanted for row in _named(own, name)]
     shown = [row for row in chosen if row.role not in OF_ANY_DIM]
     several = len({row.hidden for row in shown}) > 1
     lines = [
         Printed(
             row.role,
-            names.get(row.method, ""),
+            names.get(row.label) or names.get(row.method, ""),
             row.label,
-            f", {head_name(row.hidden or 0)}" * several,
+            f" ({row.settings})" * (row.label not in names and row.method in names and bool(row.settings))
+            + f", {head_name(row.hidden or 0)}" * several,
             [[_entry(rows[row].get(dim), metric, compared) for dim in dims or compared.dims] for metric in metrics],
         )
         for row in shown
     ]
+    numbers = (number for line in lines for entries in line.entries for number in entries)
     return templates().get_template("excerpt.tex.jinja").render(
-        title=title, metrics=[_heading(metric) for metric in metrics], dims=dims or compared.dims, lines=lines,
+        title=title, label=re.sub(r"\W+", "-", title.lower()), lines=lines, several=several, dash=DASH, unit=compared.unit,
+        metrics=[_heading(metric) for metric in metrics], dims=dims or compared.dims,
+        best=any(number and number.best for number in numbers),
         references=[text for row in chosen if row not in shown for text in _references(rows[row], metrics, names)],
-        seeds=sorted({cell.seeds for row in shown for cell in rows[row].values()}), unit=compared.unit, dash=DASH,
+        seeds=sorted({cell.seeds for row in shown for cell in rows[row].values()}),
     )  # fmt: skip
+
+
+def _named(rows: Sequence[Row], name: str) -> list[Row]:
+    """The row of that name, settings and all; or all of that method."""
+    return [row for row in rows if row.label == name] or [row for row in rows if row.method == name]
 
 
 def _metric(word: str, measured: Mapping[str, Any]) -> str:

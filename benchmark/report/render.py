@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WORDS: dict[str, Any] = tomllib.loads(resources.files(__package__).joinpath("words.toml").read_text("utf-8"))
 LEGEND: dict[str, str] = WORDS["legend"]
 # Why a number is not quite like its neighbours; the marks can be told apart without colour.
-FLAGS = {mark: LEGEND[mark] for mark in "†‡§¶"}
+FLAGS = {mark: LEGEND[mark] for mark in "†‡§¶‖"}
 BUSY = "*"
 
 
@@ -111,7 +111,7 @@ def markdown(table: Table) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "≈": r"$\approx$",
-    "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}", "×": r"$\times$", "µ": r"\textmu{}",
+    "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}", "‖": r"$\parallel$", "×": r"$\times$", "µ": r"\textmu{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "\u200b": "{}",
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from ..data import cards
 from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
 from ..methods import catalogue, entry
-from ..record import Record
+from ..record import Declared, Record
 from ..spec import MATRYOSHKA
 from ..store import Store
 from ..tuned import PRESETS, Tuned, TunedFiles
@@ -86,15 +86,14 @@ class Folder:
         known = catalogue()
         need_maps = [method.name for method in known.values() if "maps" in method.needs]
         names = {record.spec.method for record in self.runs} | {*known}
-        # A method may have left the catalogue since it was run.
-        methods = [
-            entry(name)
-            for name in sorted(names)
-            if all(part in known for part in name.removeprefix(MATRYOSHKA).split("+"))
-        ]
-        kinds = {method.name: SELF_TAUGHT if method.self_taught else method.kind for method in methods}
-        labelled = [method.name for method in methods if method.uses_labels]
-        papers = {method.name: method.paper for method in methods}
+        # A method may have left the catalogue since it was run, or its plugin may not be here: then its record tells.
+        facts = {record.spec.method: record.declared for record in self.runs if record.declared is not None}
+        for name in names:
+            if all(part in known for part in name.removeprefix(MATRYOSHKA).split("+")):
+                facts[name] = Declared.model_validate(entry(name).said | {"outside": False})
+        kinds = {name: SELF_TAUGHT if said.self_taught else said.kind for name, said in facts.items()}
+        labelled = [name for name, said in facts.items() if said.labels]
+        papers = {name: said.paper for name, said in facts.items()}
         return Comparison(self.runs, kinds, need_maps, self.baseline, labelled, papers)
 
     @cached_property

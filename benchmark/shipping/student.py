@@ -20,7 +20,7 @@ from ..record import Record, read_record
 from ..store import Store
 from ..training.context import RunContext, silent
 from ..training.evaluator import Evaluator
-from ..training.group import make_student
+from ..training.initial import make_student
 from ..training.measure import dataset_of, load_projector, weights_of
 from ..training.streams import frozen_trunk
 from ..training.student import Student

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ..errors import UsageError
-from ..methods import edition, sources_of
+from ..methods import edition, is_outside
 from ..protocol.experiment import Experiment
 from ..protocol.presets import choose_preset
 from ..protocol.request import Shared
@@ -106,16 +106,17 @@ class Driver:
 
     def _say_edited(self, specs: Sequence[Spec]) -> None:
         """Which finished runs are not of their method as it is now: a run is known by its settings, and stays as it is."""
-        edited: collections.Counter[str] = collections.Counter()
+        edited: dict[str, list[str]] = collections.defaultdict(list)
         for record in (read_record(self.store.path(spec)) for spec in specs if self.store.done(spec)):
             method = record.spec.method
             # Committed code tells itself apart; a plugin's is nobody's commit.
-            known = record.dirty or any("/" in module for module in sources_of(method))
+            known = record.dirty or is_outside(method)
             if known and record.environment.get("method", edition(method)) != edition(method):
-                edited[method] += 1
-        for method, runs in edited.items():
-            files = self.store.records / f"{method}-{'?' * 10}.json"  # no other's whose name begins so
-            self.say(f"{method} was edited since {runs} of its runs were done; to run them again, delete {files}")
+                edited[method].append(record.id)
+        for method, ids in edited.items():
+            which = ids[0] if len(ids) == 1 else f"{{{','.join(ids)}}}"
+            files = self.store.records / f"{method}-{which}.json"
+            self.say(f"{method} was edited since {len(ids)} of its runs were done; to run them again, delete {files}")
 
     def _say_other_images(self, images: DataSet) -> None:
         """Which finished runs are of other images than these, or of images that they are not known to be."""

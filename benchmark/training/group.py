@@ -8,28 +8,22 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from .. import methods
-from ..data.splits import DataSet
 from ..errors import BenchmarkError
 from ..files import digest
 from ..machine import Threads
-from ..methods.closed import ClosedForm
-from ..methods.posthoc import PostHoc
-from ..networks.encoder import Compressed, Encoder, Network
+from ..methods.plugins import place_in_plugin
 from ..networks.weights import serialized
-from ..record import Evaluation, History, Point, Record, read_record
-from ..spec import Spec, Stream, derive
+from ..record import Declared, Evaluation, History, Point, Record, read_record
+from ..spec import Spec, Stream
 from .context import RunContext
 from .evaluator import Evaluator
+from .initial import make_student, prepare_methods
 from .loop import Watch, fit
-from .streams import Inputs
-from .student import Student, embed, optimizer, peek, seeded
+from .student import Student, peek
 from .trial import scratch_pass
-
-CALIBRATION = 256  # training images that set the scale of a head's input
 
 
 @dataclass(frozen=True)
@@ -172,6 +166,7 @@ def _sift(spec: Spec, basis: Mapping[str, str], threads: int | None, context: Ru
 def _failure(spec: Spec, error: Exception) -> Failure:
     known = isinstance(error, BenchmarkError)
     message = str(error) if known else f"{spec.label}: {type(error).__name__}: {error}".split("\n")[0]
+    message += place_in_plugin(error)
     return Failure(spec, message, "".join(traceback.format_exception(error)))
 
 
@@ -194,6 +189,9 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
         **measured._asdict() | {"queries": None if queries is None else digest(queries)},
         history=History.of(student.history),
         curve=tuple(Point(step=step, evaluation=Evaluation.model_validate(value)) for step, value in student.curve),
+        declared=Declared.model_validate(
+            methods.entry(spec.method).said | {"outside": methods.is_outside(spec.method)}
+        ),
         loss=sum(student.tail) / len(student.tail) if student.tail else None,
         parameters=sum(p.numel() for p in student.encoder.parameters()),
         seconds={"train": student.seconds, "evaluate": time.perf_counter() - started},
@@ -227,74 +225,3 @@ def _staying(record: Record, context: RunContext) -> Record | None:
         return None
     context.say("that record stays, for the students that it has; the tables mark students of different teachers")
     return before
-
-
-def make_student(
-    spec: Spec, teachers: Mapping[str, Network], inputs: Inputs, dataset: DataSet, device: torch.device
-) -> Student:
-    """A student at step 0. Its initial weights depend on seed, network, dimension and generation alone: equal for all methods.
-
-    What a method itself learns begins alike in all generations.
-    """
-    members = [teachers[member.id] for member in spec.members]
-    teacher = members[0].widths if members else None
-    kind, classes = methods.load(spec.method), len(dataset.train.names)
-    make = functools.partial(kind, teacher=teacher, classes=classes, **spec.params)
-    network: Network
-    if methods.entry(spec.method).is_posthoc:
-        assert teacher is not None
-        widths = teacher._replace(embedding=spec.dim)
-    else:
-        shape = (spec.backbone, spec.dim, *((spec.hidden,) if spec.hidden else ()))
-        if spec.generation:  # each generation starts anew, and none where the teacher did
-            shape = (*shape, "generation", spec.generation)
-        with seeded(derive(spec.seed, "init", *shape)):
-            network = inputs.encoder(spec).to(device)
-        calibrate(network, spec, inputs, dataset, device)
-        widths = network.widths if teacher is None or teacher.maps else network.widths._replace(maps=())
-    with seeded(derive(spec.seed, "method init", spec.method, spec.dim)):
-        method = make(widths).to(device)
-    if isinstance(method, PostHoc):
-        network = Compressed(members, method, spec.dim, normalize=spec.normalize)
-    return Student(spec, network, method, optimizer(spec, network, method))
-
-
-def calibrate(encoder: Network, spec: Spec, inputs: Inputs, dataset: DataSet, device: torch.device) -> None:
-    """Set the scale of the head's input from a fixed sample of training images."""
-    rows = np.random.default_rng(derive(spec.seed, "calibrate")).permutation(len(dataset.train))[:CALIBRATION]
-    sample = torch.from_numpy(inputs.plain(spec, dataset.train)[np.sort(rows)]).to(device)
-    encoder.train(spec.steps > 0)  # as it will be used next: an untrained network is only evaluated
-    with seeded(derive(spec.seed, "calibrate", spec.backbone)):
-        encoder.calibrate(sample)
-
-
-def prepare_methods(students: Sequence[Student], evaluator: Evaluator) -> dict[str, Exception]:
-    """Show the teacher's embeddings of the training images to the methods that want them (not to those with a checkpoint), and solve for
-    heads in closed form. Returns the students whose methods failed at it, by id.
-    """
-    device, train = evaluator.context.device, evaluator.dataset.train
-    labels = torch.from_numpy(train.labels).to(device)
-
-    @functools.cache
-    def shown(teacher: Spec) -> torch.Tensor:
-        plain = evaluator.inputs.plain(teacher, train)
-        return torch.from_numpy(embed(teacher, evaluator.teachers[teacher.id], plain, device)).to(device)
-
-    failed: dict[str, Exception] = {}
-    for student in students:
-        spec, method = student.spec, student.method
-        if not (
-            isinstance(method, ClosedForm) or (method.prepares and not evaluator.context.checkpoint(spec).exists())
-        ):
-            continue
-        teacher = None if spec.teacher is None else shown(spec.teacher)
-        try:
-            if isinstance(method, ClosedForm):
-                assert isinstance(student.encoder, Encoder)
-                features = evaluator.inputs.plain(spec, train)[np.arange(len(train))]
-                student.encoder.solve(method, torch.from_numpy(features).to(device), labels, teacher)
-            elif teacher is not None:
-                method.prepare(teacher, labels)
-        except Exception as error:
-            failed[spec.id] = error
-    return failed

@@ -20,7 +20,8 @@ from ..spec import waves
 from ..store import Store
 from .context import RunContext
 from .evaluator import Evaluator, Measured
-from .group import Failure, Outcome, make_student
+from .group import Failure, Outcome
+from .initial import make_student
 from .student import Student
 
 # Of a metric: other machines round embeddings differently, and neighbours at equal distance change places.

@@ -34,7 +34,7 @@ from benchmark.retrieval.search import neighbours
 from benchmark.store import Store
 from benchmark.training.context import RunContext
 from benchmark.training.evaluator import Evaluator
-from benchmark.training.group import make_student
+from benchmark.training.initial import make_student
 
 CPU = torch.device("cpu")
 METHODS = "untrained,triplet,contrastive,hinton,regression,rkd-d,pca"

@@ -148,7 +148,9 @@ def test_what_a_file_has_wrong_is_one_line(
     assert {"rkd-d", "triplet", "b"} <= {line.split()[1] for line in listed.out.splitlines() if line.count("│") > 2}
     assert methods.entry("b").name == "b"  # runs of others go on, while somebody edits the file
     if "a" not in declarations.read().entries:
-        with pytest.raises(UsageError, match=rf"unknown method 'a'; .*; not read: .*/a\.py, line {line}"):
+        with pytest.raises(
+            UsageError, match=rf"no method 'a' was read, but not all files could be: .*/a\.py, line {line}"
+        ):
             methods.entry("a")
 
 

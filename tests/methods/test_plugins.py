@@ -46,7 +46,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
-    plugin: Path, cli: Cli, smoke: list[str], tmp_path: Path
+    plugin: Path, cli: Cli, smoke: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = json.loads(cli("list", "methods", "--json", "--plugin", plugin).out)
     assert next(row for row in listed if row["name"] == "cosine-pairs")["defaults"] == {"weight": 1.0}
@@ -57,10 +57,25 @@ def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
     assert record["environment"]["method"] == methods.edition("cosine-pairs") and record["spec"]["params"] == {
         "weight": 1.0
     }
+    assert record["declared"] == {
+        "kind": "relational",
+        "paper": "cosine-pairs",
+        "labels": False,
+        "self_taught": False,
+        "outside": True,
+    }
+    monkeypatch.setenv(plugins.VARIABLE, "")  # a report needs no plugin
+    assert "no differences" in cli("verify", "--results", tmp_path / "tiny").out
+    assert_one_line(cli("run", "--like", path), 2, "of a file outside of the suite", "--plugin FILE.py")
     before = methods.edition("cosine-pairs")
     plugin.write_text(GOOD.replace("self.weight * ", "2 * self.weight * "))
     methods.edition.cache_clear()
-    assert methods.edition("cosine-pairs") != before
+    words = [*smoke[: smoke.index("--seeds")], *smoke[smoke.index("--seeds") + 2 :], "--seeds", "0,1"]
+    again = cli(*words, "--plugin", plugin, "--methods", "cosine-pairs", "--set", "views=2")
+    assert f"to run them again, delete {path}" in again.out and methods.edition("cosine-pairs") != before, again
+    table = (path.parents[1] / "comparison.md").read_text()
+    assert any("‖" in line for line in table.splitlines() if "| cosine-pairs " in line)
+    assert any("‖" not in line for line in table.splitlines() if "| cosine-pairs+rkd-d " in line)
     assert cli("check", "cosine-pairs").out.startswith("cosine-pairs keeps the contract")
 
 
@@ -83,6 +98,8 @@ def test_a_package_names_methods_by_an_entry_point(plugin: Path, monkeypatch: py
         ("x.square().mean() * torch.tensor(float('nan'))", "the loss is no finite scalar"),
         ("(x - x[:1]).square().sum(1).sqrt().mean()", "a gradient is not finite"),
         ("batch.of_teacher(cosines).mean()", "no gradient reaches the student"),
+        ("x.square().sum(1).sqrt().mean()", "is declared relational, and another teacher does not change the loss"),
+        ("x.square().sum(1)", "on images and features: the loss is no finite scalar but has the shape [24]: reduce it"),
         ("x @ x", "it fails on a batch of made-up features: RuntimeError"),
     ],
 )

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Result, assert_one_line
-from made_records import golden_records, save
+from made_records import KINDS, golden_records, save, student, teacher
 from test_latex import compiled, printed
 from test_latex import pytestmark as needs_latex
+
+from benchmark.report.comparison import Comparison
+from benchmark.report.excerpt import excerpt
 
 Cli = Callable[..., Result]
 RESULTS = Path(__file__).parents[2] / "results"
@@ -50,7 +53,25 @@ def test_numbers_are_those_of_the_comparison(cli: Cli, tmp_path: Path) -> None:
         for dim, number in zip(("16", "128"), numbers[2:], strict=True):
             assert (f"\\textbf{{{number:.2f}}}" in line) == (cells[method, dim]["recall@1 leads"] == "yes")
     assert "linear head" in lines[0] and "hidden layer of 512" in lines[1]  # which are not told apart by their numbers
-    assert "Teacher, efficientnet\\_lite2, 512 numbers: MAP@R" in text and "over seeds (10)" in text
+    assert "Teacher, efficientnet\\_lite2, 512 numbers: MAP@R" in text and "over 10 seeds." in text
+
+
+def test_rows_of_one_method_are_told_apart() -> None:
+    """By the name of the row, or by what stands behind the name that the method was given; a sum by any order of its parts."""
+    hot = [student("hinton", 0.6, params={"temperature": value}) for value in (1.0, 2.0)]
+    compared = Comparison([teacher(), *hot, student("fitnet+rkd-d", 0.5)], {**KINDS, "hinton": "individual"})
+    text = excerpt(
+        compared, "made", ["hinton", "rkd-d+fitnet"], names={"hinton": "KD", "hinton (temperature=2.0)": "KD, hot"}
+    )
+    assert re.findall(r"^(KD.*?|fitnet.*?) &", text, re.MULTILINE) == [
+        "KD (temperature=1.0)",
+        "KD, hot",
+        "fitnet+rkd-d",
+    ]
+    (line,) = (
+        line for line in excerpt(compared, "made", ["hinton (temperature=1.0)"]).splitlines() if "hinton" in line
+    )
+    assert line.startswith("hinton (temperature=1.0) & 60.00")
 
 
 @needs_latex

@@ -20,7 +20,7 @@ from benchmark.networks.weights import load_encoder
 from benchmark.record import Record
 from benchmark.spec import Spec, Stream
 from benchmark.training.evaluator import Evaluator
-from benchmark.training.group import make_student
+from benchmark.training.initial import make_student
 from benchmark.training.measure import remeasure
 from benchmark.training.streams import compute_features, open_inputs
 

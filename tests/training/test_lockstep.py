@@ -260,7 +260,7 @@ def test_one_cycle_warms_up_and_ends_near_zero() -> None:
 
 
 def test_the_learning_rate_reaches_the_parts(data_dir: Path, tmp_path: Path) -> None:
-    from benchmark.training.group import make_student
+    from benchmark.training.initial import make_student
     from benchmark.training.streams import open_inputs
 
     spec = tiny_spec("proxy-anchor", head_lr=3.0, schedule="constant")

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -44,7 +45,8 @@ class _Child(ProcessPoolExecutor):
         self._group = group
         progress = self._task.context.progress
         self._hear: dict[str, Callable[..., None]] = {"watch": self._task.watch(group), "progress": progress}
-        return self.submit(_work, group)
+        with _main_unread():
+            return self.submit(_work, group)
 
     def hear(self) -> None:
         while not self._said.empty():
@@ -58,6 +60,18 @@ class _Child(ProcessPoolExecutor):
         except (BrokenProcessPool, Interrupted):
             for spec in self._group:
                 yield read_record(store.path(spec)) if store.finished(spec) else Failure(spec, why)
+
+
+@contextlib.contextmanager
+def _main_unread() -> Iterator[None]:
+    """Children that begin within do not run the script again that began all: they need nothing of it, and it may have no guard."""
+    main: Any = sys.modules["__main__"]
+    kept = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    main.__file__ = main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(kept)
 
 
 def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
