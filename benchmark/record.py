@@ -123,7 +123,7 @@ class Geometry(Frozen):
 
 
 class Declared(Frozen):
-    """What the source of a run's method said of it, for reports where that source is not at hand."""
+    """Facts that the source of a method declared, for reports where that source is not at hand."""
 
     kind: str = Field(description="individual, relational, ...")
     paper: str = Field(description="by which methods are drawn together")
