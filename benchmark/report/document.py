@@ -70,7 +70,7 @@ def document(
     flagged = {flag: [cell for cell in compared.cells if flag in compared.flags(cell)] for flag in FLAGS}
     versions = Counter(map(code, records))
     vectors = any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in records)
-    facts = phrases("facts", compared=compared, preset=preset, vectors=vectors, versions=versions)
+    facts = phrases("facts", compared=compared, vectors=vectors, versions=versions)
     notes = phrases(
         "notes",
         compared=compared,

@@ -143,6 +143,12 @@ class Families:
         }
 
     @property
+    def left_out(self) -> set[str]:
+        """The methods that are in no pool, since they lack a seed or a dimension that most have."""
+        methods = {cell.row.method for cell in self.compared.candidates if cell.row.role in FAMILIES}
+        return methods - set().union(*map(_names, self.pools))
+
+    @property
     def members(self) -> list[str]:
         """Which methods each family's mean is of, at which head."""
         names = (

@@ -142,7 +142,7 @@ def families_figure(gaps: Sequence[tuple[str, Summary, Summary]]) -> str:
         style.named_lines(axes, [style.wrapped(label) for label, _, _ in gaps])
         axes.set_xlabel("relational − individual, Recall@1 [points]")
         style.key(
-            figure, {"these methods": style.Look(style.COLOURS[0], "o", "-"), "the kinds": style.Look("0.6", "o", "-")}
+            figure, {"these methods": style.Look(style.COLOURS[0], "o", "-"), "families": style.Look("0.6", "o", "-")}
         )
     return svg()
 

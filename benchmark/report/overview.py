@@ -68,11 +68,11 @@ COLUMNS: tuple[Column[Dimension], ...] = (
     Column("", "seeds", "", of=lambda at: listed(cell.seeds for cell in at.cells)),
     Column("", "teachers", "", of=lambda at: at.teachers, note="no teacher"),
     Column("", "baseline", "%", 2, of=lambda at: at.baseline and at.baseline.recalled, note="no baseline"),
-    difference_column("kinds", lambda at: at.gap("recall@1", "kinds"), NO_PAIR),
+    difference_column("families", lambda at: at.gap("recall@1", "kinds"), NO_PAIR),
     difference_column("these methods", lambda at: at.gap("recall@1", "these"), NO_PAIR),
     difference_column("best of each", lambda at: at.gap("recall@1", "best"), NO_PAIR),
     Column("", "which are", of=lambda at: at.best, note=NO_PAIR),
-    difference_column("kinds, MAP@R", lambda at: at.gap("map@r", "kinds"), NO_PAIR),
+    difference_column("families, MAP@R", lambda at: at.gap("map@r", "kinds"), NO_PAIR),
     difference_column("these methods, MAP@R", lambda at: at.gap("map@r", "these"), NO_PAIR),
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -147,7 +146,6 @@ def templates(html: bool = False) -> jinja2.Environment:
     environment.filters |= {
         "tex": escaped,
         "fixed": fixed,
-        "quoted": shlex.quote,
         "listed": listed,
         "signed": lambda summary: signed(summary.mean, summary.half),
         "code": lambda markdown: Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(markdown)))),

@@ -18,13 +18,13 @@ from .stats import FEW_SEEDS, LEVEL, Summary
 
 METRICS = {"recall@1": "Recall@1", "map@r": "MAP@R"}
 QUESTIONS = {
-    "kinds": "RKD − IKD",
-    "no labels": "RKD − IKD, of methods without labels",
-    "labels": "RKD − IKD, of methods with labels",
+    "kinds": "relational − individual",
+    "no labels": "relational − individual, of methods without labels",
+    "labels": "relational − individual, of methods with labels",
     "use of labels": "with labels − without",
 }
 ONE_UNIT = "one seed or teacher has no interval"
-FEW_PAPERS = f"of fewer than {PAPERS} papers, so that nobody knows what another would give"
+FEW_PAPERS = f"fewer than {PAPERS} papers, too few to generalise from"
 
 
 class Gap(NamedTuple):
@@ -227,7 +227,7 @@ class Asked(NamedTuple):
             return "the best of each"
         if self.estimand == "these":
             return f"these {methods[0]} and {methods[1]} methods"
-        return f"the kinds, by {papers[0]} and {papers[1]} papers"
+        return f"families, by {papers[0]} and {papers[1]} papers"
 
 
 def _asked(verdict: Verdict) -> Iterator[Asked]:

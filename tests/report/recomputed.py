@@ -118,7 +118,7 @@ def best(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> tuple[float,
 
 def estimate(runs: pd.DataFrame, question: str, estimand: str, metric: str) -> tuple[float, float]:
     first, second = sides(runs, question)
-    function = {"the kinds": kinds, "these": these, "the best": best}[estimand]
+    function = {"families": kinds, "these": these, "the best": best}[estimand]
     return function(first, second, metric)[:2]
 
 
@@ -181,15 +181,15 @@ def faults(folder: Path, text: str) -> list[str]:
 def differences(line: dict[str, str], runs: pd.DataFrame, dims: dict[str, int]) -> list[str]:
     """The faults of a line of the verdict."""
     wrong, question = [], line["difference"]
-    estimand = re.match(r"the kinds|these|the best", line["of"])[0]
+    estimand = re.match(r"families|these|the best", line["of"])[0]
     for name in [*dims, *({"mean over d"} & line.keys())]:
         part = runs[runs.dim == dims[name]] if name in dims else runs
         if line[name] == "–":
-            few = estimand == "the kinds" and min(side.paper.nunique() for side in sides(part, question)) < 3
+            few = estimand == "families" and min(side.paper.nunique() for side in sides(part, question)) < 3
             wrong += [] if few else [f"{question}, {line['of']} has no number at {name}"]
         elif not same(line[name], numbers := estimate(part, question, estimand, line["by"]), estimand == "the best"):
             wrong.append(f"{question}, {line['of']}, {line['by']}, {name}: {line[name]}, but {numbers}")
-    counts = [side["paper" if estimand == "the kinds" else "method"].nunique() for side in sides(runs, question)]
+    counts = [side["paper" if estimand == "families" else "method"].nunique() for side in sides(runs, question)]
     right = estimand == "the best" or f"{counts[0]} and {counts[1]} " in line["of"]
     return wrong if right else [*wrong, f"{line['of']}: {counts}"]
 
@@ -200,11 +200,11 @@ def overview_faults(results: Path, text: str) -> list[str]:
     for line in (line for line in cells_of(text) if "which are" in line):
         runs = read(results / line["data set"] / line["preset"])
         part = runs[runs.dim == int(line["d"])]
-        for name in ("kinds", "these methods", "best of each", "kinds, MAP@R", "these methods, MAP@R"):
-            estimand = {"k": "the kinds", "t": "these", "b": "the best"}[name[0]]
+        for name in ("families", "these methods", "best of each", "families, MAP@R", "these methods, MAP@R"):
+            estimand = {"f": "families", "t": "these", "b": "the best"}[name[0]]
             metric = "MAP@R" if "MAP@R" in name else "Recall@1"
             if line[name] != "–" and not same(
-                line[name], numbers := estimate(part, "RKD − IKD", estimand, metric), name[0] == "b"
+                line[name], numbers := estimate(part, "relational − individual", estimand, metric), name[0] == "b"
             ):
                 wrong.append(
                     f"{line['data set']}, {line['preset']}, d = {line['d']}, {name}: {line[name]}, but {numbers}"
