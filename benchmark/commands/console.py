@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
 from rich.table import Table
 
 from ..errors import UsageError
@@ -20,9 +22,8 @@ if TYPE_CHECKING:
     from ..report.write import Folder
     from ..training.driver import Driver
 
-out = Console(
-    highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160
-)  # a file or a pipe folds nothing
+# A file or a pipe folds nothing, unless COLUMNS asks for it.
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 err = Console(stderr=True, highlight=False, emoji=False)
 
 RESULTS = Path("results")
@@ -57,18 +58,39 @@ def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry
     return device if specs and not dry else None
 
 
-def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
-    """The runs by wave; those that differ in dimension, seed, fold and learning rate alone are a line."""
-    lines: dict[tuple[object, ...], list[Spec]] = {}
-    for wave, groups in enumerate(plan, 1):
+def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Group:
+    """The runs, a section per wave; those that differ in dimension, seed, fold and learning rate alone are a line.
+
+    Above the table stands what all lines have in common, so that a narrow terminal has room for the rest.
+    """
+    lines: dict[tuple[str, ...], list[Spec]] = {}
+    for wave, groups in enumerate(plan):
         for spec in (spec for group in groups for spec in group):
             network = spec.backbone + (f", hidden {spec.hidden}" if spec.hidden else "")
-            l2 = "yes" if spec.normalize else "no"
-            lines.setdefault((wave, spec.method, network, l2, spec.steps, spec.batch), []).append(spec)
-    table = Table("wave", "method", "network", "l2", "steps", "batch", "dim", "seed", "lr", "runs", "id")
-    for key, specs in lines.items():
-        several = [_span({getattr(spec, name) for spec in specs}) for name in ("dim", "seed", "lr")]
-        table.add_row(*map(str, key), *several, str(len(specs)), specs[0].id if len(specs) == 1 else "")
+            fields = (spec.method, network, "yes" if spec.normalize else "no", spec.steps, spec.batch)
+            lines.setdefault((str(wave), *map(str, fields)), []).append(spec)
+    spread = [
+        [_span({getattr(spec, name) for spec in specs}) for name in ("dim", "seed", "lr")] for specs in lines.values()
+    ]
+    ids = [specs[0].id if len(specs) == 1 else "" for specs in lines.values()]
+    rows = [(*key, *own, str(len(specs)), id) for (key, specs), own, id in zip(lines.items(), spread, ids, strict=True)]
+    names = ("wave", "method", "network", "l2", "steps", "batch", "dim", "seed", "lr", "runs", "id")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    same = {name for name, texts in columns.items() if len({*texts}) == 1 and name not in ("method", "runs", "id")}
+    shown = [name for name in names[1:] if name in columns and name not in same and (name != "id" or all(ids))]
+    title = ", ".join(f"{name} {columns[name][0]}" for name in names[1:] if name in same and columns[name][0])
+    table = uncut_table(*shown)
+    for number, row in enumerate(zip(*(columns[name] for name in shown), strict=True)):
+        ends = number + 1 < len(rows) and rows[number][0] != rows[number + 1][0]
+        table.add_row(*row, end_section=ends)
+    return Group(*[f"all: {title}"] * bool(title), table)
+
+
+def uncut_table(*columns: str) -> Table:
+    """A table whose first column is never folded, and whose others are folded rather than cut."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, no_wrap=number == 0, overflow="fold")
     return table
 
 

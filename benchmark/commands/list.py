@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from rich.table import Table
-
 from .. import methods
 from ..data import cards
 from ..methods.plugins import registered
 from ..networks import names as zoo
 from ..protocol import presets
-from .console import err, out, print_json
+from .console import err, out, print_json, uncut_table
 from .options import Json
 
 Rows = Sequence[dict[str, Any]]
@@ -34,7 +32,7 @@ def list(what: Literal["datasets", "methods", "backbones", "presets"], /, *, jso
         print_json(rows)
         return int(bool(faults))
     columns = [*dict.fromkeys(name for row in rows for name in row)]
-    table = Table(*columns)
+    table = uncut_table(*columns)
     for row in rows:
         table.add_row(*(_text(row.get(name, "")) for name in columns))
     out.print(table)

@@ -189,7 +189,14 @@ def write_choice(path: Path, choices: Sequence[Choice], command: str) -> list[st
 
 def choice_table(choices: Sequence[Choice], tried: Grid | RandomTrials) -> Table:
     """The choice, for people; a value at the edge of what was tried may not be the best there is."""
-    table = Table("method", "chosen", "MAP@R %", "of the default %", "", title="chosen on held-out training classes")
+    table = Table(
+        "method",
+        "chosen",
+        "MAP@R %",
+        "MAP@R % of the preset's own",
+        "note",
+        title="chosen on held-out training classes",
+    )
     for choice in choices:
         axes = tried.axes(methods.entry(choice.method))
         edges = [key for key, axis in axes.items() if at_edge(choice.values[key], axis)]

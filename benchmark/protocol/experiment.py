@@ -278,4 +278,4 @@ def integers(option: str, text: str) -> list[int]:
     try:
         return [int(word) for word in words(option, text)]
     except ValueError:
-        raise UsageError(f"{option} wants whole numbers, such as 16,64, not {text!r}") from None
+        raise UsageError(f"{option} wants whole numbers with commas, such as 1,2,4, not {text!r}") from None

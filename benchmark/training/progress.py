@@ -6,14 +6,22 @@ import time
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
 
 from ..spec import Spec
 from .loop import Watch
 
 PLAIN_EVERY = 30.0  # seconds between plain lines
 FORWARD = 1 / 3  # of a step's time an image, that evaluation takes: a forward pass without the backward one
+
+
+class _Note(TextColumn):
+    """Text that is cut where there is no room for it."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
 
 
 class Reporter:
@@ -27,11 +35,12 @@ class Reporter:
         self.console = console
         self.searched = searched
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            # Where a terminal is narrow, bar and note give way: they are the columns that may wrap.
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            _Note("", table_column=Column()),
             console=console,
             transient=True,
             disable=not console.is_terminal,

@@ -36,3 +36,16 @@ def test_the_time_left_is_by_the_steps_that_were_done(monkeypatch: pytest.Monkey
     assert "45/100  2 images/s, about 8 min left  triplet-6 0.5" in later[0]
     assert "about 2 min left" in later[-2] and "95/100" in later[-2]
     assert later[-1].startswith(f"{spec.label}: 100/100") and "left" not in later[-1]
+
+
+def test_a_narrow_terminal_shows_the_step_before_the_bar_and_the_losses() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    reporter = Reporter(console)
+    specs = [tiny_spec(steps=500, method=name) for name in ("triplet", "rkd-d", "rkd-a", "fitnet", "multi-similarity")]
+    watch = reporter.group(specs)
+    for step in (1, 123):
+        watch(step, {spec.id: 0.5 for spec in specs})
+    with console.capture() as shown:
+        console.print(reporter.progress.get_renderable())
+    (line,) = shown.get().splitlines()
+    assert "5 students, seed 0" in line and "123/500" in line and line.rstrip().endswith("…")
