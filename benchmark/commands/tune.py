@@ -64,7 +64,7 @@ def tune(
     words = None if steps is None else str(steps)
     given = gather(Request(**vars(shared), dims=dims, seeds=str(seed), steps=words), dry=dry_run)
     paths = _paths(given, publish)
-    candidates, option = asked(grid, trials, seed, given.preset, sampler)
+    candidates, option = asked(grid, trials, seed, given.preset, sampler, given.preset.grid_of(given.card))
     while True:
         plan = resolve(given, candidates.variants)
         students = _students(plan, shared.methods)

@@ -37,6 +37,7 @@ class Tuning(Frozen):
     """How settings are chosen, where a command does not say."""
 
     trials: Annotated[int, Field(ge=1)] = 20
+    grid: tuple[str, ...] = Field(("lr=1e-4,3e-4,1e-3,3e-3",), description="KEY=VALUE,VALUE,..., where no search is")
     folds: Annotated[int, Field(ge=2, le=9999)] | None = Field(
         None, description="each part of the training classes is held out once; None: the last fifth is"
     )
@@ -60,6 +61,7 @@ class Overrides(BaseModel):
     teachers: tuple[Settings, ...] | None = None
     student: Settings = {}
     trunk: Settings = {}
+    grid: tuple[str, ...] = ()
 
 
 class Preset(BaseModel):
@@ -113,6 +115,10 @@ class Preset(BaseModel):
     def dims_of(self, card: Card) -> tuple[int, ...]:
         """The students' dimensions for a data set."""
         return self.overrides(card).dims or self.dims
+
+    def grid_of(self, card: Card) -> tuple[str, ...]:
+        """The values that `tune` tries for a data set where it is not told."""
+        return self.overrides(card).grid or self.tuning.grid
 
 
 def preset_names() -> list[str]:

@@ -16,9 +16,8 @@ from ..errors import BenchmarkError, UsageError
 from ..spec import Scalar, derive
 from ..tuned import Settings
 from .grid import parse_scalar
-from .presets import Axis, Preset, Range
+from .presets import Axis, Preset, Range, Tuning
 
-DEFAULT_GRID = ("lr=1e-4,3e-4,1e-3,3e-3",)
 DRAWN, ROUND = 4, 2  # trials of a guided search that are drawn, and those of each round after them
 Sampler = Literal["random", "tpe"]
 DIGITS = 3  # significant ones of a drawn number
@@ -139,11 +138,16 @@ def _optuna() -> Any:
 
 
 def asked(
-    grid: Sequence[str], trials: int | None, seed: int, preset: Preset, sampler: Sampler = "random"
+    grid: Sequence[str],
+    trials: int | None,
+    seed: int,
+    preset: Preset,
+    sampler: Sampler = "random",
+    usual: Sequence[str] = Tuning().grid,
 ) -> tuple[Grid | RandomTrials, dict[str, object]]:
     """The candidates that the words of `tune` ask for, and the option that asks for it, for the record.
 
-    By default a search where the preset has a space for one, else a grid of learning rates.
+    By default a search where the preset has a space for one, else the grid `usual`.
 
     Raises:
         UsageError: both are asked for, or what cannot be had.
@@ -157,7 +161,7 @@ def asked(
     if trials is not None and not preset.search:
         raise UsageError(f"preset {preset.name!r} has no [search] for --trials to draw from; use --grid")
     if grid or not preset.search:
-        texts = tuple(grid) or DEFAULT_GRID
+        texts = tuple(grid) or tuple(usual)
         return Grid(parse_grid(texts)), {"--grid": texts}
     trials = preset.tuning.trials if trials is None else trials
     if sampler == "tpe":

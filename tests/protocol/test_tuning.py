@@ -19,11 +19,12 @@ from rich.console import Console
 
 from benchmark import methods
 from benchmark.data import cards
+from benchmark.data.cards import Card
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.protocol import presets, tuning
 from benchmark.protocol.choice import Choice, at_edge, choice_table, choose, write_choice
 from benchmark.protocol.grid import specs
-from benchmark.protocol.presets import Range
+from benchmark.protocol.presets import Range, Tuning, read_preset
 from benchmark.protocol.tuning import Grid, GuidedTrials, RandomTrials
 from benchmark.record import Evaluation, Record
 from benchmark.tuned import Tuned, TunedFiles, read_reasons, read_tuned, settings_for, write_tuned
@@ -160,6 +161,14 @@ def test_ranges_of_a_method_that_are_none() -> None:
             RandomTrials({}, 0, 2).variants(broken)
 
 
+def test_a_preset_has_a_grid_by_data_set() -> None:
+    """Rates that suit small networks from scratch ruin pretrained ones."""
+    quick = read_preset("quick")
+    assert "3e-2" in quick.grid_of(cards.load_card("glyphs"))[0]
+    folder = Card(name="mine", title="mine", layout="folder", folder="mine")
+    assert quick.grid_of(folder) == Tuning().grid != quick.grid_of(cards.load_card("glyphs"))
+
+
 def test_what_the_words_ask_for() -> None:
     bare = SMOKE.model_copy(update={"search": {}})
     found, option = tuning.asked((), None, 3, SMOKE)
@@ -167,6 +176,7 @@ def test_what_the_words_ask_for() -> None:
     assert tuning.asked((), 7, 3, SMOKE)[0] == RandomTrials(SMOKE.search, 3, 7)
     found, option = tuning.asked((), None, 0, bare)
     assert found == Grid({"lr": [1e-4, 3e-4, 1e-3, 3e-3]}) and option == {"--grid": ("lr=1e-4,3e-4,1e-3,3e-3",)}
+    assert tuning.asked((), None, 0, bare, usual=("lr=1,2",))[0] == Grid({"lr": [1, 2]})
     assert tuning.asked(("lr=1",), None, 0, SMOKE)[0] == Grid({"lr": [1]})
     for words in ((("lr=1",), 3, 0, SMOKE), ((), 0, 0, SMOKE), ((), 3, 0, bare)):
         with pytest.raises(UsageError):
