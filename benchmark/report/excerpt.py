@@ -89,7 +89,7 @@ def excerpt(
     ]
     numbers = (number for line in lines for entries in line.entries for number in entries)
     return templates().get_template("excerpt.tex.jinja").render(
-        title=title, label=re.sub(r"\W+", "-", title.lower()), lines=lines, several=several, dash=DASH, unit=compared.unit,
+        title=title, label=re.sub(r"\W+(protocol )?", "-", title.lower()), lines=lines, several=several, dash=DASH, unit=compared.unit,
         metrics=[_heading(metric) for metric in metrics], dims=dims or compared.dims,
         best=any(number and number.best for number in numbers),
         references=[text for row in chosen if row not in shown for text in _references(rows[row], metrics, names)],
@@ -133,7 +133,7 @@ def _references(
             summary = cell.over_units(lambda record, metric=metric: percent(record.metrics.get(metric)))  # type: ignore[misc]
             numbers += [] if summary is None else [f"{_heading(metric)} {fixed(summary.mean, 2)}"]
         role = "teacher" if cell.row.role == "teacher" else "frozen features"
-        yield names.get(cell.row.method, ""), f"{role}, {cell.row.backbone}, {dim} numbers: {', '.join(numbers)}"
+        yield names.get(cell.row.method, ""), f"{role}, {cell.row.backbone}, {dim} dimensions: {', '.join(numbers)}"
 
 
 def read_names(path: Path) -> dict[str, str]:

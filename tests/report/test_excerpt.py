@@ -53,7 +53,7 @@ def test_numbers_are_those_of_the_comparison(cli: Cli, tmp_path: Path) -> None:
         for dim, number in zip(("16", "128"), numbers[2:], strict=True):
             assert (f"\\textbf{{{number:.2f}}}" in line) == (cells[method, dim]["recall@1 leads"] == "yes")
     assert "linear head" in lines[0] and "hidden layer of 512" in lines[1]  # which are not told apart by their numbers
-    assert "Teacher, efficientnet\\_lite2, 512 numbers: MAP@R" in text and "over 10 seeds." in text
+    assert "Teacher, efficientnet\\_lite2, 512 dimensions: MAP@R" in text and "over 10 seeds." in text
 
 
 def test_rows_of_one_method_are_told_apart() -> None:
