@@ -1,4 +1,4 @@
-"""Consoles, and what several commands do: show a plan, carry it out, read folders of results. No torch before it is needed."""
+"""Consoles, and steps that several commands share: show a plan, run it, read folders of results. No torch before it is needed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def print_json(value: Any) -> None:
 
 
 def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry: bool) -> torch.device | None:
-    """Find the device to run specs on; None where there is nothing to run, or a dry run has told what would be run or refused."""
+    """Find the device to run specs on; None if there is nothing to run, or after a dry run, which prints the plan and its faults."""
     # A device that is none is told, whatever is left to do.
     device = device_of(name) if specs or name else None
     if dry:
@@ -58,7 +58,7 @@ def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry
 
 
 def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
-    """The runs by wave; those that differ in dimension, seed, fold and learning rate alone are a line."""
+    """The runs by wave; runs that differ only in dimension, seed, fold and learning rate share a line."""
     lines: dict[tuple[object, ...], list[Spec]] = {}
     for wave, groups in enumerate(plan, 1):
         for spec in (spec for group in groups for spec in group):
@@ -73,7 +73,7 @@ def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
 
 
 def _span(values: Collection[float]) -> str:
-    """All of a few numbers; of more than four how many they are, and the first and the last."""
+    """Up to four numbers, or the first and the last of more, with their count."""
     texts = [f"{value:g}" for value in sorted(values)]
     return ", ".join(texts) if len(texts) <= 4 else f"{texts[0]} to {texts[-1]} ({len(texts)})"
 
