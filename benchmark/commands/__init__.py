@@ -1,1 +1,1 @@
-"""The commands: one verb a file, imported when it is called."""
+"""The commands: one file per command, imported when it is called."""

@@ -11,7 +11,7 @@ from .options import Out
 
 
 def apply(*, run: str, features: Path, to: Out, results: Path = RESULTS, device: Device = None) -> int:
-    """Apply a trained head to new vectors: [m, c] to [m, d], l2-normalised if the run says so.
+    """Apply a trained head to new vectors, from [m, c] to [m, d]; the result is l2-normalised if the run's embedding is.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def apply(*, run: str, features: Path, to: Out, results: Path = RESULTS, device:
     features
         .npy or .npz, [m, c]
     results
-        where the run's record and weights are
+        the folder with the run's record and weights
     """
     spec, rows, absurd = shipped.apply(shipped.find(results, run), features, to, device_of(device))
     if absurd:

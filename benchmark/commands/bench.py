@@ -21,19 +21,19 @@ def bench(
     json: bool = False,
     to: Annotated[Path | None, Parameter(name="--to")] = None,
 ) -> int:
-    """Measure what things cost on this machine, beside the plain way, in one run; all of it takes half an hour.
+    """Measure the suite's speed on this machine, compared with the plain way; all parts take half an hour.
 
     Parameters
     ----------
     what
-        training: a grid of students beside the plain loop;
+        training: a grid of students, compared with the plain loop;
         loss: forward and backward of RKD's angle loss;
-        retrieval: metrics of 60,502 embeddings;
+        retrieval: the metrics of 60,502 embeddings;
         report: the start of commands, and the report of 1,000 runs
     json
-        print JSON: rows and environment by section
+        print JSON: rows and environment of each section
     to
-        a folder for performance.json and performance.md; of what is not measured now, earlier rows stay there
+        write performance.json and performance.md to this folder; parts that are not measured now keep their earlier rows
     """
     tables = {
         "training": training.training_rows,

@@ -9,12 +9,12 @@ from .console import out
 
 
 def check(method: str, /) -> int:
-    """Hold a method against the contract that all keep: a finite scalar, gradients where they belong, no order of rows, no chance unsaid.
+    """Check a method against the contract: a finite scalar, gradients to all that trains, no effect of row order, declared randomness.
 
     Parameters
     ----------
     method
-        its name; of a file of yours, with --plugin FILE.py
+        its name; for a method in your own file, add --plugin FILE.py
     """
     # Imports torch, which help does without.
     from ..methods.contract import breaches

@@ -18,16 +18,16 @@ from .verify import run_again
 
 
 def check_submission(folder: Path, /, *, rerun: int = 0, data: Data = None, device: Device = None) -> int:
-    """Check a folder of results that somebody contributes, a line a fault: records, numbers, settings, and what is generated.
+    """Check a contributed folder of results: records, numbers, settings and generated files; print one line per fault.
 
-    A number that was edited by hand is told by what else its record says of it, or by training the run again.
+    The check finds a number that was edited by hand if it disagrees with the rest of its record, or if a rerun differs.
 
     Parameters
     ----------
     folder
         results/<dataset>/<preset>
     rerun
-        so many runs, drawn by a digest of all records, are trained again and held against their records
+        train this many runs again and compare them with their records; a digest of all records picks the runs
     """
     store = Store(folder)
     if not store.records.is_dir():
@@ -60,7 +60,7 @@ def check_submission(folder: Path, /, *, rerun: int = 0, data: Data = None, devi
 
 
 def _drawn(folder: Path, records: list[Record], count: int) -> list[str]:
-    """The ids of some of the runs that train something, the same for the same folder: who contributes does not choose them.
+    """Draw ids of runs that train something; the folder's content decides, so that contributors cannot choose.
 
     Raises:
         UsageError: there are fewer.

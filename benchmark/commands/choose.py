@@ -17,16 +17,16 @@ def choose(
     budget_bytes: float | None = None,
     budget_ms: float | None = None,
 ) -> int:
-    """Say which student to ship: of what surely keeps enough of the teacher's Recall@1, the fastest, then the smallest.
+    """Recommend a student to ship: the fastest, then the smallest, that surely keeps enough of the teacher's Recall@1.
 
     Parameters
     ----------
     keep
-        share of the teacher's Recall@1, by the lower end of the interval
+        the share of the teacher's Recall@1 that the lower end of the interval must reach
     budget_bytes
-        the most bytes an item may take in the index
+        the maximum number of bytes per item in the index
     budget_ms
-        the most milliseconds an image may take
+        the maximum number of milliseconds per image
     """
     if keep > 1:
         raise UsageError(f"--keep wants a share of the teacher's Recall@1, such as 0.95, not {keep:g}")

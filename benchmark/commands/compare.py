@@ -13,7 +13,7 @@ from .console import RESULTS, out
 
 
 def compare(first: str, second: str, /, *, results: Path = RESULTS) -> int:
-    """Paired differences, second minus first: of two folders of results, or of two methods of one folder.
+    """Show paired differences, second minus first, between two folders of results, or two methods of one folder.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def compare(first: str, second: str, /, *, results: Path = RESULTS) -> int:
     second
         the same
     results
-        for methods: the folder <dataset>/<preset>, or one above that holds only one
+        for methods: the folder <dataset>/<preset>, or a folder above it that holds only this one
     """
     paths = [Path(name) for name in (first, second)]
     if all(path.is_dir() for path in paths):

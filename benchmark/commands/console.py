@@ -1,4 +1,4 @@
-"""Consoles, and what several commands do: show a plan, carry it out, read folders of results. No torch before it is needed."""
+"""Consoles, and steps that several commands share: show a plan, run it, read folders of results. No torch before it is needed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def print_json(value: Any) -> None:
 
 
 def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry: bool) -> torch.device | None:
-    """Find the device to run specs on; None where there is nothing to run, or a dry run has told what would be run or refused."""
+    """Find the device to run specs on; None if there is nothing to run, or after a dry run, which prints the plan and its faults."""
     # A device that is none is told, whatever is left to do.
     device = device_of(name) if specs or name else None
     if dry:
@@ -59,7 +59,7 @@ def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry
 
 
 def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Group:
-    """The runs, a section per wave; those that differ in dimension, seed, fold and learning rate alone are a line.
+    """The runs, a section per wave; runs that differ only in dimension, seed, fold and learning rate share a line.
 
     Above the table stands what all lines have in common, so that a narrow terminal has room for the rest.
     """
@@ -95,7 +95,7 @@ def uncut_table(*columns: str) -> Table:
 
 
 def _span(values: Collection[float]) -> str:
-    """All of a few numbers; of more than four how many they are, and the first and the last."""
+    """Up to four numbers, or the first and the last of more, with their count."""
     texts = [f"{value:g}" for value in sorted(values)]
     return ", ".join(texts) if len(texts) <= 4 else f"{texts[0]} to {texts[-1]} ({len(texts)})"
 

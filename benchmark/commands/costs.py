@@ -19,16 +19,16 @@ def costs(
     results: Results = RESULTS,
     device: Device = None,
     onnxruntime: Annotated[
-        bool, Parameter(negative=(), help="each network as an ONNX file too, and with one thread")
+        bool, Parameter(negative=(), help="also measure each network as an ONNX file, and with one thread")
     ] = False,
 ) -> int:
-    """Measure what the networks of finished runs cost on this machine, and write it beside the records as costs.json.
+    """Measure what the networks of finished runs cost on this machine, and write costs.json beside the records.
 
-    Of each network it measures parameters, multiply-adds, the latency of one
-    image, and images a second in batches of 64; of each gallery the exact search
-    of a query. Networks have random weights, which cost the same. A time is the
-    fastest of repetitions, and those of a busy machine are marked. What does not
-    fit into half of the free memory is left out.
+    The command measures, for each network, parameters, multiply-adds, the latency
+    of one image, and images per second in batches of 64; for each gallery, exact
+    search of one query. Weights are random, which costs the same. A time is the
+    fastest of repetitions; times on a busy machine are marked. Networks that do
+    not fit into half of the free memory are left out.
     """
 
     def say(line: str) -> None:

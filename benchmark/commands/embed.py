@@ -19,33 +19,33 @@ def embed(
     *,
     images: Path,
     to: Out,
-    columns: Annotated[str | None, Parameter(help="of a table of images: path=NAME")] = None,
+    columns: Annotated[str | None, Parameter(help="for a table of images: the column of paths, path=NAME")] = None,
     into: Literal["teacher"] | None = None,
     int8: bool = False,
     views: int = 1,
     results: Path = RESULTS,
     device: Device = None,
 ) -> int:
-    """Embed any number of images by a finished run or an exported folder: [n, d], with their names in a CSV beside.
+    """Embed any number of images with a finished run or an exported folder: [n, d], and a CSV with their names.
 
-    run --teacher-features OUT.npy --teacher-names OUT.names.csv has them teach other students.
+    With run --teacher-features OUT.npy --teacher-names OUT.names.csv, the embeddings teach other students.
 
-    A call that was stopped goes on where it was when it is made again.
+    To resume a stopped call, give the same command again.
 
     Parameters
     ----------
     run
         a folder that export wrote, or the beginning of a run's id (runs.csv)
     images
-        a folder, searched with all that is below it, or a table (.csv, .tsv, .parquet)
+        a folder, including all its sub-folders, or a table (.csv, .tsv, .parquet)
     into
-        map the embeddings into the teacher's space, to search an index that the teacher has filled
+        map the embeddings into the teacher's space, to search an index of the teacher's embeddings
     int8
-        by the quantised network of an exported folder
+        use the quantised network of an exported folder
     views
-        crops of each image, [n, V, d]: the one in the middle, and others as training draws them
+        crops of each image, [n, V, d]: the centre crop, and others drawn as in training
     results
-        where the run's record and weights are
+        the folder with the run's record and weights
     """
     embedder = embedder_of(run, results, device_of(device), int8=int8, into_teacher=into is not None, views=views)
     paths = images_in(images, columns)

@@ -32,24 +32,24 @@ def evaluate(
     index: Form = "flat",
     json: Json = False,
 ) -> int:
-    """Measure retrieval by embeddings from anywhere, with the definitions of the suite.
+    """Measure retrieval with embeddings from anywhere, by the suite's metrics.
 
     Parameters
     ----------
     embeddings
-        .npy, or .npz with an array of that name or one array alone, [n, d]
+        .npy, or .npz with an array of that name or with only one array, [n, d]
     labels
-        the same, [n] integers or strings
+        the same file types, [n], integers or strings
     gallery_embeddings
-        the same, named embeddings, [m, d]; without it, queries are searched among themselves, each without itself
+        the same file types, array embeddings, [m, d]; the default searches the queries among themselves, each without itself
     gallery_labels
-        the same, named labels, [m]
+        the same file types, array labels, [m]
     metric
-        l2 or cosine; both without it
+        l2 or cosine; the default is both
     at
         comma-separated K of Recall@K
     index
-        flat is exact; hnsw and ivf-pq are measured beside it: what they find, how much faster they are, and their size
+        flat is exact; hnsw and ivf-pq are compared with it: recall, speed and size
     """
     query = open_array(embeddings, "embeddings", EMBEDDINGS), open_array(labels, "labels", LABELS)
     gallery = (

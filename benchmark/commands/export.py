@@ -30,26 +30,26 @@ def export(
     results: Path = RESULTS,
     device: Device = None,
 ) -> int:
-    """Write a finished student as a folder that needs nothing of this suite: ONNX, weights, preprocess.json, a model card.
+    """Write a finished student as a folder that works without this suite: ONNX, weights, preprocess.json, a model card.
 
-    What is written is checked on the images of the data set: onnxruntime against torch, Recall@1 against the record.
+    The export is checked on the images of the data set: onnxruntime is compared with torch, and Recall@1 with the record.
 
     Parameters
     ----------
     run
         the beginning of the run's id (runs.csv)
     int8
-        write a quantised network as well, calibrated on training images
+        also write a quantised network, calibrated on training images
     most_loss
-        points of Recall@1 that the quantised network may lose
+        the maximum loss of the quantised network, in points of Recall@1
     opset
-        of ONNX
+        the opset version of ONNX
     dataset
-        where own images are, as run is told
+        where own images are, as for run
     columns
-        of a table of images, as run is told
+        columns of a table of images, as for run
     results
-        where the run's record and weights are
+        the folder with the run's record and weights
     """
     with Reporter(out) as reporter:
         student = open_student(

@@ -37,24 +37,24 @@ def extract(
     device: Device = None,
     own: Own = NOTHING_SAID,
 ) -> int:
-    """Write a pretrained trunk's pooled features of images, for run --features: float16, [n, c], or [n, V, c] of several views.
+    """Write a pretrained backbone's pooled features of images, for run --features: float16, [n, c], or [n, V, c] with several views.
 
     Parameters
     ----------
     backbone
         a network (benchmark list backbones)
     labels_out
-        .npy for the names of the classes
+        a .npy file to write the names of the classes to
     split
-        train or test; of some data sets train, query or gallery; or all, of which run can make a teacher (--teacher-features)
+        train or test; for some data sets train, query or gallery; or all, for a teacher given as vectors (run --teacher-features)
     views
-        crops of each image: the centre one, and seeded ones
+        crops of each image: the centre crop, and seeded crops
     image
-        pixels a side of the crop
+        side of the crop, in pixels
     resize
-        pixels a side of the decoded image
+        side of the decoded image, in pixels
     fit
-        how it becomes square: squashed, its middle cut out (crop), or on white (pad)
+        how an image becomes square: squash, crop (only its middle) or pad (the whole image on white)
     """
     backbone = str(with_own_names({"backbone": backbone})["backbone"])
     source = Source.named(dataset, data, own=own)

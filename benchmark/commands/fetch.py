@@ -10,7 +10,7 @@ from .console import out
 
 
 def fetch(*, dataset: str, data: Path | None = None, mirror: Mirror = None) -> int:
-    """Download, verify and unpack a data set, and check that it holds what its card says.
+    """Download, verify and unpack a data set, and check its counts against its card.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`benchmark list`: what there is to choose from."""
+"""`benchmark list`: the available names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = Sequence[dict[str, Any]]
 
 
 def list(what: Literal["datasets", "methods", "backbones", "presets"], /, *, json: Json = False) -> int:
-    """Show what there is to choose from.
+    """Show the available data sets, methods, backbones or presets.
 
     Parameters
     ----------

@@ -29,12 +29,12 @@ def measure(
     preset: PresetName = None,
     subset: Subset = "",
     data: Data = None,
-    results: Annotated[Path, Parameter(help="where the records and weights are")] = RESULTS,
+    results: Annotated[Path, Parameter(help="the folder with the records and weights")] = RESULTS,
     device: Device = None,
     teacher_features: TeacherFeatures = None,
     teacher_names: TeacherNames = None,
 ) -> int:
-    """Measure finished runs again from their weights, and add to their records what these lack; a metric that changed is an error."""
+    """Measure finished runs again from their weights, and add missing metrics to their records; a changed metric is an error."""
     vectors = given_again(teacher_features, teacher_names)
     where = Request(dataset, own, vectors=vectors, data=data, results=results, device=device)
     plan = gather(replace(where, preset=preset, subset=subset))
@@ -61,7 +61,7 @@ def measure(
 
 
 def _elsewhere(plan: Experiment) -> str:
-    """Which --results has what was looked for, where a level too much or too little was given."""
+    """Name the --results that has these runs, if the given folder is a level too high or too low."""
     folder = Path(plan.name, plan.preset.name)
     results = plan.request.results.absolute()
     below = {runs.parents[2] for runs in results.rglob("runs") if runs.parts[-3:-1] == folder.parts}

@@ -21,13 +21,13 @@ Records = Mapping[str, Record]  # by id
 
 
 def merge(
-    *folders: Annotated[Path, Parameter(help="folders of results that were made apart, by the same words")],
-    into: Annotated[Path, Parameter(help="the folder that has all of their runs afterwards; one of them, or another")],
+    *folders: Annotated[Path, Parameter(help="folders with parts of one grid, made on several machines")],
+    into: Annotated[Path, Parameter(help="the folder that gets all runs; one of these folders, or another")],
 ) -> int:
-    """Join results of one grid that several machines made: records, weights and queries, and the report of all of them.
+    """Join the results of one grid from several machines: records, weights, per-query results, and one report.
 
-    Refused where they are of different images, or of different teachers; nothing is written then. Of a run that several did, the first
-    one named has the say, and what is there already before all others.
+    Folders with different images or different teachers are refused, and nothing is written. If several folders have the same run, the
+    target folder's copy is kept, or else the copy of the folder that is named first.
     """
     if len(folders) < 2:
         raise UsageError("merge wants two or more folders of results")
@@ -46,7 +46,7 @@ def merge(
 
 
 class _Join:
-    """Joins one data set's and preset's records of a kind.
+    """Joins the runs, or the validation runs, of one data set and preset.
 
     Raises:
         BenchmarkError: a record is damaged.
@@ -58,7 +58,7 @@ class _Join:
         self.parts = [(store, {record.id: record for record in store}) for store in (self.into, *others)]
 
     def check(self) -> None:
-        """Raise a BenchmarkError where the folders' records cannot be held against each other."""
+        """Raise a BenchmarkError where the folders' records cannot be compared."""
         for (store, records), (other, others) in itertools.combinations(self.parts, 2):
             where = f"{store.folder} and {other.folder} are not joined"
             if clash := _clash(_images(records), _images(others)):
@@ -67,7 +67,7 @@ class _Join:
                 raise BenchmarkError(f"{where}: they have different weights of teachers, {clash}")
 
     def carry_out(self) -> Iterator[str]:
-        """Take over what is not there yet; lines on what was taken from where."""
+        """Take over missing runs; yield lines that say which runs came from where."""
         present = dict(self.parts[0][1])
         for store, records in self.parts[1:]:
             new = [record for id, record in records.items() if id not in present]
@@ -83,7 +83,7 @@ Values = Mapping[str, set[str]]
 
 
 def _images(records: Records) -> Values:
-    """Fingerprints of what records are of, by data set; those that older versions wrote know names and sizes alone."""
+    """Fingerprints of the records' images, by data set; records of older versions have only names and sizes."""
     known = all(record.listing for record in records.values())
     values: Values = defaultdict(set)
     for record in records.values():
@@ -109,7 +109,7 @@ def _teachers(records: Records) -> Values:
 
 
 def _clash(values: Values, others: Values) -> str:
-    """The first thing that two folders both have, and otherwise, with what each has; or nothing."""
+    """The first entry that two folders have with different values, with these values; or nothing."""
     for name in sorted(values.keys() & others.keys()):
         if values[name] != others[name]:
             return f"{name} ({', '.join(sorted(values[name]))} and {', '.join(sorted(others[name]))})"

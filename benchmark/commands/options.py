@@ -12,21 +12,21 @@ from ..data.vector_files import Vectors
 from ..errors import UsageError
 from ..protocol.request import Request, Shared
 
-Asked = Annotated[Request, Parameter(name="*")]  # an option a field
+Asked = Annotated[Request, Parameter(name="*")]  # one option per field
 AskedOfTune = Annotated[Shared, Parameter(name="*")]
-Own = Annotated[OwnImages, Parameter(name="*")]  # an option a field
+Own = Annotated[OwnImages, Parameter(name="*")]  # one option per field
 Dataset = Annotated[str, Parameter(help="a card (benchmark list datasets), a card's .toml, or a folder of images")]
-OwnDataset = Annotated[str | None, Parameter(help="where own images are: a card's .toml, a table or a folder")]
+OwnDataset = Annotated[str | None, Parameter(help="your own images: a card's .toml, a table or a folder")]
 Results = Annotated[Path, Parameter(help="the folder of all results, or of one data set or preset")]
-Baseline = Annotated[str, Parameter(help="the method that the others are held against")]
-CheckpointEvery = Annotated[float, Parameter(help="seconds between checkpoints, from which a stopped run goes on")]
+Baseline = Annotated[str, Parameter(help="the method that the others are compared with")]
+CheckpointEvery = Annotated[float, Parameter(help="seconds between checkpoints; a stopped run resumes from the last")]
 DryRun = Annotated[bool, Parameter(help="print the plan and stop")]
-# Of commands that look at finished runs; a run's own name all fields of `Vectors`.
-TeacherFeatures = Annotated[Path | None, Parameter(help="the teacher's vectors again, where it is vectors of images")]
-TeacherNames = Annotated[Path | None, Parameter(help="the images' names of their rows")]
+# For commands on finished runs; those of `run` have all fields of `Vectors`.
+TeacherFeatures = Annotated[Path | None, Parameter(help="the teacher's vectors, if the teacher was given as vectors")]
+TeacherNames = Annotated[Path | None, Parameter(help="the file names of the images, one per row of --teacher-features")]
 Json = Annotated[bool, Parameter(help="print JSON")]
 NPY = validators.Path(ext="npy")
-Out = Annotated[Path, Parameter(name="--out", help=".npy to write", validator=NPY)]
+Out = Annotated[Path, Parameter(name="--out", help="the .npy file to write", validator=NPY)]
 
 
 def given_again(features: Path | None, names: Path | None) -> Vectors | None:

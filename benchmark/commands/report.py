@@ -35,29 +35,29 @@ def report(
     Parameters
     ----------
     readme
-        a Markdown file whose generated parts are made anew as well
+        also regenerate the generated parts of this Markdown file
     gallery
-        of one folder whose weights and images are here, as well: so many queries of each case, with what teacher and students find
+        also show this many queries of each case, with the neighbours by teacher and students; needs the weights and images of one folder
     data
         with --gallery: the folder that holds CUB_200_2011/, stanford_cars/, ...
     dataset
-        with --gallery: where own images are, as run is told
+        with --gallery: where own images are, as for run
     columns
-        with --gallery: of a table of own images, as run is told
+        with --gallery: columns of a table of own images, as for run
     device
-        with --gallery: cpu or cuda; the default is cuda where there is one
+        with --gallery: cpu or cuda; the default is cuda if there is a GPU
     latex
-        of one folder, as well: a file for a table at the width of a paper's column
+        also write one folder's table to this file, at the width of a paper's column
     methods
-        with --latex: names, in the order of its lines; by default all
+        with --latex: comma-separated names of methods, in the order of the rows; the default is all
     metrics
-        with --latex: comma-separated, of r1, r2, ..., mapr and rp (R-Precision)
+        with --latex: comma-separated metrics, from r1, r2, ..., mapr and rp (R-Precision)
     dims
-        with --latex: comma-separated dimensions; by default all
+        with --latex: comma-separated dimensions; the default is all
     names
-        with --latex: a TOML file of LaTeX by method, such as rkd-da = "RKD-DA"
+        with --latex: a TOML file with the methods' names in LaTeX, such as rkd-da = "RKD-DA"
     pdf
-        of one folder, as well: a folder for its figures as PDF
+        also write one folder's figures as PDF to this folder
     """
     if gallery is None and (data or dataset or columns or device):
         raise UsageError("--data, --dataset, --columns and --device are for --gallery N")
@@ -88,7 +88,7 @@ def report(
 
 
 def _single(folders: Sequence[Folder], what: str) -> Folder:
-    """The folder that has runs. Raises a UsageError where several have, or none."""
+    """The only folder that has runs. Raises a UsageError if several or none have runs."""
     with_runs = [folder for folder in folders if folder.runs]
     if len(with_runs) != 1:
         names = ", ".join(str(folder.path) for folder in with_runs) or "none has runs"

@@ -1,4 +1,4 @@
-"""The verdict of `benchmark verify --rerun`: a run that was trained again is held against its record and the spread of its seeds."""
+"""The verdict of `benchmark verify --rerun`: compares a rerun with its record, and their difference with the spread over seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST = 12  # files that are named one by one
 
 
 def threads_of(record: Record) -> int:
-    """The number of threads that a run began with; 0 where its record does not tell."""
+    """The number of threads that a run began with; 0 if its record does not have it."""
     first = record.environment.get("threads", "").partition(",")[0]
     return int(first) if re.fullmatch(r"[1-9]\d{0,3}", first) else 0
 
@@ -34,19 +34,19 @@ def differences_of(record: Record, again: Record) -> dict[str, float]:
 
 
 def row_of(spec: Spec) -> str:
-    """Equal for the runs of a row: those that differ in seed and teacher alone, of one generation."""
+    """A key that is equal for the runs of a row: runs of one generation that differ only in seed and teacher."""
     return spec.name + json.dumps(spec.model_dump(mode="json", exclude={"seed", "teacher"}), sort_keys=True)
 
 
 def allowed(record: Record, records: Sequence[Record], metric: str) -> float | None:
-    """Points by which a metric of two seeds of a record's row differs at most: Student's interval of a difference, which holds all that
-    is judged with 95 %. Its variance is of the row's other seeds, so that a wrong record widens nothing.
+    """The largest difference, in points, that two seeds of a record's row may have in a metric: Student's interval of a difference, at 95 %
+    for all judged metrics together. The variance is of the row's other seeds, so a wrong record does not widen the interval.
 
-    The variance of few seeds is hardly known. So the folder's median row counts as `PRIOR` more of them; of pairs of seeds in the
-    committed tables 95 to 100 % differ by less, as they are to by 97.5.
+    The variance of few seeds is uncertain. So the folder's median row counts as `PRIOR` further seeds. In the committed tables,
+    95 to 100 % of pairs of seeds differ by less; the aim is 97.5 %.
 
     Returns:
-        None where the row has no other seed, or nothing says how seeds differ.
+        None if the row has no other seed, or the spread over seeds is unknown.
     """
     rows: dict[str, list[float]] = defaultdict(list)
     for other in records:
@@ -65,10 +65,10 @@ def allowed(record: Record, records: Sequence[Record], metric: str) -> float | N
 
 
 def verdict(record: Record, again: Record, records: Sequence[Record]) -> tuple[str, bool]:
-    """Judge a run that was trained again: the words for it, and whether it failed.
+    """Judge a rerun: the text of the verdict, and whether the rerun failed.
 
-    Equal, or as rounding leaves it; within the spread of its row's seeds; or beyond that, which is a fault, as are other numbers of the
-    same weights. What else differs between the two runs stands beside it as a possible reason, and changes nothing of that.
+    A rerun passes if it equals its record up to rounding, or is within the spread of its row's seeds. It fails beyond that, or if the same
+    weights give other numbers. The text lists other differences between the runs as possible reasons; the verdict ignores them.
 
     Args:
         records: of its folder.
@@ -92,7 +92,7 @@ def verdict(record: Record, again: Record, records: Sequence[Record]) -> tuple[s
 
 
 def _reason(record: Record, again: Record) -> str:
-    """Say what differs between a run and its repetition but their numbers; what an older record lacks says nothing."""
+    """Say what differs between a run and its rerun other than numbers; fields that an older record lacks are skipped."""
     before, now = record.environment, again.environment
     names = [name for name in before if name not in ("code", "method") and now.get(name, before[name]) != before[name]]
     changed = [f"{name} {before[name]}, now {now[name]}" for name in names]
@@ -105,7 +105,7 @@ def _reason(record: Record, again: Record) -> str:
 
 
 def _code(record: Record, again: Record) -> list[str]:
-    """Name what has changed of the code that a run's numbers depend on: commits, and files where git knows them, else rooms."""
+    """Name changes in the code that a run's numbers depend on: commits, and files if git knows them, otherwise sub-packages."""
     before, now = record.environment, again.environment
     versions = [name for name in ("code", "method") if name in before and now.get(name, before[name]) != before[name]]
     rooms = [room for room, was in record.sources.items() if again.sources.get(room, was) != was]

@@ -33,15 +33,15 @@ def run(
     request: Asked = Request(),  # noqa: B008  (it is frozen)
     like: Annotated[
         Path | None,
-        Parameter(help="the JSON file of a run's record, to be run again as it is; only --seeds can be others"),
+        Parameter(help="the JSON file of a record: repeat this run; only --seeds may differ"),
     ] = None,
     checkpoint_every: CheckpointEvery = 120.0,
     dry_run: DryRun = False,
     yes: Annotated[bool, Parameter(help="do not ask before a run that is too long for this machine")] = False,
 ) -> int:
-    """Train the teacher, distil it by every method, measure retrieval, write the comparison.
+    """Train the teacher, distil it by every method, measure retrieval, and write the comparison.
 
-    Finished runs are not repeated; a stopped one goes on where it was.
+    Finished runs are not repeated; a stopped run resumes.
     """
     if like is None:
         plan = resolve(gather(request, dry=dry_run))
@@ -68,7 +68,7 @@ def run(
 
 
 def _record_at(path: Path, request: Request) -> Record:
-    """The record of a run that is to be done again, by a request that names nothing else of it."""
+    """Read the record of a run to repeat; the request may not change the run."""
     if request != Request(**{name: getattr(request, name) for name in BESIDE_LIKE}):
         raise UsageError("--like is a whole run: only --seeds, and what says where things are, can be given beside it")
     if not path.is_file():
@@ -80,7 +80,7 @@ def _record_at(path: Path, request: Request) -> Record:
 
 
 def _check_method(record: Record) -> None:
-    """Raise a UsageError where the run's method is not at hand."""
+    """Raise a UsageError if the run's method is not available."""
     try:
         entry(record.spec.method)
     except UsageError as error:
@@ -93,7 +93,7 @@ def _check_method(record: Record) -> None:
 
 
 def _request_like(record: Record, path: Path, request: Request) -> Request:
-    """The request with what a record says of data set, preset and subset."""
+    """Complete the request with a record's data set, preset and subset."""
     spec, folder = record.spec, path.absolute().parents[1].name
     dataset = request.dataset
     if dataset is None and not request.on_vectors:
@@ -105,7 +105,7 @@ def _request_like(record: Record, path: Path, request: Request) -> Request:
 
 
 def _measure_costs(store: Store, device: torch.device) -> None:
-    """Measure the networks that were not measured on this machine before."""
+    """Measure networks that were not measured on this machine before."""
     # Imports torch, which help does without.
     from ..costs.measure import measure_costs
 
@@ -114,7 +114,7 @@ def _measure_costs(store: Store, device: torch.device) -> None:
 
 
 def _report(path: Path) -> None:
-    """Write the report, and say what it says."""
+    """Write the report, and print its table and answer."""
     # Imports matplotlib, which help does without.
     from ..report.write import Folder, terminal_table
 

@@ -24,14 +24,14 @@ def search(
     *,
     queries: Path,
     images: Path,
-    to: Annotated[Path, Parameter(name="--out", help=".html to write", validator=validators.Path(ext="html"))],
-    columns: Annotated[str | None, Parameter(help="of tables of images: path=NAME")] = None,
+    to: Annotated[Path, Parameter(name="--out", help="the .html file to write", validator=validators.Path(ext="html"))],
+    columns: Annotated[str | None, Parameter(help="for tables of images: the column of paths, path=NAME")] = None,
     k: int = 5,
     int8: bool = False,
     results: Path = RESULTS,
     device: Device = None,
 ) -> int:
-    """Look at what a student finds: query images with their nearest neighbours, as a page that stands alone.
+    """Show what a student finds: query images with their nearest neighbours, as one self-contained page.
 
     Parameters
     ----------
@@ -40,13 +40,13 @@ def search(
     queries
         a folder or a table of images; the first 100 are shown
     images
-        a folder or a table of images to search in
+        a folder or a table of images to search
     k
-        neighbours of a query
+        number of neighbours per query
     int8
-        by the quantised network of an exported folder
+        use the quantised network of an exported folder
     results
-        where the run's record and weights are
+        the folder with the run's record and weights
     """
     if k < 1:
         raise UsageError(f"--k wants 1 or more, not {k}")

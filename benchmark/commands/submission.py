@@ -1,4 +1,4 @@
-"""Checks of records that others contribute: alone, held against each other, and against preset and tuning."""
+"""Checks of contributed records: each alone, compared with each other, and with preset and tuning."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE = 0.05  # hits by which Recall@K times its queries may miss a whole number
 
 
 def read_all(store: Store) -> tuple[list[Record], list[str]]:
-    """All records of a folder that are sound, and a line for each that is not."""
+    """All valid records of a folder, and one line for each invalid one."""
     records, lines = [], []
     for path in sorted(store.records.glob("*.json")):
         try:
@@ -45,7 +45,7 @@ def read_all(store: Store) -> tuple[list[Record], list[str]]:
 
 
 def faults_of(record: Record, folder: Path, data: Path | None) -> list[str]:
-    """Tell what a record says that cannot be, or not of this folder, a line each."""
+    """List impossible values of a record, and values that do not fit its folder, one line each."""
     spec, lines = record.spec, []
     if spec.dataset != folder.resolve().parent.name or spec.data or spec.builds_on_vectors:
         return [f"{spec.label}: is of own data or of another data set than the folder, and others cannot run it again"]
@@ -67,7 +67,7 @@ def faults_of(record: Record, folder: Path, data: Path | None) -> list[str]:
 
 
 def _broken_hits(evaluation: Evaluation) -> Iterator[str]:
-    """Name recalls that no number of queries gives."""
+    """Name values of Recall@K that are not a whole number of queries."""
     for distance, metrics in (("L2", evaluation.l2), ("cosine", evaluation.cosine)):
         for name, value in metrics.items() if evaluation.relevance == "class" else ():
             hits = value * evaluation.queries
@@ -76,7 +76,7 @@ def _broken_hits(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _miscounted(record: Record, data: Path | None) -> Iterator[str]:
-    """Name counts that are not those of the data set's card."""
+    """Name counts that differ from the data set's card."""
     counts, scored = cards.load_card(record.spec.dataset, data).counts, record.evaluation
     if record.spec.subset or not counts:
         return
@@ -90,7 +90,7 @@ def _miscounted(record: Record, data: Path | None) -> Iterator[str]:
 
 
 def faults_together(records: Sequence[Record]) -> list[str]:
-    """Tell where records of one folder do not agree: teachers that are not there, seeds that are missing, several sets of images."""
+    """List disagreements between records of one folder: absent teachers, missing seeds, several sets of images."""
     lines, by_id = [], {record.id: record for record in records}
     for record in records:
         for parent in record.spec.parents:
@@ -118,7 +118,7 @@ def faults_together(records: Sequence[Record]) -> list[str]:
 
 
 def _students(records: Sequence[Record]) -> list[Spec]:
-    """The specs that none of the others builds on, and all generations."""
+    """The specs that no other spec builds on, and all generations."""
     parents = {parent.id for record in records for parent in record.spec.parents}
     specs = [record.spec for record in records]
     return [
@@ -127,7 +127,7 @@ def _students(records: Sequence[Record]) -> list[Spec]:
 
 
 def _experiments(folder: Path, records: Sequence[Record], data: Path | None) -> Iterator[Experiment]:
-    """Requests of the folder's preset that stand for its runs: with what was tuned there, and as the preset is without."""
+    """Requests of the folder's preset for its runs: with the settings tuned there, and with the preset's own."""
     students = [
         spec
         for spec in _students(records)
@@ -152,7 +152,7 @@ def _experiments(folder: Path, records: Sequence[Record], data: Path | None) -> 
 
 
 def settings_faults(folder: Path, records: Sequence[Record], data: Path | None) -> list[str]:
-    """Runs whose settings are neither the preset's nor what was tuned for it, a line each."""
+    """Runs whose settings are neither the preset's nor tuned for it, one line each."""
     wanted: dict[str, Spec] = {}
     try:
         for experiment in _experiments(folder, records, data):
@@ -171,7 +171,7 @@ def settings_faults(folder: Path, records: Sequence[Record], data: Path | None) 
 
 
 def _differing(spec: Spec, wanted: Sequence[Spec]) -> str:
-    """Say in what a spec differs from the nearest of those that the preset gives."""
+    """Say how a spec differs from the nearest spec of the preset."""
     own = spec.model_dump(mode="json")
 
     def off(other: Spec) -> list[str]:
@@ -191,7 +191,7 @@ def _differing(spec: Spec, wanted: Sequence[Spec]) -> str:
 
 
 def tuning_faults(folder: Path, records: Sequence[Record], data: Path | None) -> list[str]:
-    """Choices of the folder's tuned.toml that its records in tuning/ do not give by the rule, a line each."""
+    """Choices in the folder's tuned.toml that its records in tuning/ do not give by the rule, one line each."""
     path, lines, home = folder / "tuned.toml", [], folder.resolve()
     if not path.exists():
         return []

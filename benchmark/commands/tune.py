@@ -34,32 +34,32 @@ def tune(
     publish: bool = False,
     dry_run: DryRun = False,
 ) -> int:
-    """Choose settings on held-out training classes: equally many tried for every method, in lockstep, scored by MAP@R.
+    """Choose settings on held-out training classes: the same number of trials for every method, in lockstep, scored by MAP@R.
 
-    Trains on most of the training classes (teacher included) and scores on the rest, by the preset's [tuning] in folds, else once, on the
-    last fifth; test classes are not read. Where [tuning] says by what, each head or dimension has a choice of its own.
-    Writes tuning.csv and tuned.toml: the choice, which run uses and which replaces the earlier one of the same methods. It lies
-    beside tuning.csv, or in the folder of the preset whose tuned settings this one takes (tuned = NAME in its file).
+    Train teacher and students on most of the training classes and score on the rest: in folds if the preset's [tuning] has them, or
+    once, on the last fifth. Test classes are not read. If [tuning] has by, each head or dimension has its own choice.
+    Write tuning.csv, and the choice as tuned.toml. run uses the choice; it replaces earlier choices for the same methods. It is beside
+    tuning.csv, or in the folder of the preset whose tuned settings this preset uses (tuned = NAME in its file).
 
     Parameters
     ----------
     dims
-        comma-separated; the default is what the preset's [tuning] says, or its middle one
+        comma-separated dimensions; the default is those of the preset's [tuning], or the preset's middle one
     seed
-        the one seed of all runs, and of what is drawn
+        the seed of all runs and of random draws
     steps
-        training steps of the students, when fewer than the preset's must do; recorded with the choice
+        training steps of the students, if fewer than the preset's; recorded with the choice
     grid
-        KEY=VALUE,VALUE,...; repeatable: all combinations are tried; the default is four values of lr
+        KEY=VALUE,VALUE,...; repeatable; try all combinations; the default is four values of lr
     trials
-        try the preset's setting and others, drawn from its [search] and from the methods' own ranges, this many in all;
-        where the preset has a [search] and no --grid is given, the default is its [tuning]'s, or 20
+        try this many settings: the preset's, and others drawn from its [search] and from the methods' own ranges;
+        if the preset has a [search] and no --grid is given, the default is the number in its [tuning], or 20
     sampler
-        random draws all trials beforehand; tpe draws four, then puts two at a time where the method's scores so far are best (optuna)
+        random draws all trials beforehand; tpe draws four, then adds two at a time where the method's scores are best so far (optuna)
     measure_only
-        write tuning.csv, and leave the settings that runs use as they are
+        write tuning.csv, but do not change the settings that runs use
     publish
-        write the choice into the package, to benchmark/protocol/presets/tuned/, for all who use it; tuned.toml is renewed where it exists
+        write the choice into the package, benchmark/protocol/presets/tuned/, for all users; an existing tuned.toml is updated too
     """
     words = None if steps is None else str(steps)
     given = gather(Request(**vars(shared), dims=dims, seeds=str(seed), steps=words), dry=dry_run)
@@ -104,7 +104,7 @@ def tune(
 
 
 def _students(plan: Experiment, asked_for: str | None) -> list[Spec]:
-    """The candidates of a plan. Raises a UsageError where there is none."""
+    """The candidates of a plan. Raises a UsageError if there are none."""
     teachers = {spec.teacher.id for spec in plan.specs if spec.teacher is not None}
     students = [spec for spec in plan.specs if spec.steps and spec.id not in teachers]
     if not students:
@@ -115,7 +115,7 @@ def _students(plan: Experiment, asked_for: str | None) -> list[Spec]:
 def _train(
     plan: Experiment, students: list[Spec], store: Store, device: str | None, checkpoint_every: float, *, dry: bool
 ) -> int:
-    """Train the candidates that are not done, and their teachers; how many runs failed."""
+    """Train unfinished candidates and their teachers; return the number of failed runs."""
     driver = Driver(plan, store, out)
     taught = {spec.teacher.id for spec in students if spec.teacher is not None}
     missing = driver.announce([spec for spec in plan.specs if spec.id in taught or spec in students], dry=dry)
@@ -126,7 +126,7 @@ def _train(
 
 
 def _paths(plan: Experiment, publish: bool) -> list[Path]:
-    """Where the choice is written. Settings among the results have the last word: what they say is renewed when one is published."""
+    """Files to write the choice to. Settings among the results take precedence, so publishing a choice updates them too."""
     published, own, _ = plan.tuned
     if not publish:
         return [own]

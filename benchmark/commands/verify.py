@@ -39,13 +39,13 @@ def verify(
     teacher_features: TeacherFeatures = None,
     teacher_names: TeacherNames = None,
 ) -> int:
-    """Check that tables and figures are what the records give; with --rerun, that a record is what training gives.
+    """Compare tables and figures with the records; with --rerun, compare a record with a new training run.
 
     Parameters
     ----------
     rerun
-        the beginning of a run's id: train it again, and hold its metrics against the record's. Another machine rounds differently, and
-        training carries that on: they may differ as two seeds of its row do
+        the beginning of a run's id: train it again, and compare its metrics with the record's. Another machine rounds differently, and
+        training amplifies this, so they may differ as much as two seeds of its row
     """
     where = Request(dataset, own, vectors=given_again(teacher_features, teacher_names), data=data, device=device)
     if rerun is not None:
@@ -77,10 +77,10 @@ def verify(
 
 
 def run_again(results: Path, id: str, where: Request) -> int:
-    """Train a run again, in a folder that is thrown away, and hold its metrics against its record's.
+    """Train a run again, in a temporary folder, and compare its metrics with its record's.
 
     Args:
-        where: its images are, or its teacher's vectors, and on which device.
+        where: the place of its images or of its teacher's vectors, and the device.
     """
     path = find(results, id)
     record, folder = read_record(path), path.parents[1]
