@@ -1,4 +1,4 @@
-"""Distil image-embedding teachers into small students by every published method, and compare them fairly."""
+"""Distil image-embedding teachers into small students by published methods, and compare them fairly."""
 
 from __future__ import annotations
 

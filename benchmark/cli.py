@@ -41,7 +41,7 @@ def _value(kind: type, tokens: tuple[Token, ...]) -> Any:
 
 app = App(
     name="benchmark",
-    help="Distil image-embedding teachers into small students by every published method, and compare them fairly. "
+    help="Distil image-embedding teachers into small students by published methods, and compare them fairly. "
     "With any command, --plugin FILE.py reads methods of your own from a file.",
     # Markdown would take what stands in angle brackets for tags.
     help_format="plaintext",
