@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from ..errors import BenchmarkError, UsageError
+from ..files import write_atomically
 from ..record import Record
 from ..report.write import Folder, result_folders
 from ..store import Store
@@ -24,7 +25,7 @@ def merge(
     *folders: Annotated[Path, Parameter(help="folders with parts of one grid, made on several machines")],
     into: Annotated[Path, Parameter(help="the folder that gets all runs; one of these folders, or another")],
 ) -> int:
-    """Join the results of one grid from several machines: records, weights, per-query results, and one report.
+    """Join the results of one grid from several machines: records, weights, per-query results, tuned settings, costs, and one report.
 
     Folders with different images or different teachers are refused, and nothing is written. If several folders have the same run, the
     target folder's copy is kept, or else the copy of the folder that is named first.
@@ -40,9 +41,24 @@ def merge(
     for plan in plans:
         for line in plan.carry_out():
             out.print(line, markup=False, soft_wrap=True)
-    for place in joined:
+    for place, paths in joined.items():
+        for line in _take_files(into / place, paths):
+            out.print(line, markup=False, soft_wrap=True)
         say_written(Folder.read(into / place).write())
     return 0
+
+
+def _take_files(into: Path, paths: Sequence[Path]) -> Iterator[str]:
+    """Take over tuned settings and costs of the first folder that has them, unless they are there; yield lines that say whose they are."""
+    for name in ("tuned.toml", "costs.json"):
+        there = [path / name for path in (into, *paths) if (path / name).exists()]
+        if not there:
+            continue
+        if there[0].parent != into:
+            write_atomically(into / name, there[0].read_bytes())
+        others = [str(path.parent) for path in there[1:] if path.read_bytes() != there[0].read_bytes()]
+        if others:
+            yield f"{into / name} is that of {there[0].parent}; not taken: {', '.join(others)}"
 
 
 class _Join:

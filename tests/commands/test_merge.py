@@ -57,6 +57,10 @@ def test_two_folders_are_what_one_command_makes(apart: Path, cli: Any) -> None:
         assert joined.queries(record.spec).read_bytes() == both.queries(record.spec).read_bytes()
     table = "tiny/smoke/comparison.md"
     assert (apart / "joined" / table).exists()
+    costs = "tiny/smoke/costs.json"
+    assert (apart / "joined" / costs).read_bytes() == before[0][costs]
+    if before[0][costs] != before[1][costs]:
+        assert f"costs.json is that of {apart / 'a'}/tiny/smoke; not taken: {apart / 'b'}/tiny/smoke" in done.out
     assert (contents(apart / "a"), contents(apart / "b")) == before
     again = cli("merge", apart / "a", apart / "b", "--into", apart / "joined")
     assert again.code == 0 and again.out.count(": 0 of 3 runs taken, 0 with weights") == 2
