@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +38,8 @@ class Failure:
 
 
 Outcome = Record | Failure
+# Held while a group trains: students draw from torch's global generator, which is set to a stream's state before each step.
+_TRAINING = threading.Lock()
 
 
 def run(
@@ -59,9 +63,9 @@ def run(
 
     Raises:
         Interrupted: stopped by the user; checkpoints are written.
-        BenchmarkError: what concerns the whole group (its data, its teacher) is not usable.
+        BenchmarkError: what concerns the whole group (its data, its teacher) is not usable; or another group trains in this process.
     """
-    with context.store.claimed(group) as held:
+    with _alone(), context.store.claimed(group) as held:
         if not (todo := [spec for spec in held if not context.store.finished(spec)]):
             return
         evaluator = Evaluator.open(todo, context)
@@ -84,6 +88,20 @@ def run(
             yield from _train(todo, evaluator, bases, stepped, checkpoint_every)
         finally:
             threads.end()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """This process's one place to train. Raises a BenchmarkError where another group has it."""
+    if not _TRAINING.acquire(blocking=False):
+        raise BenchmarkError(
+            "two groups cannot train in one process at a time, as their random numbers would mix: "
+            "an executor that runs several at a time gives each a process of its own"
+        )
+    try:
+        yield
+    finally:
+        _TRAINING.release()
 
 
 def _train(
