@@ -115,7 +115,7 @@ def _train(
             student.basis = bases[spec.id]
             students.append(student)
         except Exception as error:  # a method that cannot be made is no reason to lose the others
-            yield _failure(spec, error)
+            yield failure_of(spec, error)
     failed = prepare_methods(students, evaluator)
     if specs[0].steps and (ready := [student for student in students if student.spec.id not in failed]):
         failed |= fit(
@@ -130,7 +130,7 @@ def _train(
         )
     for student in students:
         met = failed.get(student.spec.id)
-        yield _finish(student, evaluator) if met is None else _failure(student.spec, met)
+        yield _finish(student, evaluator) if met is None else failure_of(student.spec, met)
 
 
 def _milestones(stream: Stream, evaluator: Evaluator) -> dict[int, Callable[[Student], object]]:
@@ -181,7 +181,8 @@ def _sift(spec: Spec, basis: Mapping[str, str], threads: int | None, context: Ru
     return counts[-1] if on_cpu and counts else None
 
 
-def _failure(spec: Spec, error: Exception) -> Failure:
+def failure_of(spec: Spec, error: Exception) -> Failure:
+    """Tell of a run that an error ended: its message in one line, and where in a plugin it came from."""
     known = isinstance(error, BenchmarkError)
     message = str(error) if known else f"{spec.label}: {type(error).__name__}: {error}".split("\n")[0]
     message += place_in_plugin(error)
@@ -197,7 +198,7 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
         # Without the method's map, queries in the teacher's space could never be measured again.
         projector = serialized(student.method) if measured.asymmetric is not None else None
     except Exception as error:  # a map of the method's own is part of it
-        return _failure(spec, error)
+        return failure_of(spec, error)
     weights = serialized(student.encoder)
     queries = None if measured.queries is None else measured.queries.packed()
     threads = ", ".join(map(str, student.threads or [torch.get_num_threads()]))
