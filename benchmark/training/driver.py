@@ -151,7 +151,7 @@ class Driver:
         """
         from ..data.vectors import VectorRows
         from ..machine import Threads
-        from ..networks.own import keep
+        from ..networks.own import write_places
         from .context import RunContext
         from .progress import Reporter
         from .trial import check_runs, decode
@@ -174,7 +174,7 @@ class Driver:
         with reporter:
             decode(specs, context)
             self.store.checkpoints.mkdir(parents=True, exist_ok=True)
-            keep({each.backbone for spec in specs for each in (spec, *spec.parents)})
+            write_places({each.backbone for spec in specs for each in (spec, *spec.parents)})
             threads, request = Threads(self.say), self.plan.request
             return self._execute(specs, Task(context, checkpoint_every, reporter.group, threads, counts or {}, request))
 

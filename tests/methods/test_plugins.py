@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
     assert any("‖" in line for line in table.splitlines() if "| cosine-pairs " in line)
     assert any("‖" not in line for line in table.splitlines() if "| cosine-pairs+rkd-d " in line)
     assert cli("check", "cosine-pairs").out.startswith("cosine-pairs keeps the contract")
+
+
+def test_a_plugin_imports_what_lies_beside_it(plugin: Path) -> None:
+    plugin.with_name("halves_of_it.py").write_text("def half(x):\n    return x / 2\n")
+    plugin.write_text(GOOD.replace("from torch import", "from halves_of_it import half\nfrom torch import", 1))
+    plugins.plugin_module.cache_clear()
+    before = [*sys.path]
+    assert plugins.plugin_module(plugin).half(4) == 2 and sys.path == before
 
 
 def test_a_package_names_methods_by_an_entry_point(plugin: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
