@@ -122,6 +122,9 @@ def _completed(record: Record, measured: Measured, store: Store, *, exact: bool)
     """Save a record with what it lacked, its queries only if they are `exact`ly those of its metrics; and their file, if that is gone."""
     storage = record.storage or measured.storage
     update: dict[str, Any] = {"geometry": record.geometry or measured.geometry, "storage": storage}
+    for name in ("evaluation", "asymmetric"):
+        if None not in (before := getattr(record, name), later := getattr(measured, name)):
+            update[name] = before.with_metrics(later)
     content = b"" if measured.queries is None else measured.queries.packed()
     if content and exact and record.queries is None:
         update |= {"by_class": measured.by_class, "queries": digest(content)}
