@@ -214,7 +214,8 @@ def select(words: Sequence[str], preset: Preset) -> list[str]:
     result: list[str] = []
     for word in words:
         if word in groups:
-            result += [name for name in preset.methods if methods.entry(name).kind in ("none", "control")]
+            single = (name for name in preset.methods if name not in groups)
+            result += [name for name in single if methods.entry(name).kind in ("none", "control")]
             result += [name for name, entry in known.items() if entry.kind in groups[word] and name != ENSEMBLE]
         elif "+" in word or word.startswith(MATRYOSHKA) or word in known:
             result.append(methods.entry(word).name)

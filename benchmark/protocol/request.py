@@ -50,7 +50,7 @@ class Shared:
     """KEY=VALUE, repeatable: of --executor slurm, what its jobs ask for, such as partition, time (minutes), cpus, gpus,
     array_parallelism; cluster=local has submitit run them on this machine"""
     track: str | None = None
-    """tensorboard: as well write loss, learning rate and results of each student to tensorboard/ beside its record"""
+    """tensorboard, wandb or mlflow: as well tell loss, learning rate and results of each student, to files beside its record"""
 
     @property
     def on_vectors(self) -> bool:

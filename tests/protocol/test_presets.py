@@ -243,6 +243,17 @@ def test_a_preset_takes_no_number_that_cannot_be(tmp_path: Path, monkeypatch: py
         presets.read_preset("quick")
 
 
+def test_a_preset_may_name_groups() -> None:
+    preset = presets.read_preset("smoke").model_copy(
+        update={"methods": ("untrained", "posthoc", "rkd-d", "fitnet+rkd-a")}
+    )
+    expected = [name for name, entry in methods.catalogue().items() if entry.kind == "posthoc"]
+    chosen = presets.select(preset.methods, preset)
+    assert chosen[0] == "untrained" and set(expected) - {"ensemble"} <= set(chosen)
+    assert chosen[-2:] == ["rkd-d", "fitnet+rkd-a"] and len(chosen) == len(set(chosen))
+    assert "untrained" in presets.select(["all"], preset)
+
+
 def test_a_damaged_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.tuned.PRESETS", tmp_path)
     (tmp_path / "quick.toml").write_text("title = \n")
