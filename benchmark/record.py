@@ -23,13 +23,13 @@ SomeItems = Annotated[int, Field(ge=1, le=2**62)]
 ROUNDING = 2e-6  # of numbers with six decimals, and of their means
 MOST = 2**24  # bytes of a record; the largest have some thousands
 MOST_POINTS = 200  # of a history
-_METRIC = re.compile(r"recall@[1-9]\d{0,8}|map@r|r_precision")
+_METRIC = re.compile(r"recall@[1-9]\d{0,8}|(?!recall)[a-z][a-z0-9_]*(@[a-z0-9]+)?")
 
 
 class Evaluation(Frozen):
     """Retrieval by one network on one set of images."""
 
-    l2: Metrics = Field(description="by raw Euclidean distance: recall@K, map@r, r_precision; fractions of 1")
+    l2: Metrics = Field(description="by raw Euclidean distance: recall@K, map@r, r_precision, more; fractions of 1")
     cosine: Metrics = Field(description="the same by cosine similarity")
     queries: SomeItems = Field(description="queries that have a partner, the ones that are scored")
     dropped: Count = Field(description="queries without a partner, left out")
@@ -54,6 +54,11 @@ class Evaluation(Frozen):
         if self.l2.keys() != self.cosine.keys():
             raise ValueError("l2 and cosine have different metrics")
         return self
+
+    def with_metrics(self, later: Evaluation) -> Evaluation:
+        """This one, with the metrics of a later one that it lacks."""
+        both = {name: (getattr(self, name), getattr(later, name)) for name in ("l2", "cosine")}
+        return self.model_copy(update={name: own | other | own for name, (own, other) in both.items()})
 
 
 class Point(Frozen):

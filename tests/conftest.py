@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
+# Where a user's networks lie is remembered in a cache: tests have their own, which goes with them.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="benchmark-tests-")
 # A test worker a core: with more threads than that they wait for each other at the end of every operation. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -19,6 +24,7 @@ from benchmark.data.fetch import fetch
 from benchmark.files import unsealed
 from benchmark.spec import Spec
 
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 # How long a case takes is no result of a test.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")

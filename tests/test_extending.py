@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,13 @@ def named(section: str, folder: str) -> Path:
     return Path(name)
 
 
+def insert(path: Path, before: str, lines: str) -> None:
+    """Write lines into a file, unless whoever follows the page has done so."""
+    text = path.read_text()
+    assert text.count(before) == 1
+    path.write_text(text if lines in text else text.replace(before, lines + before))
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the code with all that the page says."""
@@ -45,13 +53,12 @@ def checkout(tmp_path: Path) -> Path:
         ("A preset", "benchmark/protocol/presets"),
     ):
         path = named(section, place)
-        assert not (folder / path).exists()
         (folder / path).write_text(block(section))
-    columns = folder / "benchmark/report/columns.py"
     (before,) = re.findall(r"before `(.+?)`", SECTIONS["A table column"])
-    text = columns.read_text()
-    assert text.count(f"        {before}") == 1
-    columns.write_text(text.replace(f"        {before}", block("A table column") + f"        {before}"))
+    insert(folder / "benchmark/report/columns.py", f"        {before}", block("A table column"))
+    insert(folder / "benchmark/retrieval/metrics.py", "# By name what a record has", f"{block('A metric')}\n\n")
+    (row,) = re.findall(r"`METRICS`: `(.+?)`", SECTIONS["A metric"])
+    insert(folder / "benchmark/retrieval/metrics.py", "}\n\n\ndef _within", f"    {row}\n")
     return folder
 
 
@@ -77,6 +84,8 @@ def test_what_the_page_adds_runs_together(checkout: Path, tmp_path: Path) -> Non
     assert re.search(r"\| method .*\| batch *\|", (folder / "comparison.md").read_text())
     rows = {row["method"]: row for row in csv.DictReader((folder / "comparison.csv").open())}
     assert rows["spread"]["batch"] == "16" and rows["spread"]["role"] == "relational"
+    assert 0 <= float(rows["spread"]["precision@2 mean [%]"]) <= 100
+    assert "| PRECISION@2" in (folder / "comparison.md").read_text()
 
 
 def test_the_pages_own_module_is_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +96,14 @@ def test_the_pages_own_module_is_a_backbone(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "net.py").write_text(block("A module of your own, as teacher or student: no file of the suite"))
     made = trunk(own.open_own(own.absolute(f"{tmp_path}/net.py:make")).name, True, 32)
     assert made.pooled == 24 and made.mean == (0.5, 0.5, 0.5)
+
+
+def test_the_pages_own_method_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Any) -> None:
+    monkeypatch.setenv("BENCHMARK_PLUGINS", "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_loss.py").write_text(block("A method outside of the suite: 1 file of yours"))
+    (command,) = re.findall(r"^    python -m benchmark (check .*)$", "".join(SECTIONS.values()), re.M)
+    assert cli(*command.split()).out.startswith("mapped keeps the contract")
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -61,6 +61,6 @@ def _rows(what: str) -> Rows:
             {"name": name, "weights": f"{place}, of an installed package"}
             for name, place in registered("backbones").items()
         ]
-        return [*(family._asdict() for family in zoo.FAMILIES), *others]
+        return [*({"name": family.name, "weights": family.weights} for family in zoo.FAMILIES), *others]
     protocols = map(presets.read_preset, presets.preset_names())
     return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in protocols]

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -65,10 +66,25 @@ def place_in_plugin(error: BaseException) -> str:
 @functools.cache
 def plugin_module(path: Path) -> ModuleType:
     """A plugin's file as a module, run once."""
-    name = f"_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
-    place = importlib.util.spec_from_file_location(name, path)
-    assert place is not None and place.loader is not None
-    module = importlib.util.module_from_spec(place)
-    sys.modules[name] = module
-    place.loader.exec_module(module)
+    return module_of_text(path, path.read_bytes())
+
+
+@contextlib.contextmanager
+def on_path(folder: Path) -> Iterator[None]:
+    """Python's path with a folder, for what lies beside a file."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
+def module_of_text(path: Path, text: bytes) -> ModuleType:
+    """Run the text of a user's file as a module, which finds what lies beside it. Raises whatever that raises."""
+    module = ModuleType(f"_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look for it
+    with on_path(path.parent):
+        exec(compile(text, str(path), "exec"), module.__dict__)
     return module

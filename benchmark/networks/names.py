@@ -19,24 +19,32 @@ DOWNLOADED, IN_WHEEL = "ImageNet, torchvision's (downloaded)", "ImageNet, from t
 
 
 class Family(NamedTuple):
-    """Networks of one make, or one network: a row of `benchmark list backbones`."""
+    """Networks of one make, or one network: a row of `benchmark list backbones`.
+
+    Args:
+        pooled: how many pooled features the one network has.
+        maps: whether it has feature maps of several sizes.
+    """
 
     name: str
     weights: str
+    pooled: int = 0
+    maps: bool = True
 
 
-# Networks with a name of their own, by make: how many pooled features they have.
+# Networks by make: how many pooled features they have.
 RESNETS = {"resnet18": 512, "resnet50": 2048}
 LITE = {"efficientnet_lite0": 1280, "efficientnet_lite1": 1280, "efficientnet_lite2": 1280}
 FAMILIES = (
-    *(Family(name, DOWNLOADED) for name in RESNETS),
-    *(Family(name, IN_WHEEL) for name in LITE),
+    *(Family(name, DOWNLOADED, pooled) for name, pooled in RESNETS.items()),
+    *(Family(name, IN_WHEEL, pooled) for name, pooled in LITE.items()),
     Family("conv4-W", "none: trained from scratch; W channels, such as conv4-32"),
     Family("timm:NAME", "ImageNet or other, timm's default for the model (downloaded)"),
     Family("FILE.py:FACTORY@CHECKPOINT", "your own module's (docs/extending.md); PACKAGE.MODULE:FACTORY, too"),
     Family(VECTORS, "none: your own vectors, run --features"),
     Family(TEACHER_VECTORS, "none: your own vectors, run --teacher-features"),
 )
+NETWORKS = {family.name: family for family in FAMILIES if family.pooled}
 
 
 def check_name(name: str) -> None:
@@ -45,7 +53,7 @@ def check_name(name: str) -> None:
         raise UsageError(f"{name} is no network to choose: it stands for your own vectors (--features)")
     if OWN_NAME.fullmatch(name):
         return
-    if name not in (*LITE, *RESNETS) and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
+    if name not in NETWORKS and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
         raise unknown("backbone", name, [family.name for family in FAMILIES])
     width = name.removeprefix("conv4-")
     if width != name and (len(width) > 9 or int(width) > WIDEST):
@@ -58,15 +66,18 @@ def check_name(name: str) -> None:
 
 
 def pooled(name: str) -> int:
-    """How many pooled features a backbone has that is not one's own; known without its weights."""
+    """How many pooled features a backbone has that is not one's own; known without its weights. Raises as `check_name`."""
+    check_name(name)
     if name.startswith("timm:"):
         return timm_sizes(name)[0]
-    return {**LITE, **RESNETS}.get(name) or int(name.removeprefix("conv4-"))
+    return NETWORKS[name].pooled if name in NETWORKS else int(name.removeprefix("conv4-"))
 
 
 def has_maps(name: str) -> bool:
     """Whether a backbone has feature maps of several sizes: a transformer's tokens are none, and of own modules nothing is known."""
-    return bool(timm_sizes(name)[1]) if name.startswith("timm:") else not OWN_NAME.fullmatch(name)
+    if name.startswith("timm:"):
+        return bool(timm_sizes(name)[1])
+    return NETWORKS[name].maps if name in NETWORKS else not OWN_NAME.fullmatch(name)
 
 
 @functools.cache

@@ -13,7 +13,6 @@ import importlib
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from ..errors import BenchmarkError, UsageError, WeightsError, unknown
 from ..files import digest, read_regular, write_atomically
+from ..methods.plugins import module_of_text, on_path
 from .names import IMAGENET, OWN_NAME, OWN_PLACE
 from .own_weights import load_weights, words_of
 
@@ -51,6 +51,10 @@ class OwnNetwork(NamedTuple):
             raise BenchmarkError(f"{self.place}: the factory fails: {words_of(error)}") from error
         if not isinstance(module, nn.Module):
             raise UsageError(f"{self.place}: the factory gives a {type(module).__name__}, not a torch.nn.Module")
+        if any(map(nn.parameter.is_lazy, (*module.parameters(), *module.buffers()))):
+            raise UsageError(
+                f"{self.place}: its lazy layers have no sizes yet; have the factory pass zeros through the module once"
+            )
         if load and self.weights is not None:
             load_weights(module, self.weights)
         return module.float()
@@ -67,7 +71,7 @@ def absolute(place: str) -> str:
 
 
 def open_own(place: str) -> OwnNetwork:
-    """The network at an `absolute` place, remembered from now on.
+    """The network at an `absolute` place, which this process and its children know from now on.
 
     Raises:
         UsageError: there is no such file, module or factory, or it gives no module.
@@ -77,7 +81,7 @@ def open_own(place: str) -> OwnNetwork:
     code, _, weights = OWN_PLACE.fullmatch(place).groups()  # type: ignore[union-attr]
     stamps = [(status.st_mtime_ns, status.st_size) for path in (code, weights) if path and (status := _status(path))]
     network = _opened(place, tuple(stamps))
-    remember(network.name, place)
+    say_place(network.name, place)
     return network
 
 
@@ -108,10 +112,11 @@ def _opened(place: str, stamps: tuple[tuple[int, int], ...]) -> OwnNetwork:
 
 def own_network(name: str) -> OwnNetwork:
     """The network of a name, where it is known to lie. Raises a WeightsError where it is not, or is another one now; else as `open_own`."""
-    for candidate in _unnamed():  # which the user has set
+    places, unnamed = _said()
+    for candidate in unnamed:
         if (network := open_own(absolute(candidate))).name == name:
             return network
-    place = _places().get(name)
+    place = places.get(name)
     code, _, weights = OWN_PLACE.fullmatch(place).groups() if place else ("", "", "")  # type: ignore[union-attr]
     gone = [
         path for path in (code, weights) if path and (path == weights or path.endswith(".py")) and not _status(path)
@@ -185,59 +190,43 @@ def as_it_wants(module: nn.Module, place: str) -> tuple[Statistics, Statistics, 
     return statistics[0], statistics[1], resized
 
 
-def remember(name: str, place: str) -> None:
-    """Tell this process and its children where the network of a name is."""
-    entries = [entry for entry in os.environ.get(VARIABLE, "").split(";") if entry and not entry.startswith(f"{name}=")]
-    os.environ[VARIABLE] = ";".join([*entries, f"{name}={place}"])
+def _said() -> tuple[dict[str, str], list[str]]:
+    """Read the environment variable: places by the name of their network, and those that the user has set without one."""
+    entries = [entry.partition("=") for entry in os.environ.get(VARIABLE, "").split(";") if entry]
+    named = {name: place for name, sign, place in entries if sign and OWN_NAME.fullmatch(name)}
+    return named, ["".join(entry) for entry in entries if entry[0] not in named]
 
 
-def memory() -> Path:
+def say_place(name: str, place: str) -> None:
+    """Tell this process and its children, by the environment variable, where the network of a name is."""
+    named, unnamed = _said()
+    os.environ[VARIABLE] = ";".join([*unnamed, *(f"{key}={value}" for key, value in {**named, name: place}.items())])
+
+
+def places_file() -> Path:
     """The user's own file of where networks lie. Not one beside results: who hands on a folder would have its readers run code."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embedding-distillation-benchmark" / FILE
 
 
-def recall() -> None:
-    """Remember the networks that runs of this user were of, but where they are known to lie elsewhere."""
+def read_places() -> None:
+    """Take over from the user's file where networks lie, but for those of which the environment variable says it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        for name, place in json.loads(read_regular(memory())).items():
-            if name not in _places() and OWN_NAME.fullmatch(name) and OWN_PLACE.fullmatch(place):
-                remember(name, place)
+        for name, place in json.loads(read_regular(places_file())).items():
+            if name not in _said()[0] and OWN_NAME.fullmatch(name) and OWN_PLACE.fullmatch(place):
+                say_place(name, place)
 
 
-def keep(backbones: Iterable[str]) -> None:
-    """Write where the networks of some runs lie, for later commands of this user."""
-    recall()
-    places = _places()
+def write_places(backbones: Iterable[str]) -> None:
+    """Write into the user's file where the networks of some runs lie, for later commands."""
+    read_places()
+    places, _ = _said()
     if own := {name: places[name] for name in backbones if name in places}:
-        path, before = memory(), dict[str, str]()
+        path, before = places_file(), dict[str, str]()
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             with contextlib.suppress(OSError, ValueError):
                 before = json.loads(read_regular(path))
             write_atomically(path, json.dumps({**before, **own}, indent=1, sort_keys=True) + "\n")
-
-
-def _entries() -> list[tuple[str, str, str]]:
-    return [entry.partition("=") for entry in os.environ.get(VARIABLE, "").split(";") if entry]
-
-
-def _places() -> dict[str, str]:
-    return {name: place for name, sign, place in _entries() if sign and OWN_NAME.fullmatch(name)}
-
-
-def _unnamed() -> list[str]:
-    return ["".join(entry) for entry in _entries() if not OWN_NAME.fullmatch(entry[0])]
-
-
-@contextlib.contextmanager
-def on_path(folder: Path) -> Iterator[None]:
-    """Python's path with a folder, for what lies beside a file."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))
 
 
 def _imported(code: str) -> tuple[ModuleType, bytes, Path]:
@@ -250,11 +239,7 @@ def _imported(code: str) -> tuple[ModuleType, bytes, Path]:
                 module = importlib.import_module(code)
                 return module, read_regular(Path(module.__file__ or "")), folder
             text = read_regular(Path(code))
-            module = ModuleType(f"_own_{hashlib.sha256(code.encode()).hexdigest()[:8]}_{Path(code).stem}")
-            module.__file__ = code
-            sys.modules[module.__name__] = module  # where dataclasses look for it
-            exec(compile(text, code, "exec"), module.__dict__)  # of the very text that is its identity
-            return module, text, folder
+        return module_of_text(Path(code), text), text, folder  # of the very text that is its identity
     except FileNotFoundError as error:
         if error.filename == code or not is_file:
             raise UsageError(f"there is no file of Python's {code}") from error

@@ -51,7 +51,8 @@ def _state(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not (isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values())):
-        raise WeightsError(f"{path} holds no tensors by name, also not under {' or '.join(INSIDE)}; {way_out}")
+        keys = f" (its keys: {_some([*map(str, content)])})" if isinstance(content, dict) and content else ""
+        raise WeightsError(f"{path} holds no tensors by name, also not under {' or '.join(INSIDE)}{keys}; {way_out}")
     return content
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import WeightsError
-from .names import HALF, IMAGENET, LITE, OWN_NAME, RESNETS, check_name, sizes_of
+from ..errors import UsageError, WeightsError
+from .names import HALF, IMAGENET, LITE, NETWORKS, OWN_NAME, RESNETS, check_name, sizes_of
 from .own import as_it_wants, own_network, own_width
 
 Stages = tuple[Tensor, tuple[Tensor, ...]]  # pooled features [n, pooled], and the maps at the ends of the stages
@@ -109,7 +109,11 @@ def trunk(name: str, pretrained: bool, image: int = 224) -> Trunk:
         return OwnTrunk(own.make(load=pretrained), own.place, own_width(name, image))
     if name.startswith("timm:"):
         return _timm(name, pretrained, image)
-    make = _lite if name in LITE else _resnet if name in RESNETS else _conv4
+    make = MAKES.get(name, None if name in NETWORKS else _conv4)
+    if make is None:
+        raise UsageError(
+            f"backbone {name} has a row in FAMILIES (networks/names.py) and none in MAKES (networks/trunks.py)"
+        )
     return make(name, pretrained)
 
 
@@ -134,6 +138,8 @@ def _resnet(name: str, pretrained: bool) -> Trunk:
     """torchvision's ResNet up to global average pooling; maps are the ends of its four blocks."""
     import torchvision
 
+    if not hasattr(torchvision.models.resnet, name):
+        raise UsageError(f"{name} is no ResNet of torchvision's: in RESNETS (networks/names.py) are these alone")
     try:
         network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
     except (OSError, RuntimeError) as error:  # no network; a file that was cut off
@@ -187,6 +193,10 @@ def _takes(make: Any, options: dict[str, Any]) -> bool:
     except (TypeError, AssertionError, ValueError, RuntimeError):
         return False
     return True
+
+
+# Functions from a name, and whether its weights are pretrained, to a trunk.
+MAKES: dict[str, Callable[[str, bool], Trunk]] = {**dict.fromkeys(LITE, _lite), **dict.fromkeys(RESNETS, _resnet)}
 
 
 def _no_weights(name: str, why: str) -> WeightsError:

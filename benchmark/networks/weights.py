@@ -11,7 +11,7 @@ from ..errors import BenchmarkError
 from ..spec import Spec
 from ..store import Store
 from .encoder import Encoder, Identity, Network, network_of
-from .own import recall
+from .own import read_places
 
 
 def serialized(module: nn.Module) -> bytes:
@@ -36,7 +36,7 @@ def load_encoder(spec: Spec, store: Store, device: torch.device, *, trunk: bool 
         BenchmarkError: there is no such file, or it is damaged.
     """
     content = store.read_weights(spec)
-    recall()
+    read_places()
     try:
         state = load(content)
         network: Network

@@ -140,31 +140,45 @@ def read_preset(name: str) -> Preset:
         raise UsageError(f"{path} is not a preset: {wrong_field(error)}") from None
 
 
+def defaults(card: Card) -> tuple[Preset | None, Preset | None]:
+    """The presets that are taken for a data set where none is asked for: of any machine, and of one with a GPU."""
+    known = [read_preset(name) for name in preset_names()]
+    keys = [card.layout] if card.layout in OWN else [card.name, card.layout]
+    chosen = next(filter(None, ([preset for preset in known if key in preset.default_for] for key in keys)), [])
+    smaller, larger = ([preset for preset in chosen if preset.wants_gpu == gpu] for gpu in (False, True))
+    return next(iter(smaller), None), next(iter(larger), None)
+
+
 def choose_preset(name: str | None, card: Card, device: str | None) -> tuple[Preset, str]:
     """The preset of that name, or the default for a data set on this machine; and why it is that one, where none was named.
 
     Raises:
-        UsageError: as `read_preset`, or it is for other data.
+        UsageError: as `read_preset`, or it is for other data, or none is the default for these.
     """
+    if name is not None and (preset := read_preset(name)).suits(card):
+        return preset, ""
+    fitting = [each for each in preset_names() if read_preset(each).suits(card)]
+    key = f"{card.name!r}, or its layout {card.layout!r},"
+    those = (
+        f"these are: {', '.join(fitting)}"
+        if fitting
+        else f"no preset is: add {key} to the `datasets` of one in {tuned.PRESETS}"
+    )
     if name is not None:
-        if (preset := read_preset(name)).suits(card):
-            return preset, ""
-        fitting = [name for name in preset_names() if read_preset(name).suits(card)]
-        raise UsageError(f"preset {name!r} is not for {card.name!r}; these are: {', '.join(fitting)}")
-    known = [read_preset(name) for name in preset_names()]
-    keys = [card.layout] if card.layout in OWN else [card.name, card.layout]
-    defaults = next(filter(None, ([preset for preset in known if key in preset.default_for] for key in keys)))
-    smaller = next(preset for preset in defaults if not preset.wants_gpu)
-    larger = next((preset for preset in defaults if preset.wants_gpu), None)
-    if larger is None:
-        return smaller, f"the preset for {OWN.get(card.layout, card.name)}"
+        raise UsageError(f"preset {name!r} is not for {card.name!r}; {those}")
+    default, larger = defaults(card)
+    if default is None or larger is None:
+        if (only := default or larger) is None:
+            advice = f"name one by --preset, or add {key} to its `default_for`"
+            raise UsageError(f"no preset is the default for {card.name!r}: {advice}; {those}")
+        return only, f"the preset for {OWN.get(card.layout, card.name)}"
     if device is not None and not device.startswith("cuda"):
-        return smaller, f"--device {device}; --preset {larger.name} is made for a GPU"
+        return default, f"--device {device}; --preset {larger.name} is made for a GPU"
     import torch  # which what lists presets does without
 
     if torch.cuda.is_available():
         return larger, "there is a GPU"
-    return smaller, f"there is no GPU; --preset {larger.name} is made for one"
+    return default, f"there is no GPU; --preset {larger.name} is made for one"
 
 
 class Layers(NamedTuple):
@@ -206,7 +220,8 @@ def select(words: Sequence[str], preset: Preset) -> list[str]:
     result: list[str] = []
     for word in words:
         if word in groups:
-            result += [name for name in preset.methods if methods.entry(name).kind in ("none", "control")]
+            single = (name for name in preset.methods if name not in groups)
+            result += [name for name in single if methods.entry(name).kind in ("none", "control")]
             result += [name for name, entry in known.items() if entry.kind in groups[word] and name != ENSEMBLE]
         elif "+" in word or word.startswith(MATRYOSHKA) or word in known:
             result.append(methods.entry(word).name)

@@ -55,6 +55,14 @@ def map_at_r(matches: NDArray[np.bool_], relevant: Ints) -> NDArray[np.float64]:
     return (precision * hits).sum(axis=1) / relevant
 
 
+# By name what a record has beside Recall@K: from `matches`, as for `recall_at_k` and with at least max(R) columns, and `relevant` [n]
+# to a number in 0 ... 1 a query.
+METRICS: dict[str, Callable[[NDArray[np.bool_], Ints], NDArray[np.float64]]] = {
+    "map@r": map_at_r,
+    "r_precision": r_precision,
+}
+
+
 def _within(matches: NDArray[np.bool_], relevant: Ints) -> NDArray[np.bool_]:
     """Matches among each query's R nearest: [n, max(R)]."""
     most = int(relevant.max())
@@ -71,7 +79,7 @@ def evaluate(
     same: bool = False,
     index: Form = "flat",
 ) -> Retrieval:
-    """Measure Recall@K, MAP@R and R-precision by raw Euclidean distance and by cosine, as means over queries.
+    """Measure Recall@K, MAP@R, R-precision and what else `METRICS` has, by raw Euclidean distance and by cosine, as means over queries.
 
     R is the number of other gallery items of the query's class. Queries for which it is 0 are left out and counted;
     where the set is searched in itself they stay in the gallery.
@@ -173,12 +181,13 @@ def _scores(
     def score(metric: Metric) -> tuple[Metrics, Queries]:
         rows_of, searched = prepared(query, gallery, metric, index)
         recall = {k: np.empty(len(query), bool) for k in at}
-        precision, average = np.empty(len(query)), np.empty(len(query))
+        others = {name: np.empty(len(query)) for name in METRICS}
         first, hit = np.empty(len(query), np.int32), np.empty(len(query), bool)
         for rows, nearest in searched.search(rows_of, max(needed, *(min(k, near) for k in at)), left_out):
             hits = matches(rows, nearest)
             first[rows], hit[rows] = nearest[:, 0], hits[:, 0]
-            precision[rows], average[rows] = r_precision(hits, relevant[rows]), map_at_r(hits, relevant[rows])
+            for name, metric_of in METRICS.items():
+                others[name][rows] = metric_of(hits, relevant[rows])
             for k, values in recall.items():
                 values[rows] = recall_at_k(hits, k)
         further = {k: values for k, values in recall.items() if k > near}
@@ -188,9 +197,8 @@ def _scores(
                 hits = matches(missing[rows], nearest)
                 for k, values in further.items():
                     values[missing[rows]] = recall_at_k(hits, k)
-        means = {f"recall@{k}": values for k, values in recall.items()}
-        means |= {"map@r": average, "r_precision": precision}
-        queries = Queries(own.astype(np.int32), first, hit, average.astype(np.float32))
+        means = {f"recall@{k}": values for k, values in recall.items()} | others
+        queries = Queries(own.astype(np.int32), first, hit, others["map@r"].astype(np.float32))
         return {name: float(values.mean()) for name, values in means.items()}, queries
 
     l2, by_l2 = score("l2")

@@ -14,7 +14,7 @@ from rich.console import Console
 from ..errors import UsageError
 from ..methods import edition, is_outside
 from ..protocol.experiment import Experiment
-from ..protocol.presets import choose_preset
+from ..protocol.presets import defaults
 from ..protocol.request import Shared
 from ..record import Record, read_record
 from ..spec import Spec, waves
@@ -151,7 +151,7 @@ class Driver:
         """
         from ..data.vectors import VectorRows
         from ..machine import Threads
-        from ..networks.own import keep
+        from ..networks.own import write_places
         from .context import RunContext
         from .progress import Reporter
         from .trial import check_runs, decode
@@ -174,7 +174,7 @@ class Driver:
         with reporter:
             decode(specs, context)
             self.store.checkpoints.mkdir(parents=True, exist_ok=True)
-            keep({each.backbone for spec in specs for each in (spec, *spec.parents)})
+            write_places({each.backbone for spec in specs for each in (spec, *spec.parents)})
             threads, request = Threads(self.say), self.plan.request
             return self._execute(specs, Task(context, checkpoint_every, reporter.group, threads, counts or {}, request))
 
@@ -189,15 +189,15 @@ class Driver:
             self.say(f"{held}: wait for it" if fixed else f"{held}; threads are chosen by timing")
 
     def _confirm(self, yes: bool) -> None:
-        name, (smaller, _) = self.plan.preset.name, choose_preset(None, self.plan.card, "cpu")
-        self.say(
-            f"the preset {name} is made for a GPU, and may take weeks here; --preset {smaller.name} is made for this machine"
-        )
+        name, (smaller, _) = self.plan.preset.name, defaults(self.plan.card)
+        other = smaller and f"--preset {smaller.name}"
+        fits = f"; {other} is made for this machine" if other else ""
+        self.say(f"the preset {name} is made for a GPU, and may take weeks here{fits}")
         if yes:
             return
         if not sys.stdin.isatty():
             raise UsageError(
-                f"--preset {name} on a CPU wants to be confirmed: add --yes, or take --preset {smaller.name}"
+                f"--preset {name} on a CPU wants to be confirmed: add --yes{f', or take {other}' if other else ''}"
             )
         if self.console.input(f"go on with {name}? [y/N] ").strip().lower() not in ("y", "yes"):
             raise UsageError("not confirmed; nothing was run")

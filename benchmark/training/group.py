@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +38,8 @@ class Failure:
 
 
 Outcome = Record | Failure
+# Held while a group trains: students draw from torch's global generator, which is set to a stream's state before each step.
+_TRAINING = threading.Lock()
 
 
 def run(
@@ -59,9 +63,9 @@ def run(
 
     Raises:
         Interrupted: stopped by the user; checkpoints are written.
-        BenchmarkError: what concerns the whole group (its data, its teacher) is not usable.
+        BenchmarkError: what concerns the whole group (its data, its teacher) is not usable; or another group trains in this process.
     """
-    with context.store.claimed(group) as held:
+    with _alone(), context.store.claimed(group) as held:
         if not (todo := [spec for spec in held if not context.store.finished(spec)]):
             return
         evaluator = Evaluator.open(todo, context)
@@ -86,6 +90,20 @@ def run(
             threads.end()
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """This process's one place to train. Raises a BenchmarkError where another group has it."""
+    if not _TRAINING.acquire(blocking=False):
+        raise BenchmarkError(
+            "two groups cannot train in one process at a time, as their random numbers would mix: "
+            "an executor that runs several at a time gives each a process of its own"
+        )
+    try:
+        yield
+    finally:
+        _TRAINING.release()
+
+
 def _train(
     specs: Sequence[Spec], evaluator: Evaluator, bases: Mapping[str, dict[str, str]], watch: Watch, every: float
 ) -> Iterator[Outcome]:
@@ -97,7 +115,7 @@ def _train(
             student.basis = bases[spec.id]
             students.append(student)
         except Exception as error:  # a method that cannot be made is no reason to lose the others
-            yield _failure(spec, error)
+            yield failure_of(spec, error)
     failed = prepare_methods(students, evaluator)
     if specs[0].steps and (ready := [student for student in students if student.spec.id not in failed]):
         failed |= fit(
@@ -112,7 +130,7 @@ def _train(
         )
     for student in students:
         met = failed.get(student.spec.id)
-        yield _finish(student, evaluator) if met is None else _failure(student.spec, met)
+        yield _finish(student, evaluator) if met is None else failure_of(student.spec, met)
 
 
 def _milestones(stream: Stream, evaluator: Evaluator) -> dict[int, Callable[[Student], object]]:
@@ -163,7 +181,8 @@ def _sift(spec: Spec, basis: Mapping[str, str], threads: int | None, context: Ru
     return counts[-1] if on_cpu and counts else None
 
 
-def _failure(spec: Spec, error: Exception) -> Failure:
+def failure_of(spec: Spec, error: Exception) -> Failure:
+    """Tell of a run that an error ended: its message in one line, and where in a plugin it came from."""
     known = isinstance(error, BenchmarkError)
     message = str(error) if known else f"{spec.label}: {type(error).__name__}: {error}".split("\n")[0]
     message += place_in_plugin(error)
@@ -179,7 +198,7 @@ def _finish(student: Student, evaluator: Evaluator) -> Outcome:
         # Without the method's map, queries in the teacher's space could never be measured again.
         projector = serialized(student.method) if measured.asymmetric is not None else None
     except Exception as error:  # a map of the method's own is part of it
-        return _failure(spec, error)
+        return failure_of(spec, error)
     weights = serialized(student.encoder)
     queries = None if measured.queries is None else measured.queries.packed()
     threads = ", ".join(map(str, student.threads or [torch.get_num_threads()]))

@@ -8,11 +8,12 @@ from typing import Any
 
 from safetensors.torch import load
 
+from .. import methods
 from ..data import cards
 from ..data.cards import OwnImages
 from ..data.layouts import load_images
 from ..data.splits import DataSet
-from ..errors import BenchmarkError, DataError
+from ..errors import BenchmarkError, DataError, UsageError
 from ..files import digest, read_regular, write_atomically
 from ..queries import check_queries
 from ..record import ROUNDING, Evaluation, Record
@@ -20,7 +21,7 @@ from ..spec import waves
 from ..store import Store
 from .context import RunContext
 from .evaluator import Evaluator, Measured
-from .group import Failure, Outcome
+from .group import Failure, Outcome, failure_of
 from .initial import make_student
 from .student import Student
 
@@ -104,10 +105,10 @@ def _group(records: Sequence[Record], context: RunContext) -> Iterator[Outcome]:
             student = make_student(spec, evaluator.teachers, evaluator.inputs, evaluator.dataset, context.device)
             student.encoder.load_state_dict(load(contents[spec.id]))
             mapped = load_projector(student, record, context.store)
-        except BenchmarkError as error:
-            yield Failure(spec, str(error))
+            measured = evaluator.measure(student, mapped=mapped)
+        except Exception as error:  # as of a method that was edited since, and takes no such settings now
+            yield failure_of(spec, error)
             continue
-        measured = evaluator.measure(student, mapped=mapped)
         off = difference(measured.evaluation, record.evaluation)
         if measured.asymmetric is not None and record.asymmetric is not None:
             off = max(off, difference(measured.asymmetric, record.asymmetric))
@@ -121,6 +122,9 @@ def _completed(record: Record, measured: Measured, store: Store, *, exact: bool)
     """Save a record with what it lacked, its queries only if they are `exact`ly those of its metrics; and their file, if that is gone."""
     storage = record.storage or measured.storage
     update: dict[str, Any] = {"geometry": record.geometry or measured.geometry, "storage": storage}
+    for name in ("evaluation", "asymmetric"):
+        if None not in (before := getattr(record, name), later := getattr(measured, name)):
+            update[name] = before.with_metrics(later)
     content = b"" if measured.queries is None else measured.queries.packed()
     if content and exact and record.queries is None:
         update |= {"by_class": measured.by_class, "queries": digest(content)}
@@ -148,9 +152,15 @@ def load_projector(student: Student, record: Record, store: Store) -> bool:
 
 
 def _check(record: Record, context: RunContext) -> None:
-    """Raise a BenchmarkError where a record is of other images, or the networks that its run builds on are gone, or, if likeness to its
-    teacher is to be measured, that is another one."""
+    """Raise a BenchmarkError where a record is of other images, or a method or the networks that its run builds on are gone, or, if
+    likeness to its teacher is to be measured, that is another one."""
     spec, store, images = record.spec, context.store, context.dataset
+    for each in (spec, *spec.parents):
+        try:
+            methods.entry(each.method)
+        except UsageError as error:
+            advice = "name the file of a method from outside of the suite by --plugin FILE.py"
+            raise BenchmarkError(f"{spec.label}: {error}; {advice}") from None
     if not record.was_of(images.fingerprint, images.listing):
         raise BenchmarkError(f"{spec.label}: it was run on other images ({record.data}) than these")
     if spec.builds_on_vectors:

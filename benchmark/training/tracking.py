@@ -101,7 +101,7 @@ class MLflow:
         self._client.set_terminated(self._id)
 
 
-# By name: what is imported, and what makes one from the folder of results, a run and the first step that it is told.
+# By name: the package that it wants, if any; and what makes one from the folder of results, a run and the first step that it is told.
 TRACKERS: dict[str, tuple[str, Callable[[Path, Spec, int], Tracker]]] = {
     "tensorboard": ("tensorboard", TensorBoard),
     "wandb": ("wandb", WeightsAndBiases),
@@ -115,7 +115,8 @@ def check_tracker(name: str | None) -> None:
         return
     if name not in TRACKERS:
         raise unknown("tracker", name, TRACKERS)
-    if importlib.util.find_spec(package := TRACKERS[name][0]) is None:
+    package, _ = TRACKERS[name]
+    if package and importlib.util.find_spec(package) is None:
         extra = (
             "pip install 'embedding-distillation-benchmark[track]'" if name == "tensorboard" else f"pip install {name}"
         )

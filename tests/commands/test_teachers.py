@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Broken(nn.Module):
         return self.make(x)
 
 def net(): return Net()
+def lazy(): return nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
 def nothing(): raise ValueError("no such\\nlayer")
 def text(): return "text"
 def maps(): return Broken(lambda x: x)
@@ -60,9 +62,8 @@ def tensor():
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(own.VARIABLE, "")
-    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ def test_an_own_module_teaches_and_learns(code: Path, cli: Cli, smoke: list[str]
     (record,) = tmp_path.glob("tiny/smoke/runs/regression-*.json")
     like = ["run", "--like", record, "--seeds", 1, "--data", smoke[smoke.index("--data") + 1], "--results", tmp_path]
     assert cli(*like, "--device", "cpu").code == 0
+    assert own.places_file().exists() and own.places_file().is_relative_to(tempfile.gettempdir())  # not the user's own
     code.write_text(CODE + "# changed\n")
     assert "0 done, 2 to run" in cli(*words, "--dry-run").out  # another teacher, and another student
     os.environ[own.VARIABLE] = ""
@@ -183,6 +185,21 @@ def test_an_installed_package_has_backbones_and_cards(
     assert_one_line(missing, 1, f"{tmp_path / 'wares'} is missing")
 
 
+def test_places_are_told_and_kept(code: Path) -> None:
+    """One that the user has set has no name, and stays; a named one is told once, and the file says nothing against it."""
+    os.environ[own.VARIABLE] = f"{code}:Pixels"
+    name = own.open_own(f"{code}:net").name
+    own.say_place(name, f"{code}:net")
+    assert os.environ[own.VARIABLE] == f"{code}:Pixels;{name}={code}:net"
+    own.write_places([name, "conv4-8"])
+    os.environ[own.VARIABLE] = f"{name}=elsewhere.py:net"
+    own.read_places()
+    assert os.environ[own.VARIABLE] == f"{name}=elsewhere.py:net"
+    os.environ[own.VARIABLE] = ""
+    own.read_places()
+    assert os.environ[own.VARIABLE].startswith("own:") and f"{name}={code}:net" in os.environ[own.VARIABLE].split(";")
+
+
 def test_random_weights_are_no_identity_and_given_ones_are(code: Path) -> None:
     names = {own.open_own(f"{code}:net").name}
     own._opened.cache_clear()
@@ -208,6 +225,7 @@ def test_a_module_sees_images_as_it_wants_them(code: Path) -> None:
     [
         ("nets", 2, "unknown factory 'nets'; did you mean 'net'"),
         ("nothing", 1, "the factory fails: ValueError: no such layer (mine.py, line"),
+        ("lazy", 2, "its lazy layers have no sizes yet; have the factory pass zeros"),
         ("text", 2, "gives a str, not a torch.nn.Module"),
         ("maps", 2, "makes torch.float32 [2, 3, 28, 28] of 2 images, not vectors"),
         ("nans", 2, "not finite"),
@@ -217,7 +235,7 @@ def test_a_module_sees_images_as_it_wants_them(code: Path) -> None:
         ("net@pickled.pt", 1, "wants unpickling, which may run any code, and is refused; save the weights alone"),
         ("net@other.pt", 1, "it lacks conv.bias, conv.weight, fc.bias; of another shape is fc.weight"),
         ("net@junk.pt", 1, "cannot be read as weights"),
-        ("net@epoch.pt", 1, "holds no tensors by name"),
+        ("net@epoch.pt", 1, "holds no tensors by name, also not under state_dict or model (its keys: epoch, net)"),
     ],
 )
 def test_what_is_wrong_with_a_module_is_one_line(
@@ -226,7 +244,7 @@ def test_what_is_wrong_with_a_module_is_one_line(
     monkeypatch.chdir(code.parent)
     torch.save(torch.nn.Linear(2, 2), "pickled.pt")
     torch.save({"fc.weight": torch.zeros(3)}, "other.pt")
-    torch.save({"epoch": 3}, "epoch.pt")
+    torch.save({"epoch": 3, "net": {}}, "epoch.pt")
     Path("junk.pt").write_bytes(b"junk")
     assert_one_line(cli(*smoke, "--methods", "rkd-d", "--teacher", f"mine.py:{factory}"), status, words)
     assert not (code.parent / "tiny").exists()

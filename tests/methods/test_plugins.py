@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
 ) -> None:
     listed = json.loads(cli("list", "methods", "--json", "--plugin", plugin).out)
     assert next(row for row in listed if row["name"] == "cosine-pairs")["defaults"] == {"weight": 1.0}
-    result = cli(*smoke, f"--plugin={plugin}", "--methods", "cosine-pairs,cosine-pairs+rkd-d", "--set", "views=2")
+    result = cli(*smoke, f"--plugin={plugin}", "--methods", "cosine-pairs,cosine-pairs+rkd-d,rkd-d", "--set", "views=2")
     assert result.code == 0, result
     (path,) = tmp_path.glob("tiny/smoke/runs/cosine-pairs-*.json")
     record = json.loads(path.read_text())
@@ -66,17 +67,29 @@ def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
     }
     monkeypatch.setenv(plugins.VARIABLE, "")  # a report needs no plugin
     assert "no differences" in cli("verify", "--results", tmp_path / "tiny").out
+    given = [*smoke[1 : smoke.index("--seeds")], *smoke[smoke.index("--seeds") + 2 :]]
+    measured = cli("measure", *given)  # the others of its group do
+    failed = [line for line in measured.out.splitlines() if line.startswith("failed: ")]
+    assert measured.code == 1 and len(failed) == 2 and all("cosine-pairs" in line for line in failed), measured
+    assert all("unknown method 'cosine-pairs'" in line and "--plugin FILE.py" in line for line in failed)
     assert_one_line(cli("run", "--like", path), 2, "of a file outside of the suite", "--plugin FILE.py")
     before = methods.edition("cosine-pairs")
     plugin.write_text(GOOD.replace("self.weight * ", "2 * self.weight * "))
     methods.edition.cache_clear()
-    words = [*smoke[: smoke.index("--seeds")], *smoke[smoke.index("--seeds") + 2 :], "--seeds", "0,1"]
-    again = cli(*words, "--plugin", plugin, "--methods", "cosine-pairs", "--set", "views=2")
+    again = cli("run", *given, "--seeds", "0,1", "--plugin", plugin, "--methods", "cosine-pairs", "--set", "views=2")
     assert f"to run them again, delete {path}" in again.out and methods.edition("cosine-pairs") != before, again
     table = (path.parents[1] / "comparison.md").read_text()
     assert any("‖" in line for line in table.splitlines() if "| cosine-pairs " in line)
     assert any("‖" not in line for line in table.splitlines() if "| cosine-pairs+rkd-d " in line)
     assert cli("check", "cosine-pairs").out.startswith("cosine-pairs keeps the contract")
+
+
+def test_a_plugin_imports_what_lies_beside_it(plugin: Path) -> None:
+    plugin.with_name("halves_of_it.py").write_text("def half(x):\n    return x / 2\n")
+    plugin.write_text(GOOD.replace("from torch import", "from halves_of_it import half\nfrom torch import", 1))
+    plugins.plugin_module.cache_clear()
+    before = [*sys.path]
+    assert plugins.plugin_module(plugin).half(4) == 2 and sys.path == before
 
 
 def test_a_package_names_methods_by_an_entry_point(plugin: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:

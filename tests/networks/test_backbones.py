@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmark.errors import UsageError, WeightsError
-from benchmark.networks import trunks
+from benchmark.networks import names, trunks
 from benchmark.networks.encoder import encoder as network
 from benchmark.networks.names import check_name
 
@@ -35,6 +35,12 @@ def test_features_have_the_declared_shapes(name: str, pooled: int, maps: list[tu
     assert encoder.widths == (12, pooled, tuple(channels for channels, _ in maps))
     assert torch.allclose(features.embedding.norm(dim=1), torch.ones(4))
     assert encoder(photos()).maps == ()
+
+
+@pytest.mark.parametrize("name", names.NETWORKS)
+def test_sizes_are_known_by_name(name: str) -> None:
+    made = trunks.trunk(name, False)
+    assert (made.pooled, bool(made.widths)) == (names.pooled(name), names.has_maps(name))
 
 
 def test_lite_weights_come_with_the_extra_and_are_imagenets() -> None:
@@ -104,6 +110,20 @@ def test_frozen_batchnorm_keeps_statistics_and_trains_the_rest() -> None:
 def test_an_unknown_backbone_names_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UsageError, match=f"did you mean '{near}"):
         check_name(name)
+
+
+def test_another_make_is_two_rows_and_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="unknown backbone 'squeezenet1_1'"):
+        names.pooled("squeezenet1_1")
+    row = names.Family("squeezenet1_1", names.DOWNLOADED, 512, maps=False)
+    monkeypatch.setitem(names.NETWORKS, "squeezenet1_1", row)
+    assert names.pooled("squeezenet1_1") == 512 and not names.has_maps("squeezenet1_1")
+    assert names.has_maps("resnet18") and names.has_maps("conv4-8") and names.pooled("conv4-8") == 8
+    with pytest.raises(UsageError, match=r"squeezenet1_1 has a row in FAMILIES .* and none in MAKES"):
+        trunks.trunk("squeezenet1_1", False)
+    monkeypatch.setitem(trunks.MAKES, "squeezenet1_1", trunks._resnet)
+    with pytest.raises(UsageError, match=r"squeezenet1_1 is no ResNet of torchvision's"):
+        trunks.trunk("squeezenet1_1", False)
 
 
 def test_an_unknown_timm_model_is_an_error() -> None:

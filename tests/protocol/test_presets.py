@@ -97,6 +97,23 @@ def test_every_data_set_has_a_preset() -> None:
     assert {card.name for _, card in PAIRS} == {card.name for card in [*CARDS, OWN]}
 
 
+def test_data_that_no_preset_is_the_default_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new layout is named by no preset yet: what to write where is one line, and so is a preset for a GPU alone."""
+    card = CARDS[0].model_copy(update={"name": "finches", "layout": "listed"})
+    with pytest.raises(UsageError, match=r"no preset is the default for 'finches'.*--preset.*'listed'.*datasets"):
+        presets.choose_preset(None, card, None)
+    with pytest.raises(UsageError, match=r"'quick' is not for 'finches'; no preset is: add 'finches'.*'listed'"):
+        presets.choose_preset("quick", card, None)
+    monkeypatch.setattr("benchmark.tuned.PRESETS", tmp_path)
+    lines = 'title = "t"\ndatasets = ["listed"]\nmethods = []\ndims = [4]\nseeds = [0]\nstudent = {}\n'
+    (tmp_path / "listed.toml").write_text(lines)
+    with pytest.raises(UsageError, match=r"no preset is the default.*these are: listed"):
+        presets.choose_preset(None, card, None)
+    (tmp_path / "listed.toml").write_text(f"default_for = ['finches']\nwants_gpu = true\n{lines}")
+    preset, why = presets.choose_preset(None, card, "cpu")
+    assert preset.name == "listed" and why == "the preset for finches"
+
+
 def test_paper_is_the_paper() -> None:
     """Park et al. 2019, section 4.1 and the authors' code: literature table of settings."""
     teacher, *students = grid("paper", cards.load_card("cub"))
@@ -224,6 +241,17 @@ def test_a_preset_takes_no_number_that_cannot_be(tmp_path: Path, monkeypatch: py
     (tmp_path / "quick.toml").write_text(f'title = "x"\ndatasets = []\nmethods = []\n{given}\n[student]\n')
     with pytest.raises(UsageError, match=r"quick\.toml (is not a preset: (dims|seeds)|cannot be read)"):
         presets.read_preset("quick")
+
+
+def test_a_preset_may_name_groups() -> None:
+    preset = presets.read_preset("smoke").model_copy(
+        update={"methods": ("untrained", "posthoc", "rkd-d", "fitnet+rkd-a")}
+    )
+    expected = [name for name, entry in methods.catalogue().items() if entry.kind == "posthoc"]
+    chosen = presets.select(preset.methods, preset)
+    assert chosen[0] == "untrained" and set(expected) - {"ensemble"} <= set(chosen)
+    assert chosen[-2:] == ["rkd-d", "fitnet+rkd-a"] and len(chosen) == len(set(chosen))
+    assert "untrained" in presets.select(["all"], preset)
 
 
 def test_a_damaged_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

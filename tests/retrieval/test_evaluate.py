@@ -16,12 +16,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import DataError, UsageError
+from benchmark.record import Evaluation
 from benchmark.retrieval import metrics as module
 from benchmark.retrieval import search
 from benchmark.retrieval.metrics import agreement, evaluate, map_at_r, r_precision, recall_at_k
 from benchmark.retrieval.search import Index, neighbours
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "recall.npz"
+
+
+def test_a_metric_is_a_row(monkeypatch):
+    """Its function sees what the others see, and a record takes its name."""
+    monkeypatch.setitem(module.METRICS, "precision@2", lambda matches, relevant: matches[:, :2].mean(axis=1))
+    rows, labels = np.array([[0.0], [1.0], [2.0], [10.0], [11.0]]), np.array([0, 0, 0, 1, 1])
+    for measured in (evaluate(rows, labels), agreement(rows, np.array([[1], [0], [1], [4], [3]]))):
+        assert list(measured.evaluation.l2)[-3:] == ["map@r", "r_precision", "precision@2"]
+    assert evaluate(rows, labels).evaluation.l2["precision@2"] == pytest.approx((3 * 1 + 2 * 0.5) / 5)
+
+
+def test_names_of_metrics():
+    measured = evaluate(np.arange(4.0)[:, None], np.array([0, 0, 1, 1])).evaluation.model_dump()
+    for name in ("recall@0", "recall", "Precision", "precision@", "a b"):
+        with pytest.raises(ValueError, match="is no metric"):
+            Evaluation.model_validate(measured | {"l2": measured["l2"] | {name: 0.5}})
 
 
 def distances(query, gallery, metric):

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,26 @@ def test_processes_give_what_one_process_gives(data_dir: Path, tmp_path: Path) -
         assert other.metrics == pytest.approx(outcome.metrics, abs=0.01)  # other numbers of threads round differently
         assert many.store.finished(outcome.spec)
     assert sum(isinstance(outcome, Failure) for outcome in outcomes.values()) == 1
+
+
+def test_two_groups_do_not_train_in_one_process_at_a_time(data_dir: Path, tmp_path: Path) -> None:
+    """As an executor with threads would have it: the second group fails, and the first one is what it is alone."""
+    whole, two = workspace(data_dir, tmp_path / "whole"), workspace(data_dir, tmp_path / "two")
+    first, second = ([tiny_spec("contrastive", seed=seed, teacher=None)] for seed in (0, 1))
+    list(local(Task(whole), [first]))
+    with ThreadPoolExecutor(1) as pool:
+
+        def watch(step: int, losses: Mapping[str, float]) -> None:
+            if step == 2:
+                other.extend(pool.submit(lambda: list(local(Task(two), [second]))).result())
+
+        other: list[Any] = []
+        list(local(Task(two, watch=lambda group: watch), [first]))
+    (failure,) = other
+    assert isinstance(failure, Failure) and failure.message.startswith("two groups cannot train in one process")
+    assert_equal(weights(two, first[0]), weights(whole, first[0]))
+    (later,) = local(Task(two), [second])
+    assert isinstance(later, Record)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,10 @@ def test_what_a_record_lacks_is_added_as_a_run_measures_it(
     queries = {path: path.read_bytes() for path in tmp_path.glob("*/*/checkpoints/*.queries.npz")}
     assert len(queries) == len(runs)
     for path in runs:
-        path.write_text(json.dumps(fields_of(path) | {"geometry": None, "by_class": None, "queries": None}))
+        lacking = fields_of(path) | {"geometry": None, "by_class": None, "queries": None}
+        for evaluation in filter(None, (lacking["evaluation"], lacking["asymmetric"])):
+            del evaluation["l2"]["r_precision"], evaluation["cosine"]["r_precision"]  # a metric of a later version
+        path.write_text(json.dumps(lacking))
     for path in list(queries)[::2]:
         path.unlink()
     again = cli("measure", *given)
