@@ -16,6 +16,7 @@ from .cost_table import price
 from .render import Table, phrases
 from .stats import Summary
 
+CODES = "codes"  # of product quantisation: no network gives them, so that nothing exports them
 BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "binary": 1 / 8}  # of a number, by the form of storage
 ALIKE = 0.1  # of a time: what is not told apart
 KEEP = 0.95  # share of the teacher's Recall@1 that is to be kept
@@ -42,7 +43,7 @@ class Option(NamedTuple):
     """A student, or what is made of the teacher's embeddings, in one form of storage."""
 
     cell: Cell
-    form: str  # a key of BYTES, or codes
+    form: str  # a key of BYTES, or CODES
     kept: Summary  # percent of the teacher's Recall@1
     recall: Summary  # percent
     bytes: float  # an item in the index
@@ -102,7 +103,7 @@ def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget())
         return None
     front = [option for option in options if not any(map(option.beaten_by, options))]
     front.sort(key=lambda option: option._merits, reverse=True)
-    allowed = [option for option in options if budget.allows(option)]
+    allowed = [option for option in options if option.form != CODES and budget.allows(option)]
     enough = [option for option in allowed if budget.keeps(option)]
     chosen = max(enough, key=lambda option: (option._merits[2], option._merits[1], option._merits[0]), default=None)
     if chosen is None:
@@ -137,7 +138,7 @@ def _option(cell: Cell, form: str, teachers: float, costs: Costs | None) -> Opti
     )
     paid = price(cell, costs)
     size = paid.embedding if codes else BYTES[form] * cell.dim
-    return Option(cell, "codes" if codes else form, shares, recalls, size, paid.latency, paid.search)
+    return Option(cell, CODES if codes else form, shares, recalls, size, paid.latency, paid.search)
 
 
 COLUMNS: tuple[Column[Option], ...] = (
