@@ -237,6 +237,7 @@ def test_a_student_ships_without_its_teacher(cli: Cli, home: Path, ran: Path, tm
     assert cli("export", of["regression"].id, "--out", tmp_path / "out", *place).code == 0
     assert (tmp_path / "out" / "projector.onnx").is_file()
     assert_one_line(cli("export", of["features"].id, "--out", tmp_path / "no", *place), 2, "features as they are")
+    assert_one_line(cli("export", of["pca"].id, "--out", tmp_path / "no", *place), 2, "made of a teacher's vectors")
     assert_one_line(cli("embed", of["features"].id, "--images", home / "shop", "--out", tmp_path / "no.npy",
                         "--results", ran), 2, "reads vectors")  # fmt: skip
 

@@ -144,5 +144,5 @@ class Ensemble(PostHoc):
         self.members = student.embedding // teacher.embedding
 
     def compress(self, embedding: Tensor) -> Tensor:
-        units = F.normalize(embedding.view(len(embedding), self.members, -1), dim=2)
+        units = F.normalize(embedding.view(embedding.shape[0], self.members, -1), dim=2)
         return units.flatten(1) / math.sqrt(self.members)

@@ -183,13 +183,22 @@ class Compressed(Network):
     Args:
         members: frozen and in eval mode.
         gallery: whether it embeds what a search finds instead of what a query is searched with.
+        whole: whether the networks are saved with the transform, as what goes elsewhere wants it.
     """
 
     def __init__(
-        self, members: Sequence[Network], method: PostHoc, dim: int, *, normalize: bool, gallery: bool = False
+        self,
+        members: Sequence[Network],
+        method: PostHoc,
+        dim: int,
+        *,
+        normalize: bool,
+        gallery: bool = False,
+        whole: bool = False,
     ) -> None:
         super().__init__(Widths(embedding=dim, pooled=members[0].widths.pooled, maps=()), normalize)
         self.members = tuple(members)  # a tuple is no submodule
+        self.saved = nn.ModuleList(members if whole else ())
         self.method = method
         self.gallery = gallery
 

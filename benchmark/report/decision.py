@@ -10,12 +10,13 @@ from ..costs import Costs
 from ..record import Record
 from ..spec import TEACHER_VECTORS
 from .cells import Cell, percent
-from .columns import Column, laid_out
+from .columns import Column, headings
 from .comparison import Comparison
 from .cost_table import price
-from .render import Table, phrases
+from .render import BUSY, Line, Table, Value, captioned, phrases
 from .stats import Summary
 
+CODES = "codes"  # of product quantisation: no network gives them, so that nothing exports them
 BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "binary": 1 / 8}  # of a number, by the form of storage
 ALIKE = 0.1  # of a time: what is not told apart
 KEEP = 0.95  # share of the teacher's Recall@1 that is to be kept
@@ -34,7 +35,7 @@ class Budget(NamedTuple):
         return self.milliseconds is None or (option.latency is not None and 1000 * option.latency <= self.milliseconds)
 
     def keeps(self, option: Option) -> bool:
-        """Whether the lower end of the interval is enough; of one seed, which has none, the number itself."""
+        """Whether the lower end of the interval is enough; of one run, which has none and is not sure, the number itself."""
         return option.kept.mean - (option.kept.half or 0) >= 100 * self.keep
 
 
@@ -42,12 +43,18 @@ class Option(NamedTuple):
     """A student, or what is made of the teacher's embeddings, in one form of storage."""
 
     cell: Cell
-    form: str  # a key of BYTES, or codes
+    form: str  # a key of BYTES, or CODES
     kept: Summary  # percent of the teacher's Recall@1
     recall: Summary  # percent
     bytes: float  # an item in the index
     latency: float | None  # seconds an image
     search: float | None  # seconds a query, of float32
+    busy: frozenset[str] = frozenset()  # of latency and search, what was measured while the machine was busy
+
+    @property
+    def sure(self) -> bool:
+        """Whether several runs say how sure its numbers are."""
+        return self.kept.half is not None
 
     @property
     def run(self) -> str:
@@ -58,6 +65,11 @@ class Option(NamedTuple):
     def network(self) -> str:
         """Its own, or the teacher's that it is made of."""
         return f"{self.cell.row.method}, {self.cell.network}"
+
+    def entry(self, column: Column[Option]) -> Value:
+        """Its entry in a column, with a mark where that was measured while the machine was busy."""
+        measured = column.key in self.busy and column.of(self) is not None
+        return column.entry(self)._replace(flags=BUSY * measured)
 
     def beaten_by(self, other: Option) -> bool:
         """Whether another is nowhere worse and somewhere better; a time that is not known is worse than any."""
@@ -80,10 +92,23 @@ class Decision(NamedTuple):
     budget: Budget
     teacher: Option
     agreement: bool = False  # without labels: Recall@1 is of the teacher's neighbours, of whom it finds all itself
+    vectors: tuple[str, ...] = ()  # methods that are left out, since new images have no vectors of the teacher
+    codes: tuple[str, ...] = ()  # methods that are in the table alone, since nothing exports codes
+    busy: bool = False  # whether times that it goes by were measured while the machine was busy
+
+    @property
+    def chance(self) -> bool:
+        """Whether the teacher finds no more than chance, within two standard errors, so that a share of it means nothing."""
+        record = self.teacher.cell.records[0]
+        if record.by_class is None:
+            return False
+        queries = sum(record.by_class.queries)
+        share = sum(number**2 for number in record.by_class.queries) / queries**2
+        return self.teacher.recall.mean <= 100 * (share + 2 * math.sqrt(share * (1 - share) / queries))
 
 
 def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget()) -> Decision | None:  # noqa: B008  (it is a tuple)
-    """Take of what surely keeps enough the fastest, then the smallest; where nothing does, what keeps most.
+    """Take of what surely keeps enough the fastest, then the smallest; then of what keeps enough by one run; else what keeps most.
 
     None where there is no teacher to hold students against, or nothing but it.
     """
@@ -95,19 +120,35 @@ def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget())
     reference = _option(best, "float32", best.mean, costs)
     cells = [cell for cell in compared.cells if cell.row.trained or cell.row.role in ("posthoc", "control")]
     # New images have no vectors of a teacher that nobody can run.
-    cells = [cell for cell in cells if not any(map(_needs_vectors, cell.records))]
-    forms = [(cell, form) for cell in cells if not cell.fixed_dim for form in BYTES]
+    vectors = [cell for cell in cells if any(map(_needs_vectors, cell.records))]
+    forms = [(cell, form) for cell in cells if not cell.fixed_dim and cell not in vectors for form in BYTES]
     options = [option for cell, form in forms if (option := _option(cell, form, best.mean, costs)) is not None]
     if not options or reference is None:
         return None
     front = [option for option in options if not any(map(option.beaten_by, options))]
     front.sort(key=lambda option: option._merits, reverse=True)
-    allowed = [option for option in options if budget.allows(option)]
+    allowed = [option for option in options if option.form != CODES and budget.allows(option)]
     enough = [option for option in allowed if budget.keeps(option)]
-    chosen = max(enough, key=lambda option: (option._merits[2], option._merits[1], option._merits[0]), default=None)
+    several = [option for option in enough if option.sure] or enough
+    chosen = max(several, key=lambda option: (option._merits[2], option._merits[1], option._merits[0]), default=None)
     if chosen is None:
         chosen = max(allowed, key=attrgetter("_merits"), default=None)
-    return Decision(tuple(front), chosen, bool(enough), budget, reference, compared.agreement)
+    lacking, codes = (
+        tuple(dict.fromkeys(cell.row.method for cell in group))
+        for group in (vectors, [option.cell for option in options if option.form == CODES])
+    )
+    busy = any("latency" in option.busy for option in options)
+    return Decision(
+        tuple(front),
+        chosen,
+        bool(enough),
+        budget,
+        reference,
+        compared.agreement,
+        vectors=lacking,
+        codes=codes,
+        busy=busy,
+    )
 
 
 def _needs_vectors(record: Record) -> bool:
@@ -137,7 +178,7 @@ def _option(cell: Cell, form: str, teachers: float, costs: Costs | None) -> Opti
     )
     paid = price(cell, costs)
     size = paid.embedding if codes else BYTES[form] * cell.dim
-    return Option(cell, "codes" if codes else form, shares, recalls, size, paid.latency, paid.search)
+    return Option(cell, CODES if codes else form, shares, recalls, size, paid.latency, paid.search, paid.busy)
 
 
 COLUMNS: tuple[Column[Option], ...] = (
@@ -147,8 +188,12 @@ COLUMNS: tuple[Column[Option], ...] = (
     Column("", "kept of the teacher's R@1", "%", 1, of=attrgetter("kept"), spread="half"),
     Column("", "R@1", "%", 2, of=attrgetter("recall"), spread="half"),
     Column("", "bytes an item", "", 0, of=attrgetter("bytes")),
-    Column("", "ms an image", "ms", 2, of=attrgetter("latency"), times=1e3, note="not measured: benchmark costs"),
-    Column("", "ms a query", "ms", 3, of=attrgetter("search"), times=1e3, note="not measured, or an index of codes"),
+    Column(
+        "latency", "ms an image", "ms", 2, of=attrgetter("latency"), times=1e3, note="not measured: benchmark costs"
+    ),
+    Column(
+        "search", "ms a query", "ms", 3, of=attrgetter("search"), times=1e3, note="not measured, or an index of codes"
+    ),
     Column("", "run", of=attrgetter("run")),
 )
 
@@ -157,8 +202,10 @@ def decision_table(decision: Decision | None) -> Table | None:
     """The options that nothing beats, most kept first; None where there are none."""
     if decision is None:
         return None
-    lines = [(option, option.cell.row.role, option.cell.dim) for option in decision.front]
-    return laid_out("decision", COLUMNS, lines, keep=f"{100 * decision.budget.keep:g}")
+    lines = [
+        Line(tuple(map(option.entry, COLUMNS)), option.cell.row.role, option.cell.dim) for option in decision.front
+    ]
+    return captioned("decision", headings(COLUMNS), lines, keep=f"{100 * decision.budget.keep:g}")
 
 
 def advice(decision: Decision) -> str:

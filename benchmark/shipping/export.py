@@ -217,10 +217,11 @@ def model_card(student: FinishedStudent, checks: Checks, described: dict[str, An
 def _licences(student: FinishedStudent) -> str:
     """List what is known of the rights in what the files were made from."""
     card, spec = student.dataset.card, student.record.spec
+    network = spec.members[0] if entry(spec.method).is_posthoc else spec
     lines = [
         "What these files were made from, and under what terms, as far as it is known. Check it before you ship.",
         f"Training images ({card.title}): {card.licence or 'your own; fill in'}",
-        f"Initial weights ({spec.backbone}): {'as their publishers say' if spec.pretrained else 'none, trained from scratch'}",
+        f"Initial weights ({network.backbone}): {'as their publishers say' if network.pretrained else 'none, trained from scratch'}",
         "The suite that trained them (embedding-distillation-benchmark): MIT; its output carries no licence of its own.",
     ]
     return "\n".join(lines) + "\n"

@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from ..data.arrays import Rows
 from ..data.splits import DataSet, Split
 from ..errors import UsageError
 from ..methods import entry
-from ..networks.encoder import Encoder
+from ..methods import load as load_method
+from ..networks.encoder import Compressed, Encoder, Headless, Network
 from ..networks.shipped import Shipped
 from ..networks.weights import load_encoder
 from ..record import Record, read_record
+from ..spec import Spec
 from ..store import Store
 from ..training.context import RunContext, silent
 from ..training.evaluator import Evaluator
 from ..training.initial import make_student
-from ..training.measure import dataset_of, load_projector, weights_of
+from ..training.measure import check_teacher, dataset_of, load_projector, weights_of
 from ..training.streams import frozen_trunk
 from ..training.student import Student
 
@@ -83,7 +86,7 @@ def open_student(
         dataset: where own data are, as `run` is told, and what the columns of their table are called.
 
     Raises:
-        UsageError: the run is made of its teacher's embeddings, or has no network.
+        UsageError: the run has no network that could be taken elsewhere.
         BenchmarkError: weights are missing, or not those of the record.
         DataError: the data set is not here, or another.
     """
@@ -98,25 +101,49 @@ def open_student(
 
 
 def whole_network(record: Record, store: Store, device: torch.device) -> Shipped:
-    """A finished run's network, of a head on features behind the trunk whose features it was trained on.
+    """A finished run's network: of a head on features behind the trunk whose features it was trained on, of what is made of a teacher's
+    embeddings behind that teacher.
 
     Raises:
-        UsageError: the run is made of its teacher's embeddings, or has no network.
+        UsageError: the run is codes of its teacher's embeddings, wants a teacher's vectors of each image, or has no network.
         BenchmarkError: weights are missing, or not those of the record.
     """
     spec, method = record.spec, entry(record.spec.method)
-    if method.is_posthoc:
-        raise UsageError(
-            f"{spec.label} is made of the teacher's embeddings, and has no network of its own; ship the teacher, {spec.members[0].id}"
-        )
-    if not method.has_head and (spec.on_features or spec.reads_vectors):
+    if not method.is_posthoc and not method.has_head and (spec.on_features or spec.reads_vectors):
         raise UsageError(f"{spec.label} is features as they are: nothing was made of them that could be shipped")
-    weights_of(record, store)
-    network = load_encoder(spec, store, device)
-    if spec.on_features and not spec.reads_vectors:
-        trunk = frozen_trunk(spec, store, device)
-        normalize, hidden, plain = spec.normalize, spec.hidden, spec.head == "plain"
-        whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=normalize, hidden=hidden, plain=plain)
-        whole.load_state_dict(network.state_dict(), strict=False)  # which has all but the trunk's
-        network = whole.to(device).eval().requires_grad_(False)
+    if method.is_posthoc and spec.builds_on_vectors:
+        raise UsageError(f"{spec.label} is made of a teacher's vectors, which new images do not have: ship a student")
+    content = weights_of(record, store)
+    network = _compressed(record, store, content) if method.is_posthoc else _with_trunk(spec, store, device)
+    network = network.to(device).eval().requires_grad_(False)
     return Shipped(network, 0 if spec.reads_vectors else spec.image, spec.resize, spec.fit).eval()
+
+
+def _compressed(record: Record, store: Store, content: bytes) -> Compressed:
+    """The networks that a post-hoc run is made of, and its transform, whose weights are `content`. Raises as `whole_network`."""
+    spec = record.spec
+    check_teacher(record, store)
+    members = [_with_trunk(member, store, torch.device("cpu")) for member in spec.members]
+    widths = members[0].widths
+    # A transform of embeddings knows no classes.
+    method = load_method(spec.method)(widths._replace(embedding=spec.dim), teacher=widths, classes=1, **spec.params)
+    if method.stores:
+        raise UsageError(
+            f"{spec.label} is codes of the teacher's embeddings, which no exported network gives; ship the teacher, {spec.members[0].id}"
+        )
+    method.load_state_dict({name.removeprefix("method."): tensor for name, tensor in load(content).items()})
+    return Compressed(members, method, spec.dim, normalize=spec.normalize, whole=True)
+
+
+def _with_trunk(spec: Spec, store: Store, device: torch.device) -> Network:
+    """A run's network, with the frozen trunk that its head was trained on. Raises a BenchmarkError where weights are missing."""
+    network = load_encoder(spec, store, device)
+    if not spec.on_features or spec.reads_vectors:
+        return network
+    trunk = frozen_trunk(spec, store, device)
+    if not entry(spec.method).has_head:
+        return Headless(trunk, normalize=spec.normalize)
+    normalize, hidden, plain = spec.normalize, spec.hidden, spec.head == "plain"
+    whole = Encoder(trunk, trunk.pooled, spec.dim, normalize=normalize, hidden=hidden, plain=plain)
+    whole.load_state_dict(network.state_dict(), strict=False)  # which has all but the trunk's
+    return whole

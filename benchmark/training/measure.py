@@ -171,9 +171,15 @@ def _check(record: Record, context: RunContext) -> None:
             raise BenchmarkError(f"{spec.label}: the weights of {parent.label} are not on this machine")
     if spec.teacher is None or record.teacher is None or (record.geometry is not None and record.projector is None):
         return
-    if digest(store.read_weights(spec.teacher)) != record.teacher:
-        path = store.weights(spec.teacher)
-        raise BenchmarkError(f"{spec.label}: {path} is not the teacher that it had; another was trained since")
+    check_teacher(record, store)
+
+
+def check_teacher(record: Record, store: Store) -> None:
+    """Raise a BenchmarkError where a run's teacher is gone, or another one than it had."""
+    teacher = record.spec.teacher
+    if teacher is not None and record.teacher and digest(store.read_weights(teacher)) != record.teacher:
+        path = store.weights(teacher)
+        raise BenchmarkError(f"{record.spec.label}: {path} is not the teacher that it had; another was trained since")
 
 
 def weights_of(record: Record, store: Store) -> bytes:

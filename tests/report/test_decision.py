@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 
 import pytest
-from made_records import KINDS, TEACHER, record, student, teacher
+from conftest import Result
+from made_records import KINDS, TEACHER, record, save, student, teacher
 
 from benchmark.costs import Costs, NetworkCost
+from benchmark.record import ByClass, Record
 from benchmark.report.comparison import Comparison
 from benchmark.report.decision import BYTES, Budget, Decision, advice, decide, decision_table
 from benchmark.report.document import document
@@ -155,3 +159,72 @@ def test_a_poor_teacher_makes_no_good_student() -> None:
     decision = decide(Comparison(runs, KINDS), costs(conv4_64=2.0, conv4_128=8.0))
     assert decision is not None and decision.chosen is not None
     assert decision.chosen.cell.row.method == "rkd-d" and decision.chosen.kept.mean == pytest.approx(80 / TEACHERS)
+
+
+def by_class(run: Record, *queries: int) -> Record:
+    """A record that says how many queries each class has."""
+    shares = ByClass(queries=queries, hits=(0,) * len(queries), precision=(0.0,) * len(queries))
+    return run.model_copy(update={"by_class": shares})
+
+
+def test_a_single_run_is_not_sure() -> None:
+    """Several seeds that surely keep enough go before a run that happens to keep more, cheaper; alone it is told to be that."""
+    sure = [student("rkd-d", value, seed, dim=32) for seed, value in enumerate((0.850, 0.851, 0.852))]
+    lucky = student("fitnet", 0.87)
+    decision, alone = decided([*sure, lucky]), decided([lucky])
+    assert decision is not None and decision.chosen is not None and decision.chosen.cell.row.method == "rkd-d"
+    assert "not sure" not in advice(decision)
+    assert alone is not None and alone.enough
+    assert "That is one run, and not sure: run more seeds, as by --seeds 0,1,2." in advice(alone)
+    poor = decided([student("fitnet", 0.5)])
+    assert poor is not None and advice(poor).startswith("Nothing here keeps 95 % of the teacher's")
+
+
+def test_codes_are_shown_and_not_shipped() -> None:
+    codes = record("pq", 0.88, dim=16, steps=0, backbone="conv4-128", teacher=TEACHER, normalize=False)
+    decision = decided([student("rkd-d", 0.86), codes])
+    assert decision is not None and ("pq", 16, "codes") in shown(decision)
+    assert decision.chosen is not None and decision.chosen.cell.row.method == "rkd-d"
+    assert advice(decision).endswith("In the table alone, since export writes no codes: pq.")
+
+
+def test_what_needs_a_teachers_vectors_is_said_to_be_left_out() -> None:
+    vectors = TEACHER.replace(method="features", backbone="teacher-vectors:0123456789ab", steps=0)
+    known = record(recall=0.885, **vectors.model_dump())
+    made = record("pca", 0.88, dim=16, steps=0, backbone=vectors.backbone, teacher=vectors)
+    decision = decide(Comparison([known, record("rkd-d", 0.4, teacher=vectors), made], KINDS), costs(conv4_64=2.0))
+    assert decision is not None and [option.cell.row.method for option in decision.front] == ["rkd-d"]
+    assert "Left out, since they need a teacher's vectors: pca." in advice(decision)
+
+
+def test_times_of_a_busy_machine_are_marked_and_said() -> None:
+    prices = costs(conv4_64=2.0, conv4_128=8.0)
+    networks = tuple(cost.model_copy(update={"busy": cost.backbone == "conv4-64"}) for cost in prices.networks)
+    busy = prices.model_copy(update={"networks": networks})
+    pca = record("pca", 0.88, dim=16, steps=0, backbone="conv4-128", teacher=TEACHER)
+    decision = decided([student("rkd-d", 0.86), pca], Budget(milliseconds=5.0), busy)
+    table = decision_table(decision)
+    assert decision is not None and table is not None
+    marks = {line.values[0].text: [value.flags for value in line.values if value.flags] for line in table.lines}
+    assert marks == {"rkd-d": ["*"], "pca": []}
+    assert "busy, and --budget-ms is held against them: benchmark costs measures them again" in advice(decision)
+    quiet = decided([student("rkd-d", 0.86), pca], Budget(milliseconds=5.0), prices)
+    assert quiet is not None and "busy" not in advice(quiet)
+
+
+@pytest.mark.parametrize(("recall", "told"), [(0.26, True), (0.9, False)])
+def test_a_teacher_at_chance_is_told(recall: float, told: bool) -> None:
+    """Four classes of 25 queries: a random find is right in a quarter of cases."""
+    runs = [by_class(record(recall=recall, **TEACHER.model_dump()), 25, 25, 25, 25), student("rkd-d", 0.2)]
+    decision = decide(Comparison(runs, KINDS), None)
+    assert decision is not None
+    assert advice(decision).startswith("The teacher finds no more than chance does") == told
+
+
+@pytest.mark.parametrize(("keep", "code"), [("0.9", 0), ("0.99", 1)])
+def test_choose_fails_where_nothing_keeps_enough(
+    cli: Callable[..., Result], tmp_path: Path, keep: str, code: int
+) -> None:
+    save(tmp_path / "glyphs" / "quick", [teacher(), student("rkd-d", 0.86)])
+    result = cli("choose", "--results", tmp_path, "--keep", keep)
+    assert result.code == code and ("To ship: rkd-d" in result.out) == (code == 0), result

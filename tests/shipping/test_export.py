@@ -21,7 +21,7 @@ from benchmark.data.layouts import load_images
 from benchmark.record import Record, read_record
 
 Cli = Callable[..., Result]
-METHODS = "triplet,regression,rkd-d,pca"
+METHODS = "triplet,regression,rkd-d,pca,pq"
 
 # What a stranger writes, who has the folder, its card and the images, and not this suite.
 STRANGER = """
@@ -205,9 +205,29 @@ def test_torch_and_onnxruntime_embed_alike(cli: Cli, shop: Path, ran: Path, tmp_
     assert np.load(mapped).shape == (384, 16)
 
 
+def test_what_is_made_of_a_teacher_ships_with_that_teacher(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:
+    """A matrix behind a network is a network: the file gives the teacher's embeddings, projected."""
+    out, record = tmp_path / "ship", record_of(ran, "pca")
+    assert exported(cli, shop, ran, "pca", out).code == 0
+    card, state = (out / "README.md").read_text(), load_file(out / "model.safetensors")
+    assert "whose embedding of 16 numbers is made one of 8 by **pca**" in card and "fitted to the embeddings of" in card
+    assert cli("embed", out, "--images", shop, "--out", tmp_path / "pca.npy").code == 0
+    assert record.spec.teacher is not None
+    words = ("embed", record.spec.teacher.id, "--images", shop, "--out", tmp_path / "teacher.npy", "--results", ran)
+    assert cli(*words).code == 0
+    expected = np.load(tmp_path / "teacher.npy") @ state["method.matrix"].T + state["method.offset"]
+    np.testing.assert_allclose(np.load(tmp_path / "pca.npy"), expected, rtol=0, atol=1e-4)
+    weights = next(ran.rglob(f"checkpoints/{record.spec.teacher.id}.safetensors"))
+    aside = weights.rename(tmp_path / "aside")
+    try:
+        assert_one_line(exported(cli, shop, ran, "pca", tmp_path / "no"), 1, "has no weights")
+    finally:
+        aside.rename(weights)
+
+
 def test_what_cannot_be_exported(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:
     out = tmp_path / "ship"
-    assert_one_line(exported(cli, shop, ran, "pca", out), 2, "is made of the teacher's embeddings")
+    assert_one_line(exported(cli, shop, ran, "pq", out), 2, "is codes of the teacher's embeddings", "ship the teacher")
     assert_one_line(exported(cli, shop, ran, "rkd-d", out, "--opset", 9), 2, "--opset 9 is too old")
     refused = exported(cli, shop, ran, "rkd-d", out, "--int8", "--most-loss", 0)
     if refused.code:  # where it loses something
