@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..methods import sources_of
 from ..provenance import ROOMS, edited_since
 from ..record import Record
-from ..report.stats import LEVEL
+from ..report.stats import LEVEL, student
 from ..spec import Spec
 
 JUDGED = ("recall@1", "map@r")
@@ -59,12 +59,10 @@ def allowed(record: Record, records: Sequence[Record], metric: str) -> float | N
         return None
     squares = statistics.variance(own) * (len(own) - 1) if len(own) > 1 else 0.0
     squares += PRIOR * statistics.median(typical) if typical else 0.0
-    from scipy.special import stdtrit
-
-    return max(ROUNDING, float(stdtrit(degrees, 1 - (1 - LEVEL) / 2 / len(JUDGED))) * (2 * squares / degrees) ** 0.5)
+    return max(ROUNDING, float(student(degrees, 1 - (1 - LEVEL) / len(JUDGED))) * (2 * squares / degrees) ** 0.5)
 
 
-def verdict(record: Record, again: Record, records: Sequence[Record]) -> tuple[str, bool]:
+def judge_rerun(record: Record, again: Record, records: Sequence[Record]) -> tuple[str, bool]:
     """Judge a rerun: the text of the verdict, and whether the rerun failed.
 
     A rerun passes if it equals its record up to rounding, or is within the spread of its row's seeds. It fails beyond that, or if the same

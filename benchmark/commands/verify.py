@@ -24,7 +24,7 @@ from ..store import Store
 from ..training.driver import Driver
 from .console import RESULTS, device_of, folders_of, out
 from .options import Baseline, Own, OwnDataset, Results, TeacherFeatures, TeacherNames, given_again
-from .rerun import differences_of, threads_of, verdict
+from .rerun import differences_of, judge_rerun, threads_of
 
 
 def verify(
@@ -116,6 +116,6 @@ def run_again(results: Path, id: str, where: Request) -> int:
     for name, off in differences_of(record, repeated).items():
         table.add_row(name, f"{100 * record.metrics[name]:.2f}", f"{100 * repeated.metrics[name]:.2f}", f"{off:+.2f}")
     out.print(table)
-    words, failed = verdict(record, repeated, list(before))
+    words, failed = judge_rerun(record, repeated, list(before))
     out.print(words, markup=False, soft_wrap=True)
     return 1 if failed else 0

@@ -36,7 +36,7 @@ class Choice:
     finished: int  # settings that have a score
     error: float | None = None  # standard error of the score over folds
     where: Settings = field(default_factory=dict)  # the runs that it is for, by field; empty: for all
-    settled: int = 1  # settings after which, in the order in which they are tried, the choice stayed the same
+    settled: int = 1  # number of settings tried before the final choice stopped changing
 
 
 def choose(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .stats import LEVEL
+from .stats import LEVEL, student
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 DRAWS = 10_000
@@ -28,14 +28,6 @@ class Classes(NamedTuple):
     first: Array  # [method, class]
     second: Array
     weights: Array  # of classes, by their queries; of sum 1
-
-
-def student(df: Any, level: float = LEVEL) -> Any:
-    """Half the width of Student's interval, in standard errors."""
-    # Here: scipy takes longer to import than a table to make.
-    from scipy.special import stdtrit
-
-    return stdtrit(df, (1 + level) / 2)
 
 
 def gap_of_these(first: Array, second: Array, level: float = LEVEL) -> tuple[Array, Array]:

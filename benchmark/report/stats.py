@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,17 +31,22 @@ class Summary(NamedTuple):
         return True if abs(self.mean) <= self.half else None if self.half < NOISE else False
 
 
+def student(df: Any, level: float = LEVEL) -> Any:
+    """Half the width of Student's interval, in standard errors; `df`: degrees of freedom, a number or an array."""
+    # Here: scipy takes longer to import than a table to make, and scipy.stats four times that.
+    from scipy.special import stdtrit
+
+    return stdtrit(df, (1 + level) / 2)
+
+
 def summarise(values: Iterable[float]) -> Summary:
     """Summarise at least one value."""
     values = list(values)
     n, mean = len(values), statistics.fmean(values)
     if n < 2:
         return Summary(n, mean, None, None)
-    # Here: scipy takes longer to import than a table to make, and scipy.stats four times that.
-    from scipy.special import stdtrit
-
     sd = statistics.stdev(values)
-    return Summary(n, mean, sd, float(stdtrit(n - 1, (1 + LEVEL) / 2)) * sd / n**0.5)
+    return Summary(n, mean, sd, float(student(n - 1)) * sd / n**0.5)
 
 
 def by_pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:

@@ -185,8 +185,7 @@ class OwnVectors:
         assert isinstance(split.images, VectorRows)
         return split.images.of(self.backbone)
 
-    def plain(self, split: Split) -> Views:
-        return self.views(split)
+    plain = views  # they are as they are
 
 
 Source = TrunkFeatures | OwnVectors

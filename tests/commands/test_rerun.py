@@ -13,7 +13,7 @@ from conftest import Result, fields_of
 from made_records import student
 
 from benchmark.commands import rerun
-from benchmark.commands.rerun import allowed, row_of, threads_of, verdict
+from benchmark.commands.rerun import allowed, judge_rerun, row_of, threads_of
 from benchmark.record import Record
 from benchmark.training.student import Student
 
@@ -50,7 +50,7 @@ def test_other_weights(
     again: dict[str, str], reason: str, names: list[str], recall: float, judged: str, failed: bool
 ) -> None:
     """What they are called hangs on the metrics alone; the rest is a reason that stands beside it."""
-    said, code = verdict(*pair(again, recall=recall), ROW)
+    said, code = judge_rerun(*pair(again, recall=recall), ROW)
     assert said.startswith(f"other weights; {judged}") and code is failed, said
     assert reason in said and all(name in said for name in names) and said.count(", now ") == len(names)
     assert ("fault" in said) == failed
@@ -88,35 +88,35 @@ def test_a_row_is_of_one_budget_and_generation() -> None:
 
 def test_a_run_of_one_seed_is_equal_or_not() -> None:
     record, again = pair({}, recall=0.62)
-    said, failed = verdict(record, again, [record])
+    said, failed = judge_rerun(record, again, [record])
     assert failed and said.startswith("other weights; not equal: ") and "only equality can be judged" in said
-    assert not verdict(record, pair({}, recall=0.6005)[1], [record])[1]
+    assert not judge_rerun(record, pair({}, recall=0.6005)[1], [record])[1]
 
 
 def test_the_same_weights_are_the_same_on_any_machine() -> None:
     record, again = pair({"torch": "2.15.0"}, weights="first")
-    assert verdict(record, again, ROW) == ("the same weights, to the bit", False)
+    assert judge_rerun(record, again, ROW) == ("the same weights, to the bit", False)
 
 
 def test_the_same_weights_and_other_metrics() -> None:
     """The record was changed, or what measures it; seeds say nothing of that."""
-    near, far = (verdict(*pair({}, recall=recall, weights="first"), ROW) for recall in (0.6005, 0.62))
+    near, far = (judge_rerun(*pair({}, recall=recall, weights="first"), ROW) for recall in (0.6005, 0.62))
     assert near[0].startswith("the same weights; rounding: ") and not near[1]
     assert far[0].startswith("the same weights; a fault: ") and far[1]
 
 
 def test_a_teacher_that_was_trained_again() -> None:
-    said, failed = verdict(*pair({}, teacher="other"), ROW)
+    said, failed = judge_rerun(*pair({}, teacher="other"), ROW)
     assert said.startswith("other weights; rounding") and "its teacher was trained again" in said and not failed
 
 
 def test_what_an_older_record_lacks_is_no_difference() -> None:
     record, again = pair({})
     older = {name: value for name, value in HERE.items() if name not in ("method", "torch")}
-    said, _ = verdict(record.model_copy(update={"environment": older}), again, ROW)
+    said, _ = judge_rerun(record.model_copy(update={"environment": older}), again, ROW)
     assert "code are the same" in said and "now" not in said
     del older["processor"]
-    assert "on which processor" in verdict(record.model_copy(update={"environment": older}), again, ROW)[0]
+    assert "on which processor" in judge_rerun(record.model_copy(update={"environment": older}), again, ROW)[0]
 
 
 def test_the_code_that_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,20 +127,20 @@ def test_the_code_that_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rerun, "edited_since", lambda code: edited if code == "1a2b3c4" else [])
     versions = "the code has changed (code 1a2b3c4, now 5d6e7f8; "
     for each in (record, kept):  # the first one is of an older version, without digests
-        assert f"{versions}cli.py; data/fetch.py; methods/base.py; methods/rkd.py)" in verdict(each, again, ROW)[0]
+        assert f"{versions}cli.py; data/fetch.py; methods/base.py; methods/rkd.py)" in judge_rerun(each, again, ROW)[0]
     monkeypatch.setattr(rerun, "edited_since", lambda code: [f"data/{i}.py" for i in range(13)] + edited)
-    assert "files of the package's top" in (many := verdict(kept, again, ROW)[0]) and "14 files of data" in many
+    assert "files of the package's top" in (many := judge_rerun(kept, again, ROW)[0]) and "14 files of data" in many
     monkeypatch.setattr(rerun, "edited_since", lambda code: [])
-    assert f"{versions}data/)" in verdict(kept, again, ROW)[0]
+    assert f"{versions}data/)" in judge_rerun(kept, again, ROW)[0]
     same = kept.model_copy(update={"sources": again.sources})
-    assert "code are the same" in verdict(same, again, ROW)[0]
+    assert "code are the same" in judge_rerun(same, again, ROW)[0]
 
 
 def test_a_metric_that_one_of_them_lacks_is_not_compared() -> None:
     record, again = pair({}, recall=0.61)
     lean = record.evaluation.model_copy(update={"l2": {"recall@1": 0.6}, "cosine": {"recall@1": 0.6}})
-    assert "map@r" not in verdict(record.model_copy(update={"evaluation": lean}), again, ROW)[0]
-    assert not verdict(record, again.model_copy(update={"evaluation": lean}), ROW)[1]
+    assert "map@r" not in judge_rerun(record.model_copy(update={"evaluation": lean}), again, ROW)[0]
+    assert not judge_rerun(record, again.model_copy(update={"evaluation": lean}), ROW)[1]
 
 
 def pair(changes: dict[str, str], recall: float = 0.6, **fields: Any) -> tuple[Record, Record]:
