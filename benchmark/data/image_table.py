@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, unknown
+from ..errors import DataError, some, unknown
 from .cards import ImageTable
 from .splits import Row, Splits, grouped, natural, split_fifths, split_halves, three, without_labels
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test",
           "query": "query", "gallery": "gallery"}  # fmt: skip
 WHOLE = ({"train", "test"}, {"train", "query", "gallery"})  # splits that make a data set, beside validation
-SHOWN = 3  # rows in a message
 
 
 def read_image_table(described: ImageTable, folder: Path, *, unlabelled: bool = False) -> Splits:
@@ -74,15 +73,24 @@ def read_cells(file: Path) -> pd.DataFrame:
     try:
         if file.suffix == ".parquet":
             return pd.read_parquet(file).astype(object).map(lambda cell: "" if pd.isna(cell) else str(cell))
-        return pd.read_csv(
-            file, sep="\t" if file.suffix == ".tsv" else ",", dtype=str, keep_default_na=False, skipinitialspace=True
-        )
+        return pd.read_csv(file, sep=_separator(file), dtype=str, keep_default_na=False, skipinitialspace=True)
     except ImportError:
         raise DataError(f"{file} is Parquet: pip install pyarrow, or save it as CSV") from None
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from None
+    except UnicodeError as error:
+        raise DataError(f"{file} is not in UTF-8 ({error}): save it as CSV UTF-8") from None
     except ValueError as error:  # of what is no table, pandas' errors are kinds of it
         raise DataError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from None
+
+
+def _separator(file: Path) -> str:
+    """A tab, a comma, or a semicolon where a CSV's first line has some and no comma, as spreadsheets in many countries write it."""
+    if file.suffix == ".tsv":
+        return "\t"
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        first = lines.readline()
+    return ";" if ";" in first and "," not in first else ","
 
 
 def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:
@@ -101,10 +109,8 @@ def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:
     }
     for fault, bad in faults.items():
         if rows := [number for number, is_bad in enumerate(bad, 2) if is_bad]:  # line 1 has the columns' names
-            shown = ", ".join(f"line {row} ({paths[row - 2].name}: {labels[row - 2]!r})" for row in rows[:SHOWN])
-            raise DataError(
-                f"{file}: {len(rows)} of {len(paths)} rows {fault}: {shown}{', ...' if len(rows) > SHOWN else ''}"
-            )
+            shown = some(f"line {row} ({paths[row - 2].name}: {labels[row - 2]!r})" for row in rows)
+            raise DataError(f"{file}: {len(rows)} of {len(paths)} rows {fault}: {shown}")
 
 
 def _by_split(file: Path, splits: Sequence[str], labels: Sequence[str], paths: Sequence[Path]) -> dict[str, list[Row]]:

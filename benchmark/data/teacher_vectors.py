@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,14 +12,12 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, some
 from ..files import read_regular
 from .cards import TABLES, Vectors
 from .image_table import read_cells
 from .splits import DataSet
 from .vectors import BLOCK, TeacherVectors, VectorFile
-
-SHOWN = 3  # names in a message
 
 
 def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
@@ -46,7 +45,7 @@ def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
     rows, by = _joined(images, names, root, shown, files.teacher_names)
     surplus = sorted({*names} - {names[row] for row in rows.values()})
     views = f", {file.views} views of each: one is drawn at a step, view 0 is evaluated" if file.views > 1 else ""
-    more = f"; {len(names) - len(rows)} surplus rows: {_some(surplus)}" if len(names) > len(rows) else ""
+    more = f"; {len(names) - len(rows)} surplus rows: {some(surplus)}" if len(names) > len(rows) else ""
     said = f"the teacher is {file.path.name}: {file.width} numbers of each of {len(rows)} images, joined by {by}{views}{more}"
     _ = file.scanned  # what is not finite, or absurd, is told
     return replace(dataset, teacher=TeacherVectors(file, rows, _digest(file, rows, shown), said))
@@ -65,6 +64,8 @@ def _names(path: Path, columns: Iterable[str]) -> list[str]:
     if path.suffix == ".txt":
         try:
             return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
+        except UnicodeError as error:
+            raise DataError(f"{path} is not in UTF-8 ({error}): save it as UTF-8") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as names: {error}") from None
     cells = read_cells(path)
@@ -82,24 +83,34 @@ def _names(path: Path, columns: Iterable[str]) -> list[str]:
     return [name for _, name in sorted(zip(map(int, cells["row"]), names, strict=True))]
 
 
+def _alike(name: str) -> str:
+    """A name in the form in which names are joined: macOS takes letters and their accents apart, Windows writes backslashes."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
+
+
 def _joined(
     images: Sequence[Path], names: Sequence[str], root: Path, shown: Mapping[Path, str], source: Path
 ) -> tuple[dict[Path, int], str]:
     """The row of each image, and what joined them. Raises as `join_vectors`."""
-    wanted = {os.path.abspath(path): path for path in images}  # noqa: PTH100  (links are names, too)
-    keys, by = [os.path.abspath(root / name) for name in names], "path"  # noqa: PTH100
+    wanted = {_alike(os.path.abspath(path)): path for path in images}  # noqa: PTH100  (links are names, too)
+    if len(wanted) < len(images):
+        twice = [shown[path] for path in images if wanted[_alike(os.path.abspath(path))] != path]  # noqa: PTH100
+        raise DataError(
+            f"images whose names differ in their Unicode form or backslashes alone cannot be joined: {some(twice)}"
+        )
+    keys, by = [_alike(os.path.abspath(root / _alike(name))) for name in names], "path"  # noqa: PTH100
     if wanted.keys().isdisjoint(keys):
-        bases = Counter(path.name for path in images)
-        keys, by = [PurePath(name).name for name in names], "file name"
+        bases = Counter(_alike(path.name) for path in images)
+        keys, by = [PurePath(_alike(name)).name for name in names], "file name"
         example = f"an image is {shown[images[0]]!r}"
         if bases.keys().isdisjoint(keys):
             raise DataError(f"{source}: its names match no image of {root}: the first is {names[0]!r}, {example}")
         if several := [name for name, times in bases.items() if times > 1]:
             raise DataError(
                 f"{source}: its paths match no image of {root} ({example}), and file names alone are ambiguous: "
-                f"{len(several)} are of several images ({_some(several)})"
+                f"{len(several)} are of several images ({some(several)})"
             )
-        wanted = {path.name: path for path in images}
+        wanted = {_alike(path.name): path for path in images}
     rows: dict[Path, list[int]] = {path: [] for path in images}
     for row, key in enumerate(keys):
         if key in wanted:
@@ -107,13 +118,13 @@ def _joined(
     missing = [shown[path] for path, own in rows.items() if not own]
     double = [shown[path] for path, own in rows.items() if len(own) > 1]
     faults = [
-        f"{len(bad)} of {len(images)} images have {what} ({_some(bad)})"
+        f"{len(bad)} of {len(images)} images have {what} ({some(bad)})"
         for what, bad in (("no row", missing), ("several rows", double))
         if bad
     ]
     if faults:
         surplus = [name for name, key in zip(names, keys, strict=True) if key not in wanted]
-        faults += [f"{len(surplus)} rows are of no image ({_some(surplus)})"] * bool(surplus)
+        faults += [f"{len(surplus)} rows are of no image ({some(surplus)})"] * bool(surplus)
         raise DataError(f"{source}, joined by {by}: {', and '.join(faults)}")
     return {path: own[0] for path, own in rows.items()}, by
 
@@ -129,8 +140,3 @@ def _digest(file: VectorFile, rows: Mapping[Path, int], shown: Mapping[Path, str
         for view in range(file.views):
             digest.update(np.ascontiguousarray(file.read(numbers[start : start + size], view), "<f4").data)
     return digest.hexdigest()[:12]
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
