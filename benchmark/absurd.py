@@ -11,6 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import some
+
 # Up to here the squares of rows that are scaled to a typical size of 1 fit into float32: 2^80, times any width. Data
 # that mean something do not come near: float32 cannot even add numbers that differ by 2^25.
 LIMIT = 2.0**40
@@ -75,6 +77,6 @@ def told(rows: Ints, of: int, what: str, limit: float = LIMIT) -> str:
         what: they are called.
         limit: that they are beyond.
     """
-    numbers = ", ".join(map(str, rows[:_SHOWN].tolist())) + (", ..." if len(rows) > _SHOWN else "")
+    numbers = some(map(str, rows.tolist()), most=_SHOWN)
     verb, noun = ("is", "row") if len(rows) == 1 else ("are", "rows")
     return f"{len(rows)} of {of} {what} {verb} more than 10^{int(math.log10(limit))} times larger than the others: {noun} {numbers}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +38,20 @@ class DataError(BenchmarkError):
     """Images, annotations or archives are missing, damaged or not what the card says."""
 
 
+class DamagedImages(DataError):
+    """Files that are no images: all at once, so that they need not be met call after call.
+
+    Args:
+        damaged: a line a file, with what is wrong with it.
+        of: images there are.
+    """
+
+    def __init__(self, damaged: Sequence[str], of: int) -> None:
+        super().__init__(f"{len(damaged)} of {of} images cannot be read: {some(damaged, '; ')}")
+        self.damaged = damaged
+        self.of = of
+
+
 class WeightsError(BenchmarkError):
     """Pretrained weights cannot be had; training from scratch must be asked for, it never happens silently."""
 
@@ -50,6 +64,12 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether a machine or a GPU has no more memory to give, which torch tells of the CPU by a RuntimeError's words alone."""
     lacking = re.search("out of memory|can't allocate memory|not enough memory", str(error))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacking is not None)
+
+
+def some(names: Iterable[str], separator: str = ", ", most: int = 3) -> str:
+    """The first of some names, and how many more there are."""
+    names = list(names)
+    return separator.join(names[:most]) + f" and {len(names) - most} more" * (len(names) > most)
 
 
 def wrong_field(error: ValidationError, *, option: bool = False) -> str:

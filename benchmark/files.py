@@ -48,11 +48,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def names_beside(rows: Path) -> Path:
+    """Where the names of an array's rows are."""
+    return rows.with_suffix(".names.csv")
+
+
 def write_names(rows: Path, names: Sequence[str]) -> Path:
     """Write the names of an array's rows as a table beside its file; where that is."""
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([("row", "path"), *enumerate(names)])
-    listing = rows.with_suffix(".names.csv")
+    listing = names_beside(rows)
     write_atomically(listing, table.getvalue())
     return listing
 

@@ -40,7 +40,11 @@ def choose(
     for folder in folders:
         decision = decide(folder.compared, read_costs(folder.path), Budget(keep, budget_bytes, budget_ms))
         if decision is None:
-            out.print(f"{folder.path}: there is no teacher to hold students against, or nothing but it", markup=False, soft_wrap=True)
+            out.print(
+                f"{folder.path}: there is no teacher to hold students against, or nothing but it",
+                markup=False,
+                soft_wrap=True,
+            )
             continue
         table = decision_table(decision)
         assert table is not None

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..cores import cores
-from ..errors import DataError
+from ..errors import DamagedImages, DataError
 from ..spec import Fit, Stream, derive
 from . import cards
 from .batches import centre_crop, crop, places
@@ -74,27 +74,12 @@ def decoded(
     key = _key(rule(fit), size, *digests(images, folder))
 
     def compute(rows: RowFile) -> None:
-        damaged: list[str] = []
-        animated = 0
-
-        def read(path: Path) -> tuple[np.ndarray | DataError, bool]:
-            return square_or_error(path, size, fit), say is not None and several(path)
-
-        work = ahead(read, images[rows.done :])
-        for number, (image, more) in enumerate(work, rows.done + 1):
-            animated += more
-            if isinstance(image, DataError):
-                damaged.append(str(image))
-            elif not damaged:  # after a gap rows would stand in the wrong places
-                rows.append(image[None])
-            if progress:
-                progress(number, len(images))
-        if damaged:  # all at once, so that they need not be found one run after the other
-            raise DataError("; ".join(damaged[:3]) + (f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""))
+        animated: list[Path] = []
+        for image in squares(images, rows.done, size, fit, progress, None if say is None else animated):
+            rows.append(image[None])
         if say and animated:
-            say(
-                f"{animated} {'file has' if animated == 1 else 'files have'} several frames or pages; the first is taken"
-            )
+            noun = "file has" if len(animated) == 1 else "files have"
+            say(f"{len(animated)} {noun} several frames or pages; the first is taken")
 
     return stored(
         folder / f"{key}-{size}.npy",
@@ -105,6 +90,41 @@ def decoded(
         what="decoded images",
         advice="or set BENCHMARK_CACHE to another folder",
     )
+
+
+def squares(
+    paths: Sequence[Path],
+    done: int,
+    size: int,
+    fit: Fit,
+    progress: Progress | None = None,
+    animated: list[Path] | None = None,
+) -> Iterator[np.ndarray]:
+    """Images uint8 [size, size, 3] from number `done` on, in order, read ahead. Behind a damaged one comes no other, as it would stand in
+    the wrong place; the rest is read to tell what else is damaged.
+
+    Args:
+        animated: takes the files that hold several frames or pages.
+
+    Raises:
+        DamagedImages: at the end, where some cannot be read.
+    """
+    damaged: list[str] = []
+
+    def read(path: Path) -> np.ndarray | DataError:
+        if animated is not None and several(path):
+            animated.append(path)
+        return square_or_error(path, size, fit)
+
+    for number, image in enumerate(ahead(read, paths[done:]), done + 1):
+        if isinstance(image, DataError):
+            damaged.append(str(image))
+        elif not damaged:
+            yield image
+        if progress:
+            progress(number, len(paths))
+    if damaged:
+        raise DamagedImages(damaged, len(paths))
 
 
 def features(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, unknown
+from ..errors import DataError, some, unknown
 from .cards import ImageTable
 from .splits import Row, Splits, grouped, natural, split_fifths, split_halves, three, without_labels
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test",
           "query": "query", "gallery": "gallery"}  # fmt: skip
 WHOLE = ({"train", "test"}, {"train", "query", "gallery"})  # splits that make a data set, beside validation
-SHOWN = 3  # rows in a message
 
 
 def read_image_table(described: ImageTable, folder: Path, *, unlabelled: bool = False) -> Splits:
@@ -101,10 +100,8 @@ def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:
     }
     for fault, bad in faults.items():
         if rows := [number for number, is_bad in enumerate(bad, 2) if is_bad]:  # line 1 has the columns' names
-            shown = ", ".join(f"line {row} ({paths[row - 2].name}: {labels[row - 2]!r})" for row in rows[:SHOWN])
-            raise DataError(
-                f"{file}: {len(rows)} of {len(paths)} rows {fault}: {shown}{', ...' if len(rows) > SHOWN else ''}"
-            )
+            shown = some(f"line {row} ({paths[row - 2].name}: {labels[row - 2]!r})" for row in rows)
+            raise DataError(f"{file}: {len(rows)} of {len(paths)} rows {fault}: {shown}")
 
 
 def _by_split(file: Path, splits: Sequence[str], labels: Sequence[str], paths: Sequence[Path]) -> dict[str, list[Row]]:

@@ -11,14 +11,12 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, some
 from ..files import read_regular
 from .cards import TABLES, Vectors
 from .image_table import read_cells
 from .splits import DataSet
 from .vectors import BLOCK, TeacherVectors, VectorFile
-
-SHOWN = 3  # names in a message
 
 
 def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
@@ -46,7 +44,7 @@ def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
     rows, by = _joined(images, names, root, shown, files.teacher_names)
     surplus = sorted({*names} - {names[row] for row in rows.values()})
     views = f", {file.views} views of each: one is drawn at a step, view 0 is evaluated" if file.views > 1 else ""
-    more = f"; {len(names) - len(rows)} surplus rows: {_some(surplus)}" if len(names) > len(rows) else ""
+    more = f"; {len(names) - len(rows)} surplus rows: {some(surplus)}" if len(names) > len(rows) else ""
     said = f"the teacher is {file.path.name}: {file.width} numbers of each of {len(rows)} images, joined by {by}{views}{more}"
     _ = file.scanned  # what is not finite, or absurd, is told
     return replace(dataset, teacher=TeacherVectors(file, rows, _digest(file, rows, shown), said))
@@ -97,7 +95,7 @@ def _joined(
         if several := [name for name, times in bases.items() if times > 1]:
             raise DataError(
                 f"{source}: its paths match no image of {root} ({example}), and file names alone are ambiguous: "
-                f"{len(several)} are of several images ({_some(several)})"
+                f"{len(several)} are of several images ({some(several)})"
             )
         wanted = {path.name: path for path in images}
     rows: dict[Path, list[int]] = {path: [] for path in images}
@@ -107,13 +105,13 @@ def _joined(
     missing = [shown[path] for path, own in rows.items() if not own]
     double = [shown[path] for path, own in rows.items() if len(own) > 1]
     faults = [
-        f"{len(bad)} of {len(images)} images have {what} ({_some(bad)})"
+        f"{len(bad)} of {len(images)} images have {what} ({some(bad)})"
         for what, bad in (("no row", missing), ("several rows", double))
         if bad
     ]
     if faults:
         surplus = [name for name, key in zip(names, keys, strict=True) if key not in wanted]
-        faults += [f"{len(surplus)} rows are of no image ({_some(surplus)})"] * bool(surplus)
+        faults += [f"{len(surplus)} rows are of no image ({some(surplus)})"] * bool(surplus)
         raise DataError(f"{source}, joined by {by}: {', and '.join(faults)}")
     return {path: own[0] for path, own in rows.items()}, by
 
@@ -129,8 +127,3 @@ def _digest(file: VectorFile, rows: Mapping[Path, int], shown: Mapping[Path, str
         for view in range(file.views):
             digest.update(np.ascontiguousarray(file.read(numbers[start : start + size], view), "<f4").data)
     return digest.hexdigest()[:12]
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import WeightsError
+from ..errors import WeightsError, some
 
 INSIDE = ("state_dict", "model")  # keys under which training scripts keep weights
 
@@ -29,7 +29,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
             name for name in own.keys() & state.keys() if own[name].shape != state[name].shape
         ),
     }
-    if told := [f"{what} {_some(names)}" for what, names in faults.items() if names]:
+    if told := [f"{what} {some(names)}" for what, names in faults.items() if names]:
         raise WeightsError(f"{path} holds the weights of another network: {'; '.join(told)}")
     module.load_state_dict(state)
 
@@ -53,10 +53,6 @@ def _state(path: Path) -> dict[str, Tensor]:
     if not (isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values())):
         raise WeightsError(f"{path} holds no tensors by name, also not under {' or '.join(INSIDE)}; {way_out}")
     return content
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def words_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import torch
 from .. import methods
 from ..data.stored import new_array
 from ..data.vectors import VectorFile, Views
-from ..errors import BenchmarkError, DataError, UsageError
+from ..errors import BenchmarkError, DataError, UsageError, some
 from ..networks.weights import load_encoder
 from ..record import read_record
 from ..spec import Spec
@@ -33,9 +33,10 @@ def find(results: Path, id: str) -> Path:
     if not paths:
         raise UsageError(f"no runs below {results}")
     names = [path.relative_to(results).with_suffix("").as_posix() for path in named or paths]
-    listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     what = f"{len(named)} runs have" if named else "no run has"
-    raise UsageError(f"{what} an id that begins with {id!r}; {'these are' if named else 'there are'}: {listed}")
+    raise UsageError(
+        f"{what} an id that begins with {id!r}; {'these are' if named else 'there are'}: {some(names, most=SHOWN)}"
+    )
 
 
 def apply(path: Path, features: Path, out: Path, device: torch.device) -> tuple[Spec, int, str]:

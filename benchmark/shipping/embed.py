@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +14,14 @@ import torch
 from filelock import FileLock
 
 from ..data.batches import centre_crop, crop, places
-from ..data.cache import ahead, square_or_error
+from ..data.cache import squares
 from ..data.cards import TABLES
 from ..data.decode import rule
 from ..data.image_table import image_paths
 from ..data.layouts import images_below
 from ..data.stored import RowFile
-from ..errors import DataError, UsageError
-from ..files import digest, write_names
+from ..errors import UsageError, some
+from ..files import digest, names_beside, write_names
 from ..networks.onnx import BATCH, Session
 from ..record import read_record
 from ..retrieval.search import Metric
@@ -29,7 +32,6 @@ from .export import INT8, MODEL, PREPROCESS, PROJECTOR, exported_by
 from .student import whole_network
 
 SAFE = 1024  # images that are on the disk before more are written
-SHOWN = 3  # damaged images in a message
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,11 @@ def embed_images(
         The file of names.
 
     Raises:
+        UsageError: embeddings of other images are there already.
         DataError: images cannot be read; nothing is left then.
     """
     names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths]
+    _check_free(out, names)
     marks = "\n".join(
         f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, path in zip(names, paths, strict=True)
     )
@@ -175,6 +179,22 @@ def embed_images(
     finally:
         lock.unlink(missing_ok=True)
     return listing
+
+
+def _check_free(out: Path, names: Sequence[str]) -> None:
+    """Raise a UsageError where a file has embeddings of images that are not among these: an index that grows is written anew, no other."""
+    if not out.exists():
+        return
+    known = {*names}
+    try:
+        with names_beside(out).open(newline="", encoding="utf-8") as file:
+            lost = [row["path"] for row in csv.DictReader(file) if row["path"] not in known]
+    except (OSError, ValueError, KeyError):
+        lost = ["nobody knows which"]
+    if lost:
+        raise UsageError(
+            f"--out {out} holds embeddings of images that are not among these ({some(lost)}); choose another name, or delete it"
+        )
 
 
 def _append(
@@ -200,25 +220,11 @@ def _blocks(
     done: int,
     progress: Callable[[str, int, int], None],
 ) -> Iterator[np.ndarray]:
-    """Embeddings of the images from `done` on, batch by batch; a DataError at the end where some cannot be read."""
-    damaged: list[str] = []
-    batch: list[np.ndarray] = []
-
-    def read(path: Path) -> np.ndarray | DataError:
-        return square_or_error(path, embedder.size, embedder.fit)
-
-    for number, image in enumerate(ahead(read, paths[done:]), done + 1):
-        if isinstance(image, DataError):
-            damaged.append(str(image))
-        elif not damaged:  # after a gap rows would stand in the wrong places
-            batch.append(image)
-        if batch and (len(batch) == BATCH or number == len(paths)):
-            yield embedder.embed(np.stack(batch), names[number - len(batch) : number])
-            batch = []
-        progress("embed images", number, len(paths))
-    if damaged:  # all at once, so that they need not be met one call after the other
-        more = f"; and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
-        raise DataError(f"{len(damaged)} of {len(paths)} images cannot be read: {'; '.join(damaged[:SHOWN])}{more}")
+    """Embeddings of the images from `done` on, batch by batch. Raises as `squares`."""
+    images = squares(paths, done, embedder.size, embedder.fit, functools.partial(progress, "embed images"))
+    while batch := [*itertools.islice(images, BATCH)]:
+        yield embedder.embed(np.stack(batch), names[done : done + len(batch)])
+        done += len(batch)
 
 
 def embedder_of(

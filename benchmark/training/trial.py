@@ -10,7 +10,7 @@ import torch
 from .. import methods
 from ..data.batches import check_batches
 from ..data.vectors import VectorRows
-from ..errors import DataError, UsageError, is_out_of_memory
+from ..errors import DamagedImages, DataError, UsageError, is_out_of_memory
 from ..networks.encoder import network_of
 from ..networks.names import RESNETS
 from ..networks.trunks import trunk
@@ -112,10 +112,18 @@ def decode(specs: Sequence[Spec], context: RunContext) -> None:
     """Decode all images that `specs` read: the last one must not end a run after its last step.
 
     Raises:
-        DataError: an image cannot be read.
+        DamagedImages: some cannot be read; those of all splits are told.
     """
     seeing = (spec for spec in specs if not spec.reads_vectors)
     for stream in {(spec.evaluation, spec.resize, spec.fit): spec.stream for spec in seeing}.values():
-        for split in context.of(stream).splits:
-            if not isinstance(split.images, VectorRows):
-                context.images(split, stream)
+        damaged: list[str] = []
+        # Parts of a split are decoded with it.
+        splits = {context.name(split): split for split in context.of(stream).splits}.values()
+        for split in splits:
+            try:
+                if not isinstance(split.images, VectorRows):
+                    context.images(split, stream)
+            except DamagedImages as error:
+                damaged += error.damaged
+        if damaged:
+            raise DamagedImages(damaged, sum(len(split.whole or split) for split in splits))

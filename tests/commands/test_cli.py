@@ -519,6 +519,12 @@ def test_a_corrupt_image_is_named(cli: Cli, tmp_path: Path) -> None:
     words = own(folder, tmp_path)
     assert_one_line(cli(*words, "--methods", "triplet"), 1, str(Path("class 3") / "2.png"))
     assert not (tmp_path / "out").exists()
+    # Those that train and those that are searched, at once.
+    (folder / "class 0" / "0.png").write_bytes(b"nothing")
+    first, last = str(Path("class 0") / "0.png"), str(Path("class 3") / "2.png")
+    assert_one_line(
+        cli(*words, "--methods", "triplet"), 1, f"2 of {len(list(folder.rglob('*.png')))} images", first, last
+    )
 
 
 def test_a_class_with_one_image(cli: Cli, tmp_path: Path) -> None:
