@@ -291,6 +291,8 @@ def spoilt(home: Path, tmp_path: Path, what: str) -> tuple[str, str]:
         array[7, 3] = np.nan
     elif what == "absurd":
         array[7, 3] = 1e30
+    elif what == "equal":
+        array = np.ones_like(array)
     elif what == "rows":
         array = array[:-1]
     elif what == "flat":
@@ -318,6 +320,7 @@ def spoilt(home: Path, tmp_path: Path, what: str) -> tuple[str, str]:
         ("none", ["match no image", "xtrain/"]),
         ("nan", ["v.npy, row 7", "NaN"]),
         ("absurd", ["v.npy is trained on", "row"]),
+        ("equal", ["v.npy is trained on", "all of its 192 rows are equal"]),
         ("rows", ["191 images", "192 names"]),
         ("flat", ["v.npy must be vectors", "(192,)"]),
         ("integers", ["v.npy must be vectors", "int64"]),

@@ -96,7 +96,12 @@ class VectorFile:
                 large.append(sizes(block.reshape(-1, self.width), centre))
         views = self.array.shape[1] if self.array.ndim == 3 else 1
         limit = TRAINED if self.trained else LIMIT
-        absurd = np.unique(beyond(np.concatenate(large), limit) // views)
+        distances = np.concatenate(large)
+        if self.trained and len(distances) > 1 and not distances.any():
+            raise DataError(
+                f"{self.path} is trained on, and all of its {len(distances)} rows are equal; embed the images again"
+            )
+        absurd = np.unique(beyond(distances, limit) // views)
         if self.trained and len(absurd):
             line = told(absurd, len(self.array), "rows", limit)
             raise DataError(f"{self.path} is trained on, and {line}; mend or remove them")
