@@ -61,13 +61,6 @@ def export(
             columns,
         )
     checks = shipped.export(student, to, int8=int8, most_loss=most_loss, opset=opset)
-    said = [
-        f"{student.record.spec.label}: wrote {to}",
-        f"Recall@1 {100 * checks.recall:.2f} % by onnxruntime, {100 * checks.recorded:.2f} % in its record",
-        f"embeddings are at most {checks.apart:.1e} from torch's, {1000 * checks.latency:.1f} ms a row by one thread",
-    ]
-    if checks.int8_recall is not None and checks.int8_latency is not None:
-        said.append(f"int8: Recall@1 {100 * checks.int8_recall:.2f} %, {1000 * checks.int8_latency:.1f} ms a row")
-    for line in said:
+    for line in (f"{student.record.spec.label}: wrote {to}", *checks.lines):
         out.print(line, markup=False, soft_wrap=True)
     return 0

@@ -17,6 +17,7 @@ import jinja2
 import numpy as np
 import torch
 
+from ..costs.measure import Fastest, fastest
 from ..data.arrays import Rows
 from ..data.decode import rule
 from ..data.splits import Split
@@ -27,7 +28,6 @@ from ..networks.onnx import BATCH, OPSET, PROVIDERS, Session, quantise, write_on
 from ..networks.weights import serialized
 from ..report.write import Folder
 from ..retrieval.metrics import evaluate
-from ..timing import repeated
 from .student import FinishedStudent, Projector
 
 CHECKED = 256  # rows that both runtimes embed
@@ -46,9 +46,28 @@ class Checks:
     apart: float  # largest difference of an embedding's number to torch's, in units of the typical length
     recall: float  # Recall@1 by onnxruntime, a fraction
     recorded: float  # that of the record
-    latency: float  # seconds of one row by one thread of onnxruntime
+    latency: Fastest  # of one row by one thread of onnxruntime
     int8_recall: float | None = None
-    int8_latency: float | None = None
+    int8_latency: Fastest | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it for people, a line a statement."""
+        told = [
+            f"Recall@1 {100 * self.recall:.2f} % by onnxruntime, {100 * self.recorded:.2f} % in its record",
+            f"embeddings are at most {self.apart:.1e} from torch's, {milliseconds(self.latency)} a row by one thread",
+        ]
+        if self.int8_recall is not None and self.int8_latency is not None:
+            slower = "; it is no faster than float32 here" * (self.int8_latency.seconds >= self.latency.seconds)
+            told.append(
+                f"int8: Recall@1 {100 * self.int8_recall:.2f} %, {milliseconds(self.int8_latency)} a row{slower}"
+            )
+        return told
+
+
+def milliseconds(time: Fastest) -> str:
+    """A time for people."""
+    return f"{1000 * time.seconds:.1f} ms{' (the machine was busy)' * time.busy}"
 
 
 def export(
@@ -124,7 +143,7 @@ def _checked(student: FinishedStudent, path: Path, rows: Rows) -> Checks:
         raise BenchmarkError(
             f"{spec.label}: Recall@1 is {100 * recall:.2f} % by onnxruntime, and {100 * recorded:.2f} in its record; not exported"
         )
-    return Checks(apart, recall, recorded, repeated(alone, 20, 50).typical)
+    return Checks(apart, recall, recorded, fastest(alone))
 
 
 def recall_of(session: Session, student: FinishedStudent, rows: Rows) -> float:
@@ -169,7 +188,7 @@ def _quantised(student: FinishedStudent, out: Path, rows: Rows, checks: Checks, 
             f"and --most-loss is {most_loss:g}; not exported"
         )
     alone = functools.partial(Session(out / INT8, threads=1), np.array(rows[:1]))
-    return Checks(checks.apart, checks.recall, checks.recorded, checks.latency, recall, repeated(alone, 20, 50).typical)
+    return Checks(checks.apart, checks.recall, checks.recorded, checks.latency, recall, fastest(alone))
 
 
 def description(student: FinishedStudent, opset: int) -> dict[str, Any]:
@@ -211,6 +230,7 @@ def model_card(student: FinishedStudent, checks: Checks, described: dict[str, An
     return environment.from_string(text).render(
         record=record, spec=record.spec, cell=cell, checks=checks, described=described, card=student.dataset.card,
         entry=entry(record.spec.method), train=student.dataset.train, bytes=4 * record.spec.dim,
+        parameters=student.parameters, milliseconds=milliseconds,
     )  # fmt: skip
 
 

@@ -60,6 +60,13 @@ class FinishedStudent:
         return self.record.spec.reads_vectors
 
     @property
+    def parameters(self) -> int:
+        """Numbers of the whole network that were learned, by whomever: its parameters, and a transform that was fitted."""
+        network = self.network.network
+        fitted = network.method.buffers() if isinstance(network, Compressed) else ()
+        return sum(tensor.numel() for tensor in (*network.parameters(), *fitted))
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of a row that the network reads."""
         spec = self.record.spec
