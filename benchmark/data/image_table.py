@@ -73,15 +73,24 @@ def read_cells(file: Path) -> pd.DataFrame:
     try:
         if file.suffix == ".parquet":
             return pd.read_parquet(file).astype(object).map(lambda cell: "" if pd.isna(cell) else str(cell))
-        return pd.read_csv(
-            file, sep="\t" if file.suffix == ".tsv" else ",", dtype=str, keep_default_na=False, skipinitialspace=True
-        )
+        return pd.read_csv(file, sep=_separator(file), dtype=str, keep_default_na=False, skipinitialspace=True)
     except ImportError:
         raise DataError(f"{file} is Parquet: pip install pyarrow, or save it as CSV") from None
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from None
+    except UnicodeError as error:
+        raise DataError(f"{file} is not in UTF-8 ({error}): save it as CSV UTF-8") from None
     except ValueError as error:  # of what is no table, pandas' errors are kinds of it
         raise DataError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from None
+
+
+def _separator(file: Path) -> str:
+    """A tab, a comma, or a semicolon where a CSV's first line has some and no comma, as spreadsheets in many countries write it."""
+    if file.suffix == ".tsv":
+        return "\t"
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        first = lines.readline()
+    return ";" if ";" in first and "," not in first else ","
 
 
 def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:

@@ -81,6 +81,23 @@ def test_tab_separated_and_parquet(tmp_path: Path) -> None:
         read(parquet)
 
 
+def test_a_spreadsheets_semicolons_are_read_and_another_encoding_is_told(tmp_path: Path) -> None:
+    """Where the first line has semicolons and no comma; a name with a semicolon makes no other table."""
+    file = shop(tmp_path, of_classes("abcd"), "path,label,split,price")
+    rows = [
+        ["path", "label", "price, EUR"],
+        *([f"img/{name} {n}.png", name, "9,99"] for name in "abcd" for n in range(2)),
+    ]
+    for header, separator in ((["path", "label", "price"], ";"), (["path", "label", "a;b"], ","), (rows[0], ",")):
+        with file.open("w", newline="", encoding="utf-8-sig") as target:
+            csv.writer(target, delimiter=separator).writerows([header, *rows[1:]])
+        assert read(file).train.names == ("a", "b")
+    for encoding in ("cp1252", "utf-16"):
+        file.write_text("path;label\nGröße.png;a\n", encoding=encoding)
+        with pytest.raises(BenchmarkError, match=r"catalog\.csv is not in UTF-8 .*: save it as CSV UTF-8"):
+            read(file)
+
+
 def test_parquet_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "catalog.parquet").write_bytes(b"PAR1")
 
