@@ -18,6 +18,7 @@ from benchmark.data import cards
 from benchmark.data.layouts import load_images
 from benchmark.data.source import Source
 from benchmark.data.vector_files import Vectors
+from benchmark.errors import DataError
 from benchmark.record import Record, read_record
 from benchmark.retrieval.metrics import evaluate
 from benchmark.spec import Spec
@@ -140,6 +141,39 @@ def test_base_names_do_where_they_are_unambiguous(cli: Cli, home: Path, ran: Pat
     (home / "base.txt").write_text("".join(f"/there/{Path(name).name}\n" for name in names_of(home)))
     said = cli(*words(home, ran, "--methods", "rkd-d", "--dry-run", names="base.txt")).out
     assert "2 done, 0 to run" in said and "joined by file name" in said
+
+
+def test_names_of_other_systems_are_joined(tmp_path: Path) -> None:
+    """macOS takes accents apart, Windows writes backslashes: the images are the same. Two images of one such name are told."""
+    shop, composed, apart = tmp_path / "shop", "Gr\u00f6\u00dfe", "Gro\u0308\u00dfe"
+    paths = [
+        Path("train" if label < 2 else "test", f"{composed} {label}", f"{n}.png")
+        for label in range(4)
+        for n in range(2)
+    ]
+    for number, path in enumerate(paths):
+        (shop / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (32, 32), 20 * number).save(shop / path)
+    np.save(tmp_path / "v.npy", np.eye(8, dtype=np.float32))
+    names = tmp_path / "v.txt"
+
+    def joined() -> str:
+        files = Vectors(teacher_features=tmp_path / "v.npy", teacher_names=names)
+        images = Source(cards.load_card(str(shop), tmp_path), tmp_path, taught_by=files).images
+        assert images.teacher is not None
+        return images.teacher.said
+
+    for written in (str, lambda path: str(path).replace(composed, apart), lambda path: str(path).replace("/", "\\")):
+        names.write_text("".join(f"{written(path)}\n" for path in paths), encoding="utf-8")
+        assert "joined by path" in joined()
+    names.write_text("Gr\u00f6\u00dfe", encoding="cp1252")
+    with pytest.raises(DataError, match="is not in UTF-8"):
+        joined()
+    Image.new("L", (32, 32), 250).save(shop / "test" / f"{composed} 3" / f"{composed}.png")
+    Image.new("L", (32, 32), 251).save(shop / "test" / f"{composed} 3" / f"{apart}.png")
+    names.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+    with pytest.raises(DataError, match="in their Unicode form or backslashes alone"):
+        joined()
 
 
 def test_a_column_of_rows_says_the_row(cli: Cli, home: Path, ran: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -63,6 +64,8 @@ def _names(path: Path, columns: Iterable[str]) -> list[str]:
     if path.suffix == ".txt":
         try:
             return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
+        except UnicodeError as error:
+            raise DataError(f"{path} is not in UTF-8 ({error}): save it as UTF-8") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as names: {error}") from None
     cells = read_cells(path)
@@ -80,15 +83,25 @@ def _names(path: Path, columns: Iterable[str]) -> list[str]:
     return [name for _, name in sorted(zip(map(int, cells["row"]), names, strict=True))]
 
 
+def _alike(name: str) -> str:
+    """A name in the form in which names are joined: macOS takes letters and their accents apart, Windows writes backslashes."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
+
+
 def _joined(
     images: Sequence[Path], names: Sequence[str], root: Path, shown: Mapping[Path, str], source: Path
 ) -> tuple[dict[Path, int], str]:
     """The row of each image, and what joined them. Raises as `join_vectors`."""
-    wanted = {os.path.abspath(path): path for path in images}  # noqa: PTH100  (links are names, too)
-    keys, by = [os.path.abspath(root / name) for name in names], "path"  # noqa: PTH100
+    wanted = {_alike(os.path.abspath(path)): path for path in images}  # noqa: PTH100  (links are names, too)
+    if len(wanted) < len(images):
+        twice = [shown[path] for path in images if wanted[_alike(os.path.abspath(path))] != path]  # noqa: PTH100
+        raise DataError(
+            f"images whose names differ in their Unicode form or backslashes alone cannot be joined: {some(twice)}"
+        )
+    keys, by = [_alike(os.path.abspath(root / _alike(name))) for name in names], "path"  # noqa: PTH100
     if wanted.keys().isdisjoint(keys):
-        bases = Counter(path.name for path in images)
-        keys, by = [PurePath(name).name for name in names], "file name"
+        bases = Counter(_alike(path.name) for path in images)
+        keys, by = [PurePath(_alike(name)).name for name in names], "file name"
         example = f"an image is {shown[images[0]]!r}"
         if bases.keys().isdisjoint(keys):
             raise DataError(f"{source}: its names match no image of {root}: the first is {names[0]!r}, {example}")
@@ -97,7 +110,7 @@ def _joined(
                 f"{source}: its paths match no image of {root} ({example}), and file names alone are ambiguous: "
                 f"{len(several)} are of several images ({some(several)})"
             )
-        wanted = {path.name: path for path in images}
+        wanted = {_alike(path.name): path for path in images}
     rows: dict[Path, list[int]] = {path: [] for path in images}
     for row, key in enumerate(keys):
         if key in wanted:
