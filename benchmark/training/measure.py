@@ -57,8 +57,8 @@ def dataset_of(
     for record in records:
         if not record.was_of(images.fingerprint, images.listing):
             raise DataError(
-                f"the {card.name} images in {data_dir} are not those of {record.spec.label}: "
-                f"their fingerprint is {images.fingerprint}, that of its record {record.data}"
+                f"the images of {name if cards.is_own(card) else f'{name} in {data_dir}'} are not those of {record.spec.label}: "
+                f"their fingerprint is {images.fingerprint}, that of its record {record.data}; give the table or folder it was trained on"
             )
     return images
 
