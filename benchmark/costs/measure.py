@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import BenchmarkError
 from ..machine import set_threads
-from ..networks.encoder import Encoder, encoder
+from ..networks.encoder import Encoder, Headless, Network, encoder
 from ..networks.onnx import Session, runtime_version, write_onnx
 from ..networks.shipped import Shipped
 from ..record import Record
@@ -84,7 +84,7 @@ def measure_costs(
                 title,
                 partial(needed, spec, BATCH),
                 device,
-                partial(network_cost, spec, device, onnxruntime),
+                partial(network_cost, spec, device, onnxruntime, say),
             )
         dim, gallery = record.spec.dim, record.evaluation.gallery
         size = 2 * 4 * dim * gallery  # its rows, and the index's copy of them
@@ -168,34 +168,48 @@ def _images(spec: Spec, n: int) -> Tensor:
     return torch.randint(0, 256, (n, spec.image, spec.image, 3), dtype=torch.uint8)
 
 
-def network_cost(spec: Spec, device: torch.device, onnxruntime: bool = False) -> NetworkCost:
-    """Trunk and head of a run on images of its size; as an ONNX file as well where that is asked for and there is a head."""
-    network, images = _scratch(spec).to(device), _images(spec, BATCH).to(device)
+def network_cost(
+    spec: Spec, device: torch.device, onnxruntime: bool = False, say: Callable[[str], None] = lambda line: None
+) -> NetworkCost:
+    """Trunk and head of a run on images of its size, of frozen features the trunk; as an ONNX file as well where that is asked for and
+    can be written."""
+    scratch, images = _scratch(spec), _images(spec, BATCH).to(device)
     names = "backbone", "dim", "hidden", "head", "image", "precision"
     fields: dict[str, Any] = dict(zip(names, network_key(spec), strict=True))
+    assert scratch.trunk is not None
+    network: Network = scratch if fields["head"] else Headless(scratch.trunk)
+    network.to(device).eval()
 
     def embed(rows: Tensor) -> Tensor:
         with torch.inference_mode(), autocast(spec, device):
-            output = network(rows).embedding if fields["head"] else network.pooled(rows)[0]
+            output = network(rows).embedding
         return output.cpu()  # waits for the device
 
     with FlopCounterMode(display=False) as counter:
         embed(images[:1])
-    counted = network if fields["head"] or network.trunk is None else network.trunk
     alone, batch = fastest(partial(embed, images[:1])), fastest(partial(embed, images))
     return NetworkCost(
         **fields,
         spread=max(alone.spread, batch.spread),
         busy=alone.busy or batch.busy,
-        parameters=sum(p.numel() for p in counted.parameters()),
+        parameters=sum(p.numel() for p in network.parameters()),
         multiply_adds=counter.get_total_flops() // 2,
         latency=alone.seconds,
         throughput=BATCH / batch.seconds,
-        runtimes=runtime_costs(network.cpu(), images.cpu()) if onnxruntime and fields["head"] else (),
+        runtimes=_runtimes(network, images, spec.backbone, say) if onnxruntime else (),
     )
 
 
-def runtime_costs(network: Encoder, images: Tensor) -> tuple[RuntimeCost, ...]:
+def _runtimes(network: Network, images: Tensor, name: str, say: Callable[[str], None]) -> tuple[RuntimeCost, ...]:
+    """Measure as `runtime_costs`; nothing, and say why, of a network that cannot be written as ONNX."""
+    try:
+        return runtime_costs(network.cpu(), images.cpu())
+    except BenchmarkError as error:
+        say(f"{name}: not measured by onnxruntime: {error}")
+        return ()
+
+
+def runtime_costs(network: Network, images: Tensor) -> tuple[RuntimeCost, ...]:
     """A network on images uint8 [BATCH, size, size, 3] by torch with one thread, by onnxruntime with one and with all."""
     whole, threads = Shipped(network, images.shape[1], images.shape[1]).eval(), torch.get_num_threads()
 

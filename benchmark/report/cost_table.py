@@ -33,7 +33,7 @@ class Price(NamedTuple):
     busy: frozenset[str]  # fields that were measured while the machine was busy
 
 
-RUNTIME = "not measured, or without a head: benchmark costs --onnxruntime"
+RUNTIME = "not measured: benchmark costs --onnxruntime"
 OPTIONAL = "single", "onnx", "onnx_single", "onnx_throughput"
 COLUMNS = tuple(
     Column[Price](

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import Result, assert_one_line
-from made_records import KINDS, golden_costs, golden_records, save, student
+from made_records import KINDS, golden_costs, golden_records, record, save, student
 
 from benchmark import timing
 from benchmark.costs import FILE, Costs, RuntimeCost, measure, read_costs, write_costs
@@ -96,15 +96,28 @@ def test_a_network_is_measured_as_an_onnx_file_too(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(measure, "fastest", lambda function: (function(), Fastest(0.5, 0.0, False))[1])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     run = student("rkd-d", 0.5, dim=3, backbone="conv4-4", image=16)
-    costs = measure_costs([run], CPU, onnxruntime=True)
-    (network,) = costs.networks
-    described = [(cost.runtime, cost.threads, cost.latency, cost.throughput) for cost in network.runtimes]
-    assert described == [("torch", 1, 0.5, 128), ("onnxruntime", 1, 0.5, 128), ("onnxruntime", 2, 0.5, 128)]
+    runs = [
+        run,
+        record("features", 0.9, dim=64, backbone="conv4-4", image=16, steps=0),
+    ]  # a teacher as it is has no head
+    costs = measure_costs(runs, CPU, onnxruntime=True)
+    for network, _ in zip(costs.networks, runs, strict=True):
+        described = [(cost.runtime, cost.threads, cost.latency, cost.throughput) for cost in network.runtimes]
+        assert described == [("torch", 1, 0.5, 128), ("onnxruntime", 1, 0.5, 128), ("onnxruntime", 2, 0.5, 128)]
     assert costs.environment["onnxruntime"] == metadata.version("onnxruntime")
     # What a run measures at its end keeps them.
-    assert measure_costs([run], CPU, costs) == costs
+    assert measure_costs(runs, CPU, costs) == costs
     write_costs(tmp_path, costs)
     assert read_costs(tmp_path) == costs
+
+    def refused(*words: object) -> None:
+        raise BenchmarkError("it has no such form")
+
+    # No reason to lose the other costs.
+    monkeypatch.setattr(measure, "write_onnx", refused)
+    said: list[str] = []
+    (network,) = measure_costs([run], CPU, say=said.append, onnxruntime=True).networks
+    assert network.runtimes == () and said == ["conv4-4: not measured by onnxruntime: it has no such form"]
 
 
 def test_columns_of_onnxruntime_are_shown_where_they_were_measured(tmp_path: Path) -> None:
