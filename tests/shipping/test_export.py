@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +18,13 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from benchmark.cli import run_command
+from benchmark.costs.measure import Fastest
 from benchmark.data import cards
 from benchmark.data.layouts import load_images
 from benchmark.record import Record, read_record
+from benchmark.retrieval.search import Metric
+from benchmark.retrieval.storage import as_stored
+from benchmark.shipping.export import Checks
 
 Cli = Callable[..., Result]
 METHODS = "triplet,regression,rkd-d,pca,pq"
@@ -187,6 +193,28 @@ def test_what_is_in_the_folder(cli: Cli, shop: Path, ran: Path, tmp_path: Path) 
     assert_one_line(exported(cli, shop, ran, "rkd-d", shop), 2, "something else than an exported student")
 
 
+@pytest.mark.parametrize("method", ["triplet", "rkd-d"])
+def test_the_card_stores_as_was_measured(cli: Cli, shop: Path, ran: Path, tmp_path: Path, method: str) -> None:
+    """Its lines give the numbers that the storage was measured by: of embeddings with unit length and without."""
+    record, out = record_of(ran, method), tmp_path / "ship"
+    assert exported(cli, shop, ran, method, out).code == 0
+    card = (out / "README.md").read_text()
+    (block,) = re.findall(r"```python\n(half = .*?)```", card, re.DOTALL)
+    embeddings = np.random.default_rng(0).normal(0.1, 1, (50, 8)).astype(np.float32)
+    names: dict[str, Any] = {"np": np, "embeddings": embeddings}
+    exec(block, names)
+    backs = {form: eval(back, names) for form, back in re.findall(r"^(\w+) = .* # back: (.*)$", block, re.MULTILINE)}
+    assert {*backs} == {"int8", "binary"}
+    metric: Metric = "cosine" if record.spec.normalize else "l2"
+    for form, back in {**backs, "float16": names["half"].astype(np.float32)}.items():
+        apart = np.abs(back - as_stored(embeddings, form, metric))
+        # A number on the edge of a step is rounded to either side.
+        assert (apart < 1e-6).mean() > 0.95 and apart.max() <= (
+            names["span"].max() / 255 + 1e-6 if form == "int8" else 1e-6
+        )
+        assert f"stored as {form} | {100 * record.storage[form]:.2f} %" in card  # type: ignore[index]
+
+
 def test_torch_and_onnxruntime_embed_alike(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:
     out, record = tmp_path / "ship", record_of(ran, "regression")
     assert exported(cli, shop, ran, "regression", out).code == 0
@@ -225,6 +253,48 @@ def test_what_is_made_of_a_teacher_ships_with_that_teacher(cli: Cli, shop: Path,
         aside.rename(weights)
 
 
+def test_a_head_ships_with_its_trunk_and_both_are_counted(cli: Cli, shop: Path, tmp_path: Path) -> None:
+    """Of frozen features only the head was trained; what is made of a teacher there has that teacher's trunk as well."""
+    where = ("--dataset", shop / "catalog.csv", "--results", tmp_path, "--data", tmp_path)
+    words = (
+        "--preset smoke --methods rkd-d,pca --seeds 0 --device cpu --set views=1 --set steps=3 --set teacher.steps=3"
+    )
+    assert cli("run", *words.split(), *where).code == 0
+    for method, counted in (("rkd-d", "parameters, of which"), ("pca", "parameters; 32 bytes")):
+        record, out = record_of(tmp_path, method), tmp_path / method
+        assert cli("export", record.id, "--out", out, *where).code == 0
+        state, card = load_file(out / "model.safetensors"), (out / "README.md").read_text()
+        constants = ("running_mean", "running_var", "num_batches_tracked", "centre", "scale", "mean", "std")
+        learned = sum(tensor.size for name, tensor in state.items() if name.rpartition(".")[2] not in constants)
+        assert f"{learned:,} {counted}" in card, card
+        assert ("were trained here: the head" in card) == (method == "rkd-d")
+    assert (
+        f"of which {record_of(tmp_path, 'rkd-d').parameters:,} were trained"
+        in (tmp_path / "rkd-d" / "README.md").read_text()
+    )
+
+
+def test_the_smaller_sizes_of_a_nested_student_ship(cli: Cli, shop: Path, tmp_path: Path) -> None:
+    where = ("--dataset", shop / "catalog.csv", "--results", tmp_path, "--data", tmp_path)
+    words = "--preset smoke --methods matryoshka-regression --dims 4,8 --seeds 0 --device cpu --set steps=3 --set teacher.steps=3"
+    assert cli("run", *words.split(), *where).code == 0
+    small, whole = record_of(tmp_path, "truncate"), record_of(tmp_path, "matryoshka-regression")
+    assert cli("export", small.id, "--out", tmp_path / "ship", *where).code == 0
+    for run, out in ((tmp_path / "ship", tmp_path / "small.npy"), (whole.id, tmp_path / "whole.npy")):
+        assert cli("embed", run, "--images", shop / "catalog.csv", "--out", out, "--results", tmp_path).code == 0
+    rows, begin = np.load(tmp_path / "small.npy"), np.load(tmp_path / "whole.npy")[:, :4]
+    if small.spec.normalize:
+        begin = begin / np.linalg.norm(begin, axis=1, keepdims=True)
+    np.testing.assert_allclose(rows, begin, rtol=0, atol=1e-4 * np.abs(begin).max())
+
+
+def test_a_quantised_network_that_is_no_faster_is_told_and_so_is_a_busy_machine() -> None:
+    quiet, busy = Fastest(0.002, 0.1, False), Fastest(0.003, 0.9, True)
+    (*_, line) = Checks(0.0, 0.5, 0.5, quiet, 0.5, busy).lines
+    assert line == "int8: Recall@1 50.00 %, 3.0 ms (the machine was busy) a row; it is no faster than float32 here"
+    assert "no faster" not in Checks(0.0, 0.5, 0.5, busy, 0.5, quiet).lines[-1]
+
+
 def test_what_cannot_be_exported(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:
     out = tmp_path / "ship"
     assert_one_line(exported(cli, shop, ran, "pq", out), 2, "is codes of the teacher's embeddings", "ship the teacher")
@@ -235,6 +305,21 @@ def test_what_cannot_be_exported(cli: Cli, shop: Path, ran: Path, tmp_path: Path
         assert not out.exists()
     assert_one_line(cli("export", "ffffffff", "--out", out, "--results", ran), 2, "no run has an id")
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_another_table_than_the_one_it_was_trained_on_is_told_by_its_name(
+    cli: Cli, shop: Path, ran: Path, tmp_path: Path
+) -> None:
+    grown = shop / "grown.csv"
+    grown.write_text("\n".join((shop / "catalog.csv").read_text(encoding="utf-8").splitlines()[:-1]), encoding="utf-8")
+    try:
+        where = ("--dataset", grown, "--results", ran, "--data", ran / "data")
+        result = cli("export", record_of(ran, "rkd-d").id, "--out", tmp_path / "ship", *where)
+    finally:
+        grown.unlink()
+    assert_one_line(
+        result, 1, f"the images of {grown} are not those of rkd-d", "give the table or folder it was trained on"
+    )
 
 
 def test_embedding_says_what_is_wrong(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:
@@ -248,6 +333,24 @@ def test_embedding_says_what_is_wrong(cli: Cli, shop: Path, ran: Path, tmp_path:
     assert_one_line(cli(*words, tmp_path / "shop"), 1, "1 of 2 images cannot be read", "a.jpg")
     assert_one_line(cli(*words, tmp_path / "shop", "--into", "teacher"), 2, "are of exported folders")
     assert {path.name for path in tmp_path.iterdir()} == {"shop"}
+
+
+def test_a_finished_index_of_other_images_stays(cli: Cli, shop: Path, ran: Path, tmp_path: Path) -> None:
+    """It is written again for the same images, and for these with new ones; not where images would be lost."""
+    out, folder = tmp_path / "index.npy", tmp_path / "new"
+    words = ("embed", record_of(ran, "rkd-d").id, "--out", out, "--results", ran, "--images")
+    for number in range(4):
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 9), (60 * number, 0, 0)).save(folder / f"{number}.png")
+        assert cli(*words, folder).code == 0 and len(np.load(out)) == number + 1
+    assert cli(*words, folder).code == 0
+    before = out.read_bytes()
+    assert_one_line(
+        cli(*words, shop), 2, "holds embeddings of images that are not among these (0.png, 1.png, 2.png and 1 more)"
+    )
+    assert out.read_bytes() == before
+    (tmp_path / "index.names.csv").unlink()
+    assert_one_line(cli(*words, folder), 2, "nobody knows which", "choose another name, or delete it")
 
 
 def test_embedding_goes_on_after_a_full_disk(
