@@ -37,11 +37,13 @@ Extract = Callable[[np.ndarray], np.ndarray]  # uint8 [n, s, s, 3] -> float32 [n
 
 
 def cache_dir(data_dir: Path) -> Path:
-    """Where decoded images go: $BENCHMARK_CACHE; below the data; below the default folder if those are read-only."""
+    """Where decoded images go: $BENCHMARK_CACHE; below the data, whose folder need not be there yet; below the default folder if those are
+    read-only."""
     if given := os.environ.get("BENCHMARK_CACHE"):
         return Path(given).expanduser()
     # The mode as well: root may write everywhere, but a folder that is marked read-only is left alone.
-    writable = data_dir.is_dir() and os.access(data_dir, os.W_OK) and data_dir.stat().st_mode & 0o222
+    there = next(filter(Path.exists, (data_dir, *data_dir.absolute().parents)))
+    writable = there.is_dir() and os.access(there, os.W_OK) and there.stat().st_mode & 0o222
     return (data_dir if writable else cards.default_data_dir()) / ".cache"
 
 

@@ -268,7 +268,9 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
             f"{card.name}: class {both[0]!r} is of validation and tested; what is tested may not choose settings"
         )
     if (both := sorted(tested & set(train.names))) and not card.closed:
+        others = len(both) - 1
+        more = f", as {'is 1 other' if others == 1 else f'are {others} others'}" * (others > 0)
         raise DataError(
-            f"{card.name}: class {both[0]!r} is trained on and tested, as are {len(both) - 1} others; the classes must be disjoint "
+            f"{card.name}: class {both[0]!r} is trained on and tested{more}; the classes must be disjoint "
             f"({root}), or the set be closed (--closed), which is another task than the suite's"
         )

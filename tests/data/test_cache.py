@@ -275,6 +275,8 @@ def test_cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_dir(tmp_path) == tmp_path / ".cache"
     read_only = tmp_path / "read-only"
     read_only.mkdir(mode=0o555)
-    assert cache_dir(read_only) == cache_dir(tmp_path / "missing") == cards.default_data_dir() / ".cache"
+    assert cache_dir(read_only) == cache_dir(read_only / "missing") == cards.default_data_dir() / ".cache"
+    # Named and not there yet: it is made, not passed over.
+    assert cache_dir(tmp_path / "missing" / "data") == tmp_path / "missing" / "data" / ".cache"
     monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path / "elsewhere"))
     assert cache_dir(tmp_path) == tmp_path / "elsewhere"

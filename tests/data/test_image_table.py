@@ -119,8 +119,11 @@ def test_images_elsewhere_and_a_moved_table(tmp_path: Path) -> None:
 
 def test_a_closed_set_is_asked_for(tmp_path: Path) -> None:
     file = shop(tmp_path, [*of_classes("ab", "train"), *of_classes("ab", "test")])
-    with pytest.raises(BenchmarkError, match=r"class 'a' is trained on and tested, as are 1 others.*--closed"):
+    with pytest.raises(BenchmarkError, match=r"class 'a' is trained on and tested, as is 1 other; .*--closed"):
         read(file)
+    single = shop(tmp_path / "single", [*of_classes("ab", "train"), *of_classes("bc", "test")])
+    with pytest.raises(BenchmarkError, match=r"class 'b' is trained on and tested; the classes must be disjoint"):
+        read(single)
     assert read(file, closed=True).closed
 
 
