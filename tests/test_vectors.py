@@ -379,7 +379,7 @@ def test_training_reads_nothing_but_its_batches(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks of 128 rows are the most that is read, calibration with 100 included; the files are longer."""
-    monkeypatch.setattr("benchmark.training.group.CALIBRATION", 100)
+    monkeypatch.setattr("benchmark.training.initial.CALIBRATION", 100)
     monkeypatch.setattr(module, "BLOCK", 100 * C)
     guard(monkeypatch, 128)
     assert len(ALL["features"]) > 128

@@ -99,7 +99,7 @@ class VectorFile:
         distances = np.concatenate(large)
         if self.trained and len(distances) > 1 and not distances.any():
             raise DataError(
-                f"{self.path} is trained on, and all of its {len(distances)} rows are equal; embed the images again"
+                f"{self.path} is trained on, and all of its {len(distances)} rows are equal: write vectors that tell them apart"
             )
         absurd = np.unique(beyond(distances, limit) // views)
         if self.trained and len(absurd):

@@ -187,6 +187,7 @@ def test_an_installed_package_has_backbones_and_cards(
 
 def test_places_are_told_and_kept(code: Path) -> None:
     """One that the user has set has no name, and stays; a named one is told once, and the file says nothing against it."""
+    own.places_file().unlink(missing_ok=True)  # which other tests write as well
     os.environ[own.VARIABLE] = f"{code}:Pixels"
     name = own.open_own(f"{code}:net").name
     own.say_place(name, f"{code}:net")

@@ -130,7 +130,9 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 
 
 def test_what_goes_to_other_processes_is_a_name(tmp_path: Path) -> None:
-    data = read(**save(tmp_path, features=np.zeros((1000, 500), np.float32), labels=np.arange(1000) // 10))
+    data = read(
+        **save(tmp_path, features=np.arange(500_000, dtype=np.float32).reshape(1000, 500), labels=np.arange(1000) // 10)
+    )
     assert rows(data).student.array.size and rows(data).student.scanned  # opened and read before it is sent
     sent = pickle.dumps(rows(data))
     assert len(sent) < 10_000  # of 2,000,000 bytes

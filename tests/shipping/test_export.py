@@ -274,6 +274,20 @@ def test_a_head_ships_with_its_trunk_and_both_are_counted(cli: Cli, shop: Path, 
     )
 
 
+def test_the_smaller_sizes_of_a_nested_student_ship(cli: Cli, shop: Path, tmp_path: Path) -> None:
+    where = ("--dataset", shop / "catalog.csv", "--results", tmp_path, "--data", tmp_path)
+    words = "--preset smoke --methods matryoshka-regression --dims 4,8 --seeds 0 --device cpu --set steps=3 --set teacher.steps=3"
+    assert cli("run", *words.split(), *where).code == 0
+    small, whole = record_of(tmp_path, "truncate"), record_of(tmp_path, "matryoshka-regression")
+    assert cli("export", small.id, "--out", tmp_path / "ship", *where).code == 0
+    for run, out in ((tmp_path / "ship", tmp_path / "small.npy"), (whole.id, tmp_path / "whole.npy")):
+        assert cli("embed", run, "--images", shop / "catalog.csv", "--out", out, "--results", tmp_path).code == 0
+    rows, begin = np.load(tmp_path / "small.npy"), np.load(tmp_path / "whole.npy")[:, :4]
+    if small.spec.normalize:
+        begin = begin / np.linalg.norm(begin, axis=1, keepdims=True)
+    np.testing.assert_allclose(rows, begin, rtol=0, atol=1e-4 * np.abs(begin).max())
+
+
 def test_a_quantised_network_that_is_no_faster_is_told_and_so_is_a_busy_machine() -> None:
     quiet, busy = Fastest(0.002, 0.1, False), Fastest(0.003, 0.9, True)
     (*_, line) = Checks(0.0, 0.5, 0.5, quiet, 0.5, busy).lines
@@ -299,7 +313,8 @@ def test_another_table_than_the_one_it_was_trained_on_is_told_by_its_name(
     grown = shop / "grown.csv"
     grown.write_text("\n".join((shop / "catalog.csv").read_text(encoding="utf-8").splitlines()[:-1]), encoding="utf-8")
     try:
-        result = exported(cli, shop, ran, "rkd-d", tmp_path / "ship", "--dataset", grown)
+        where = ("--dataset", grown, "--results", ran, "--data", ran / "data")
+        result = cli("export", record_of(ran, "rkd-d").id, "--out", tmp_path / "ship", *where)
     finally:
         grown.unlink()
     assert_one_line(
