@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -70,6 +71,20 @@ def test_processes_give_what_one_process_gives(data_dir: Path, tmp_path: Path) -
         assert other.metrics == pytest.approx(outcome.metrics, abs=0.01)  # other numbers of threads round differently
         assert many.store.finished(outcome.spec)
     assert sum(isinstance(outcome, Failure) for outcome in outcomes.values()) == 1
+
+
+@pytest.mark.parametrize("kept", [{}, {"__file__": "notebook.py", "__spec__": None}])
+def test_main_is_afterwards_as_it_was(monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]) -> None:
+    """A notebook has no file: one of None would be told to every library that asks for it."""
+    main = ModuleType("__main__")
+    for name in ("__file__", "__spec__"):
+        vars(main).pop(name, None)
+    vars(main).update(kept)
+    before = dict(vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with children._main_unread():
+        assert getattr(main, "__file__", None) is None
+    assert vars(main) == before
 
 
 def test_two_groups_do_not_train_in_one_process_at_a_time(data_dir: Path, tmp_path: Path) -> None:

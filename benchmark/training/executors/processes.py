@@ -65,13 +65,13 @@ class _Child(ProcessPoolExecutor):
 @contextlib.contextmanager
 def _main_unread() -> Iterator[None]:
     """Children that begin within do not run the script again that began all: they need nothing of it, and it may have no guard."""
-    main: Any = sys.modules["__main__"]
-    kept = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
-    main.__file__ = main.__spec__ = None
+    main = vars(sys.modules["__main__"])
+    kept = {name: value for name, value in main.items() if name in ("__file__", "__spec__")}
+    main.update(dict.fromkeys(kept))
     try:
         yield
     finally:
-        vars(main).update(kept)
+        main.update(kept)
 
 
 def processes(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
