@@ -215,7 +215,7 @@ def test_a_child_that_is_killed_takes_no_other_along(
         return kill
 
     seeds = [
-        [tiny_spec(method, views=2, seed=seed, steps=300) for method in ("triplet", "arcface")] for seed in range(3)
+        [tiny_spec(method, views=2, seed=seed, steps=100) for method in ("triplet", "arcface")] for seed in range(3)
     ]
     space = workspace(data_dir, tmp_path)
     outcomes = list(processes(Task(space, watch=watch), seeds))

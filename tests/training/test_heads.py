@@ -111,26 +111,39 @@ def test_teacher_and_student_see_the_same_crop(data_dir: Path, tmp_path: Path) -
     assert student == teacher and len(set(student)) == 3
 
 
+STOPPED = ("--set", "views=2", "--set", "teacher.steps=2")
+STEPS = 400  # more than a child takes until it is stopped
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+    """Weights of a command that nothing stops."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = start(data_dir, folder, *STOPPED, steps=STEPS)
+    assert process.communicate()[0] and process.returncode == 0
+    return final_weights(folder)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_command_goes_on_where_it_was(data_dir: Path, tmp_path: Path, sent: signal.Signals) -> None:
+def test_an_interrupted_command_goes_on_where_it_was(
+    data_dir: Path, tmp_path: Path, whole: dict[str, dict[str, torch.Tensor]], sent: signal.Signals
+) -> None:
     """Children write checkpoints when their parent is stopped, and are gone after it."""
-    words, steps = ("--set", "views=2", "--set", "teacher.steps=2"), 1200
-    whole = start(data_dir, tmp_path / "whole", *words, steps=steps)
-    process = start(data_dir, tmp_path / "stopped", *words, steps=steps)
+    process = start(data_dir, tmp_path, *STOPPED, steps=STEPS)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("fitnet") and f"/{steps}" in line:
+        if line.startswith("fitnet") and f"/{STEPS}" in line:
             break
     os.kill(process.pid, sent)
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "run the same command again to go on" in rest and "Traceback" not in rest, rest
-    assert list((tmp_path / "stopped").rglob("*.pt"))
-    last = start(data_dir, tmp_path / "stopped", *words, steps=steps)
-    assert whole.communicate()[0] and last.communicate()[0] and (whole.returncode, last.returncode) == (0, 0)
-    expected, found = final_weights(tmp_path / "whole"), final_weights(tmp_path / "stopped")
-    assert expected.keys() == found.keys() and len(expected) == 4
-    for id in expected:
-        assert_equal(found[id], expected[id])
+    assert list(tmp_path.rglob("*.pt"))
+    last = start(data_dir, tmp_path, *STOPPED, steps=STEPS)
+    assert last.communicate()[0] and last.returncode == 0
+    weights = final_weights(tmp_path)
+    assert whole.keys() == weights.keys() and len(whole) == 4
+    for id in whole:
+        assert_equal(weights[id], whole[id])
 
 
 STREAM = Stream(dataset="x", resize=6, image=4, views=2)

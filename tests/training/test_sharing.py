@@ -53,7 +53,7 @@ def test_two_commands_at_once_do_each_run_once(data_dir: Path, tmp_path: Path) -
 
 
 def test_a_command_takes_over_from_one_that_is_killed(data_dir: Path, tmp_path: Path) -> None:
-    words = ["--seeds", "0", "--steps", "4000", "--checkpoint-every", "0.2"]
+    words = ["--seeds", "0", "--steps", "2000", "--checkpoint-every", "0.2"]
     killed = start(data_dir, tmp_path, *words)
     deadline = time.monotonic() + 100
     while not list(tmp_path.rglob("*.pt")) and time.monotonic() < deadline:
@@ -67,5 +67,5 @@ def test_a_command_takes_over_from_one_that_is_killed(data_dir: Path, tmp_path: 
     rest, _ = other.communicate()
     assert other.returncode == 0, rest
     assert trained(rest) == ["triplet conv4-8-8 seed 0"]
-    first = next(int(line.partition(": ")[2].partition("/")[0]) for line in rest.splitlines() if "/4000" in line)
+    first = next(int(line.partition(": ")[2].partition("/")[0]) for line in rest.splitlines() if "/2000" in line)
     assert first > 1  # it goes on from the checkpoint
