@@ -9,7 +9,6 @@ import faiss
 import numpy as np
 import torch
 
-from ..retrieval.indices import Form, built
 from ..retrieval.metrics import evaluate
 from .measure import cost
 
@@ -19,8 +18,6 @@ CLASS = 5  # images
 # Of an image, in units of its class's own scale: Recall@1, 10, 100 and 1000 are 69, 82, 93 and 99 %, about as on SOP.
 NOISE = 1.0, 4.0
 SMALL = 1_200  # rows of a first call, which is not measured
-MILLION, MANY_WIDTH, QUERIES = 1_000_000, 64, 2_000  # of the search in a large gallery
-FORMS: tuple[Form, ...] = "flat", "ivf-pq"
 
 
 def embeddings_of(n: int, width: int) -> np.ndarray:
@@ -83,33 +80,4 @@ def retrieval_rows() -> list[dict[str, Any]]:
             }
             for name, times in costs.items()
         ]
-    return [*result, *large()]
-
-
-def large() -> list[dict[str, Any]]:
-    """The 10 nearest of some queries among a million, exact and by codes in inverted lists; what a million queries would take."""
-    exact = search("flat", MILLION, QUERIES)()
-    result = []
-    for name in FORMS:
-        times = cost(search, (name, MILLION, QUERIES), (name, SMALL, 10))
-        nearest = search(name, MILLION, QUERIES)()
-        hits = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(exact, nearest, strict=True)]
-        result.append(
-            {
-                "rows": MILLION,
-                "way": f"{name} index, {QUERIES} queries",
-                "seconds": times.typical,
-                "spread": times.spread,
-                "memory [MB]": times.peak / 1e6,
-                "neighbours found": float(np.mean(hits)),
-                "a million queries [h]": times.typical * MILLION / QUERIES / 3600,
-            }
-        )
     return result
-
-
-def search(form: Form, n: int, queries: int) -> Callable[[], np.ndarray]:
-    """The indices [queries, 10] of the nearest of the first rows; the index is built before."""
-    embeddings = embeddings_of(n, MANY_WIDTH)
-    index = built(form, embeddings)
-    return lambda: index.search(embeddings[:queries], 10)[1]

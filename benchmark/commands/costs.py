@@ -27,8 +27,7 @@ def costs(
     The command measures, for each network, parameters, multiply-adds, the latency
     of one image, and images per second in batches of 64; for each gallery, exact
     search of one query. Weights are random, which costs the same. A time is the
-    fastest of repetitions; times on a busy machine are marked. Networks that do
-    not fit into half of the free memory are left out.
+    fastest of repetitions; times on a busy machine are marked.
     """
 
     def say(line: str) -> None:
