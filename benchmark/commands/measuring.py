@@ -110,7 +110,7 @@ def bench(
         training: a grid of students, compared with the plain loop;
         loss: forward and backward of RKD's angle loss;
         retrieval: the metrics of 60,502 embeddings;
-        report: the start of commands, and the report of 1,000 runs
+        report: the start of commands
     json
         print JSON: rows and environment of each section
     to

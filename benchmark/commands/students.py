@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -121,12 +122,11 @@ def search(
     embedder = embedder_of(run, results, device_of(device), int8=int8, into_teacher=False)
     asked, gallery = images_in(queries, columns)[:MOST], images_in(images, columns)
     with Reporter(out) as reporter:
-        names = ([path.name for path in paths] for paths in (asked, gallery))
-        blocks = [
-            [*embedded(embedder, paths, called, reporter.preparing)]
-            for paths, called in zip((asked, gallery), names, strict=True)
-        ]
-    both = (np.concatenate(blocks[0]), np.concatenate(blocks[1]))
+
+        def rows(paths: Sequence[Path]) -> np.ndarray:
+            return np.concatenate([*embedded(embedder, paths, [path.name for path in paths], reporter.preparing)])
+
+        both = rows(asked), rows(gallery)
     page = search_page(embedder.name, asked, gallery, both, embedder.metric, k)
     write_atomically(to, page)
     say(f"wrote {to}, {len(asked)} queries in {np.shape(both[1])[0]} images")

@@ -72,12 +72,10 @@ def test_all_ways_find_the_same() -> None:
 
 def test_report(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "REPEATS", 1)
-    monkeypatch.setattr(report, "RECORDS", 30)
     rows = {row["command"]: row for row in rows_of(cli, "report")}
-    made = rows["benchmark report, 30 records"]
+    made = rows["benchmark --help"]
     assert made["times python"] == pytest.approx(made["seconds"] / rows["python"]["seconds"])
     assert rows["benchmark list methods"]["memory [MB]"] < rows["python, import torch"]["memory [MB]"]
-    assert len({one.id for one in report.records(1000)}) == 1000
 
 
 SMALL: dict[str, Any] = {"batch": 8, "backbone": "conv4-8", "image": 32, "resize": 36}
