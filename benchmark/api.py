@@ -100,8 +100,7 @@ def load_student(run: str, results: str | Path = "results", device: str = "cpu")
     import torch
 
     from .record import read_record
-    from .shipping.apply import find
-    from .shipping.student import whole_network
+    from .shipping.student import find, whole_network
     from .store import Store
 
     path = find(Path(results), run)

@@ -53,10 +53,12 @@ def names_beside(rows: Path) -> Path:
     return rows.with_suffix(".names.csv")
 
 
-def write_names(rows: Path, names: Sequence[str]) -> Path:
-    """Write the names of an array's rows as a table beside its file; where that is."""
+def write_names(rows: Path, names: Sequence[str], **same: str) -> Path:
+    """Write the names of an array's rows as a table beside its file, with columns that are the same in all rows; where that is."""
     table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("row", "path"), *enumerate(names)])
+    csv.writer(table, lineterminator="\n").writerows(
+        [("row", "path", *same), *((row, name, *same.values()) for row, name in enumerate(names))]
+    )
     listing = names_beside(rows)
     write_atomically(listing, table.getvalue())
     return listing

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from conftest import Result, assert_one_line, fields_of
-from PIL import Image
 
 from benchmark.record import Record
 from benchmark.spec import Spec
@@ -117,60 +114,3 @@ def test_a_run_in_another_commands_hands_is_not_measured(cli: Cli, smoke: list[s
     assert measured.code == 1 and f"failed: {record.spec.label}: another command has it in hand" in measured.out
     assert "2 of 3 runs measured again" in measured.out
     assert not list(ran.checkpoints.glob("*.lock"))
-
-
-def photos(folder: Path) -> Path:
-    draw = np.random.default_rng(0)
-    for label in range(12):
-        (folder / f"class {label}").mkdir(parents=True)
-        for i in range(6):
-            pixels = draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"class {label}" / f"{i}.bmp")
-    return folder
-
-
-def as_an_older_version(folder: Path) -> Path:
-    """A folder of results of own images renamed and rewritten as it was when images were known by names and sizes alone."""
-    store = Store(folder)
-    listing = next(iter(store)).listing
-
-    def older(spec: Any) -> Any:
-        return spec and {**spec, "data": listing, "teacher": older(spec["teacher"]), "trunk": older(spec["trunk"])}
-
-    for record in list(store):
-        fields = fields_of(store.path(record.spec))
-        del fields["listing"]
-        fields |= {"data": listing, "spec": older(fields["spec"])}
-        fields["id"] = Spec.model_validate(fields["spec"]).id
-        (store.records / f"{record.spec.method}-{fields['id']}.json").write_text(json.dumps(fields))
-        store.path(record.spec).unlink()
-        for path in store.checkpoints.glob(f"{record.id}.*"):
-            path.rename(path.with_name(path.name.replace(record.id, fields["id"])))
-    renamed = folder.parent.with_name(f"photos-{listing[:6]}") / folder.name
-    folder.parent.rename(renamed.parent)
-    return renamed
-
-
-def test_results_of_own_images_from_before_contents_were_read(cli: Cli, tmp_path: Path) -> None:
-    """They can be measured, and run again where they are; of other images they are not."""
-    images = photos(tmp_path / "photos")
-    where = ["--preset", "smoke", "--device", "cpu", "--dataset", images, "--results", tmp_path / "out"]
-    few = ["--methods", "regression", "--steps", "2", "--set", "teacher.steps=2", "--seeds", "0"]
-    assert cli("run", *where, *few).code == 0
-    folder = as_an_older_version(next((tmp_path / "out").glob("*/smoke")))
-    store = Store(folder)
-    measured = cli("measure", *where)
-    assert measured.code == 0 and "2 of 2 runs measured again" in measured.out, measured
-
-    record = leaf(store)
-    like = ["run", "--like", store.path(record.spec), *where]
-    assert "1 done, 0 to run" in cli(*like).out
-    right = store.weights(record.spec).read_bytes()
-    store.weights(record.spec).unlink()
-    again = cli(*like)
-    assert again.code == 0 and store.weights(record.spec).read_bytes() == right, again
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [folder.parent.name]
-
-    changed = images / "class 0" / "0.bmp"  # its size as well
-    Image.fromarray(np.zeros((41, 40, 3), np.uint8)).save(changed)
-    assert_one_line(cli(*like), 2, "is of other images")

@@ -412,7 +412,7 @@ def test_heads_that_cannot_be_applied(cli: Cli, files: dict[str, Path], tmp_path
     assert_one_line(cli(*line, "xyz"), 2, "begins with 'xyz'", f"runs/triplet-{whole.id}", f"runs/triplet-{head.id}")
     assert_one_line(cli(*line, ""), 2, "2 runs have", whole.id, head.id)
     assert_one_line(cli(*line, whole.id), 2, "whole network", "images")
-    assert_one_line(cli(*line, head.id), 1, "not on this machine", f"{head.id}.safetensors")
+    assert_one_line(cli(*line, head.id), 1, "has no weights at", f"{head.id}.safetensors")
     assert not (tmp_path / "small.npy").exists()
 
 

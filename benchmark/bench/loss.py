@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..methods.base import distances
 from ..methods.rkd import angle_loss
-from .measure import busy, cost
+from .measure import cost
 
 PLAIN = (128, 256, 512)  # batches; beyond them the published form needs more memory than machines have
 OURS = (*PLAIN, 2048)
@@ -63,22 +63,14 @@ def step(form: str, n: int) -> Callable[[], object]:
 
 
 def loss_rows() -> list[dict[str, Any]]:
-    """A row a batch size: seconds and peak memory of both forms, and their ratios; then the same beside a busy process a core."""
-    quiet = [_row(n) for n in OURS]
-    with busy():
-        return quiet + [{**_row(n), "beside": "a busy process a core"} for n in PLAIN]
-
-
-def _row(n: int) -> dict[str, Any]:
-    lean = cost(step, ("ours", n), ("ours", SMALL))
-    row = {"batch": n, "ours [s]": lean.typical, "spread": lean.spread, "ours [MB]": lean.peak / 1e6}
-    if n not in PLAIN:
-        return row
-    plain = cost(step, ("plain", n), ("plain", SMALL))
-    return {
-        **row,
-        "plain [s]": plain.typical,
-        "plain [MB]": plain.peak / 1e6,
-        "times faster": plain.typical / lean.typical,
-        "times less memory": plain.peak / max(lean.peak, 1),
-    }
+    """A row a batch size: seconds and peak memory of both forms, and their ratios."""
+    rows = []
+    for n in OURS:
+        lean = cost(step, ("ours", n), ("ours", SMALL))
+        row = {"batch": n, "ours [s]": lean.typical, "spread": lean.spread, "ours [MB]": lean.peak / 1e6}
+        if n in PLAIN:
+            plain = cost(step, ("plain", n), ("plain", SMALL))
+            row |= {"plain [s]": plain.typical, "plain [MB]": plain.peak / 1e6}
+            row |= {"times faster": plain.typical / lean.typical, "times less memory": plain.peak / max(lean.peak, 1)}
+        rows.append(row)
+    return rows

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import BenchmarkError, UsageError
-from ..machine import cores
 from ..timing import Times, repeated
 
 T = TypeVar("T")
@@ -37,18 +32,6 @@ def _measure(prepare: Prepare, args: tuple[object, ...], small: tuple[object, ..
     function()
     peak = peak_memory() - before
     return repeated(function)._replace(peak=peak)
-
-
-@contextlib.contextmanager
-def busy() -> Iterator[None]:
-    """Other work on every core within the block: processes that compute nothing, and end with this one."""
-    spin = [sys.executable, "-c", f"import os\nwhile os.getppid() == {os.getpid()}: pass"]
-    with contextlib.ExitStack() as stack:
-        for _ in range(cores()):
-            spinner = subprocess.Popen(spin)
-            stack.callback(spinner.wait)
-            stack.callback(spinner.kill)
-        yield
 
 
 def apart(function: Callable[..., T], *args: object) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 
 from ..errors import UsageError
@@ -19,8 +20,9 @@ from ..spec import Spec, waves
 if TYPE_CHECKING:
     import torch
 
+    from ..protocol.experiment import Experiment
     from ..report.write import Folder
-    from ..training.driver import Driver
+    from ..store import Store
 
 # A file or a pipe folds nothing, unless COLUMNS asks for it.
 out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
@@ -36,59 +38,74 @@ def device_of(name: str | None) -> torch.device:
     return prepare_process(name)
 
 
+def say(*lines: str, style: str | None = None) -> None:
+    """Print lines as they are: without markup, and folded by the terminal alone."""
+    for line in lines:
+        out.print(line, style=style, markup=False, soft_wrap=True)
+
+
 def say_written(paths: Iterable[Path]) -> None:
-    for path in paths:
-        out.print(f"wrote {path}", markup=False, soft_wrap=True)
+    say(*(f"wrote {path}" for path in paths))
 
 
 def print_json(value: Any) -> None:
-    out.print(json.dumps(value, indent=1), markup=False, soft_wrap=True)
+    say(json.dumps(value, indent=1))
 
 
-def where_to_run(driver: Driver, specs: Sequence[Spec], name: str | None, *, dry: bool) -> torch.device | None:
-    """Find the device to run specs on; None if there is nothing to run, or after a dry run, which prints the plan and its faults."""
+def train(
+    plan: Experiment,
+    store: Store,
+    specs: Sequence[Spec],
+    checkpoint_every: float,
+    *,
+    dry: bool,
+    yes: bool = True,
+    weights: bool = False,
+) -> tuple[int, torch.device | None]:
+    """Run what is missing of some specs, or print this plan and its faults.
+
+    Returns:
+        The number of failures, and the device; None if nothing was to run, or in a dry run.
+    """
+    from ..training.driver import Driver
+
+    driver, name = Driver(plan, store, out), plan.request.device
+    missing = driver.announce(specs, dry=dry, weights=weights)
     # A device that is none is told, whatever is left to do.
-    device = device_of(name) if specs or name else None
+    device = device_of(name) if missing or name else None
     if dry:
         if device is not None:
-            driver.rehearse(specs, device)
-        out.print(plan_table(waves(list(specs))))
+            driver.rehearse(missing, device)
+        out.print(plan_table(waves(missing)))
         if device is not None:
-            driver.show_places(specs, device)
-    return device if specs and not dry else None
+            driver.show_places(missing, device)
+        return 0, None
+    if not missing and plan.request.track is not None:
+        say(f"--track {plan.request.track}: all runs are finished, so nothing was left to track")
+    if not missing or device is None:
+        return 0, None
+    return driver.run(missing, device, checkpoint_every=checkpoint_every, yes=yes), device
 
 
-def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Group:
-    """The runs, a section per wave; runs that differ only in dimension, seed, fold and learning rate share a line.
-
-    Above the table stands what all lines have in common, so that a narrow terminal has room for the rest.
-    """
-    lines: dict[tuple[str, ...], list[Spec]] = {}
-    for wave, groups in enumerate(plan):
-        for spec in (spec for group in groups for spec in group):
+def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:
+    """The runs, a section per wave; runs that differ only in dimension, seed, fold and learning rate share a line."""
+    table = uncut_table("method", "network", "l2", "steps", "batch", "dim", "seed", "lr", "runs")
+    for wave in plan:
+        lines: dict[tuple[str, ...], list[Spec]] = {}
+        for spec in itertools.chain.from_iterable(wave):
             network = spec.backbone + (f", hidden {spec.hidden}" if spec.hidden else "")
-            fields = (spec.method, network, "yes" if spec.normalize else "no", spec.steps, spec.batch)
-            lines.setdefault((str(wave), *map(str, fields)), []).append(spec)
-    spread = [
-        [_span({getattr(spec, name) for spec in specs}) for name in ("dim", "seed", "lr")] for specs in lines.values()
-    ]
-    ids = [specs[0].id if len(specs) == 1 else "" for specs in lines.values()]
-    rows = [(*key, *own, str(len(specs)), id) for (key, specs), own, id in zip(lines.items(), spread, ids, strict=True)]
-    names = ("wave", "method", "network", "l2", "steps", "batch", "dim", "seed", "lr", "runs", "id")
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    same = {name for name, texts in columns.items() if len({*texts}) == 1 and name not in ("method", "runs", "id")}
-    shown = [name for name in names[1:] if name in columns and name not in same and (name != "id" or all(ids))]
-    title = ", ".join(f"{name} {columns[name][0]}" for name in names[1:] if name in same and columns[name][0])
-    table = uncut_table(*shown)
-    for number, row in enumerate(zip(*(columns[name] for name in shown), strict=True)):
-        ends = number + 1 < len(rows) and rows[number][0] != rows[number + 1][0]
-        table.add_row(*row, end_section=ends)
-    return Group(*[f"all: {title}"] * bool(title), table)
+            fields = (spec.method, network, "yes" if spec.normalize else "no", str(spec.steps), str(spec.batch))
+            lines.setdefault(fields, []).append(spec)
+        for key, specs in lines.items():
+            spans = (_span({getattr(spec, name) for spec in specs}) for name in ("dim", "seed", "lr"))
+            table.add_row(*key, *spans, str(len(specs)))
+        table.add_section()
+    return table
 
 
 def uncut_table(*columns: str) -> Table:
     """A table whose first column is never folded, and whose others are folded rather than cut."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for number, name in enumerate(columns):
         table.add_column(name, no_wrap=number == 0, overflow="fold")
     return table

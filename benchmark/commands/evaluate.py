@@ -17,8 +17,8 @@ from ..retrieval.search import Metric
 from .console import err, out, print_json
 from .options import Json
 
-# Of an index beside the exact one: its line of the table, and how its number is written.
-BESIDE = {"share": "10 nearest found, %", "faster": "times as fast", "item": "bytes an item"}
+# Of an index beside the exact one: by key, its line of the table, and how its number is written.
+BESIDE = (("share", "10 nearest found, %", 100, 1), ("faster", "times as fast", 1, 1), ("item", "bytes an item", 1, 1))
 
 
 def evaluate(
@@ -78,18 +78,11 @@ def evaluate(
 
 
 def _table(title: str, shown: dict[str, dict[str, Any]], keys: list[str]) -> Table:
-    table = Table(title=title)
-    table.add_column("%")
+    table = Table("%", title=title)
     for name in shown:
         table.add_column(name, justify="right")
-    for key in keys:
-        table.add_row(key, *(f"{100 * values[key]:.2f}" for values in shown.values()))
-    for key, label in BESIDE.items() if any("share" in values for values in shown.values()) else ():
-        table.add_row(
-            label,
-            *(
-                f"{100 * values[key] if key == 'share' else values[key]:.1f}" if key in values else ""
-                for values in shown.values()
-            ),
-        )
+    for key, label, scale, digits in [*((key, key, 100, 2) for key in keys), *BESIDE]:
+        texts = [f"{scale * values[key]:.{digits}f}" if key in values else "" for values in shown.values()]
+        if any(texts):
+            table.add_row(label, *texts)
     return table

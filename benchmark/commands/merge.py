@@ -15,10 +15,11 @@ from ..files import write_atomically
 from ..record import Record
 from ..report.write import Folder, result_folders
 from ..store import Store
-from .console import out, say_written
+from .console import say, say_written
 
 KINDS: tuple[Literal["runs", "tuning"], ...] = ("runs", "tuning")
 Records = Mapping[str, Record]  # by id
+Parts = list[tuple[Store, Records]]
 
 
 def merge(
@@ -35,15 +36,13 @@ def merge(
     # A folder of many data sets and presets is joined to the same places of the other.
     places = [{path.relative_to(folder): path for path in result_folders(folder)} for folder in folders]
     joined = {place: [each[place] for each in places if place in each] for place in sorted(set().union(*places))}
-    plans = [_Join(into / place, paths, kind) for place, paths in joined.items() for kind in KINDS]
-    for plan in plans:
-        plan.check()
-    for plan in plans:
-        for line in plan.carry_out():
-            out.print(line, markup=False, soft_wrap=True)
+    parts = [_parts(into / place, paths, kind) for place, paths in joined.items() for kind in KINDS]
+    for stores in parts:
+        _check(stores)
+    for stores in parts:
+        say(*_join(stores))
     for place, paths in joined.items():
-        for line in _take_files(into / place, paths):
-            out.print(line, markup=False, soft_wrap=True)
+        say(*_take_files(into / place, paths))
         say_written(Folder.read(into / place).write())
     return 0
 
@@ -61,72 +60,56 @@ def _take_files(into: Path, paths: Sequence[Path]) -> Iterator[str]:
             yield f"{into / name} is that of {there[0].parent}; not taken: {', '.join(others)}"
 
 
-class _Join:
-    """Joins the runs, or the validation runs, of one data set and preset.
+def _parts(into: Path, paths: Sequence[Path], kind: Literal["runs", "tuning"]) -> Parts:
+    """Read the runs, or the validation runs, of one data set and preset: those of the target folder first.
 
     Raises:
         BenchmarkError: a record is damaged.
     """
-
-    def __init__(self, into: Path, paths: list[Path], kind: Literal["runs", "tuning"]) -> None:
-        self.into = Store(into, kind)
-        others = [Store(path, kind) for path in paths if path.resolve() != into.resolve()]
-        self.parts = [(store, {record.id: record for record in store}) for store in (self.into, *others)]
-
-    def check(self) -> None:
-        """Raise a BenchmarkError where the folders' records cannot be compared."""
-        for (store, records), (other, others) in itertools.combinations(self.parts, 2):
-            where = f"{store.folder} and {other.folder} are not joined"
-            if clash := _clash(_images(records), _images(others)):
-                raise BenchmarkError(f"{where}: they are of different images of {clash}")
-            if clash := _clash(_teachers(records), _teachers(others)):
-                raise BenchmarkError(f"{where}: they have different weights of teachers, {clash}")
-
-    def carry_out(self) -> Iterator[str]:
-        """Take over missing runs; yield lines that say which runs came from where."""
-        present = dict(self.parts[0][1])
-        for store, records in self.parts[1:]:
-            new = [record for id, record in records.items() if id not in present]
-            weights = sum([self.into.take(record, store) for record in new])
-            again = sum(present[id].weights != record.weights for id, record in records.items() if id in present)
-            present |= {record.id: record for record in new}
-            if records:
-                other = f"; {again} more are there with other weights, which stay" if again else ""
-                yield f"{store.folder}: {len(new)} of {len(records)} {self.into.kind} taken, {weights} with weights{other}"
+    others = [path for path in paths if path.resolve() != into.resolve()]
+    stores = [Store(path, kind) for path in (into, *others)]
+    return [(store, {record.id: record for record in store}) for store in stores]
 
 
-Values = Mapping[str, set[str]]
+def _check(parts: Parts) -> None:
+    """Raise a BenchmarkError where the folders' records cannot be compared."""
+    for (store, records), (other, others) in itertools.combinations(parts, 2):
+        marks, held = _marks(records), _marks(others)
+        for wrong in sorted(marks.keys() & held.keys()):
+            if marks[wrong] != held[wrong]:
+                both = " and ".join(", ".join(sorted(values)) for values in (marks[wrong], held[wrong]))
+                raise BenchmarkError(f"{store.folder} and {other.folder} are not joined: {wrong} ({both})")
 
 
-def _images(records: Records) -> Values:
-    """Fingerprints of the records' images, by data set; records of older versions have only names and sizes."""
+def _join(parts: Parts) -> Iterator[str]:
+    """Take over missing runs into the first part; yield lines that say which runs came from where."""
+    (into, records), *others = parts
+    present = dict(records)
+    for store, more in others:
+        new = [record for id, record in more.items() if id not in present]
+        weights = sum([into.take(record, store) for record in new])
+        again = sum(present[id].weights != record.weights for id, record in more.items() if id in present)
+        present |= {record.id: record for record in new}
+        if more:
+            other = f"; {again} more are there with other weights, which stay" if again else ""
+            yield f"{store.folder}: {len(new)} of {len(more)} {into.kind} taken, {weights} with weights{other}"
+
+
+def _marks(records: Records) -> Mapping[str, set[str]]:
+    """Fingerprints of images, of which records of older versions have only names and sizes, and digests of teachers' weights; by what is
+    wrong where two folders have others."""
     known = all(record.listing for record in records.values())
-    values: Values = defaultdict(set)
-    for record in records.values():
-        spec = record.spec
-        name = " ".join(filter(None, (spec.dataset, spec.subset, spec.evaluation, spec.fold)))
-        values[f"{name}, by names and sizes"].add(record.listed)
-        if known:
-            values[name].add(record.data)
-    return values
-
-
-def _teachers(records: Records) -> Values:
-    """Digests of teachers' weights by run."""
-    values: Values = defaultdict(set)
-    for record in records.values():
-        if record.spec.teacher is not None and record.teacher is not None:
-            values[f"{record.spec.teacher.label} ({record.spec.teacher.id})"].add(record.teacher)
     taught = {record.spec.teacher.id for record in records.values() if record.spec.teacher is not None}
+    marks: dict[str, set[str]] = defaultdict(set)
     for record in records.values():
+        spec, teacher = record.spec, record.spec.teacher
+        name = " ".join(filter(None, (spec.dataset, spec.subset, spec.evaluation, spec.fold)))
+        images, weights = f"they are of different images of {name}", "they have different weights of teachers, "
+        marks[f"{images}, by names and sizes"].add(record.listed)
+        if known:
+            marks[images].add(record.data)
+        if teacher is not None and record.teacher is not None:
+            marks[f"{weights}{teacher.label} ({teacher.id})"].add(record.teacher)
         if record.id in taught:
-            values[f"{record.spec.label} ({record.id})"].add(record.weights)
-    return values
-
-
-def _clash(values: Values, others: Values) -> str:
-    """The first entry that two folders have with different values, with these values; or nothing."""
-    for name in sorted(values.keys() & others.keys()):
-        if values[name] != others[name]:
-            return f"{name} ({', '.join(sorted(values[name]))} and {', '.join(sorted(others[name]))})"
-    return ""
+            marks[f"{weights}{spec.label} ({record.id})"].add(record.weights)
+    return marks

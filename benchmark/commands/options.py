@@ -24,6 +24,12 @@ DryRun = Annotated[bool, Parameter(help="print the plan and stop")]
 # For commands on finished runs; those of `run` have all fields of `Vectors`.
 TeacherFeatures = Annotated[Path | None, Parameter(help="the teacher's vectors, if the teacher was given as vectors")]
 TeacherNames = Annotated[Path | None, Parameter(help="the file names of the images, one per row of --teacher-features")]
+# For commands on one finished run.
+Run = Annotated[str, Parameter(help="the beginning of the run's id (runs.csv)")]
+RunOrFolder = Annotated[str, Parameter(help="a folder that export wrote, or the beginning of a run's id (runs.csv)")]
+RunResults = Annotated[Path, Parameter(help="the folder with the run's record and weights")]
+Int8 = Annotated[bool, Parameter(help="use the quantised network of an exported folder")]
+PathColumn = Annotated[str | None, Parameter(help="for tables of images: the column of paths, path=NAME")]
 Json = Annotated[bool, Parameter(help="print JSON")]
 NPY = validators.Path(ext="npy")
 Out = Annotated[Path, Parameter(name="--out", help="the .npy file to write", validator=NPY)]

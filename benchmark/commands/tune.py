@@ -15,8 +15,7 @@ from ..protocol.tuning import GuidedTrials, Sampler, asked, tune_command
 from ..report.write import Folder
 from ..spec import Spec
 from ..store import Store
-from ..training.driver import Driver
-from .console import out, say_written, where_to_run
+from .console import out, say, say_written, train
 from .options import AskedOfTune, CheckpointEvery, DryRun
 
 
@@ -69,35 +68,27 @@ def tune(
         plan = resolve(given, candidates.variants)
         students = _students(plan, shared.methods)
         store = Store(plan.folder, "tuning")
-        failures = _train(plan, students, store, shared.device, checkpoint_every, dry=dry_run)
+        taught = {spec.teacher.id for spec in students if spec.teacher is not None}
+        wanted = [spec for spec in plan.specs if spec.id in taught or spec in students]
+        failures, _ = train(plan, store, wanted, checkpoint_every, dry=dry_run)
         if dry_run:
             if isinstance(candidates, GuidedTrials) and candidates.begun < candidates.trials:
-                out.print(f"the first {candidates.begun} of {candidates.trials} trials: the others depend on scores")
+                say(f"the first {candidates.begun} of {candidates.trials} trials: the others depend on scores")
             return 0
         records = [record for record in store if record.id in {spec.id for spec in students}]
-        following = (
-            candidates.after(scored(records, candidates, students)) if isinstance(candidates, GuidedTrials) else None
-        )
-        if following is None:
+        if not isinstance(candidates, GuidedTrials) or candidates.begun >= candidates.trials:
             break
-        candidates = following
+        candidates = candidates.after(scored(records, candidates, students))
     defaults = {spec.id for spec in resolve(given, lambda entry: [{}]).specs}
-    plugins = tuple(Path(file).name for file in named_plugins())
-    options = {
-        "--plugin": plugins,
-        **plan.data_options,
-        "--preset": plan.preset.name,
-        "--methods": shared.methods,
-        "--dims": dims,
-    }
+    options = {"--plugin": tuple(Path(file).name for file in named_plugins()), **plan.data_options}
+    options |= {"--preset": plan.preset.name, "--methods": shared.methods, "--dims": dims}
     command = tune_command({**options, "--seed": seed or None, "--steps": steps, **option, "--set": shared.set})
     # Two commands that choose at once would each write without the other's choice.
     with FileLock(store.folder / ".lock"):
         choice = choose(records, candidates, students, defaults, plan.preset.tuning.by)
         out.print(choice_table(choice, candidates))
         if not measure_only:
-            for line in dict.fromkeys(line for path in paths for line in write_choice(path, choice, command)):
-                out.print(line, markup=False, soft_wrap=True)
+            say(*dict.fromkeys(line for path in paths for line in write_choice(path, choice, command)))
             say_written(paths)
         say_written(Folder.read(plan.folder).write())  # which says whose settings are the tuned ones
     return 1 if failures else 0
@@ -110,19 +101,6 @@ def _students(plan: Experiment, asked_for: str | None) -> list[Spec]:
     if not students:
         raise UsageError(f"--methods {asked_for}: nothing of it is trained, so there is nothing to tune")
     return students
-
-
-def _train(
-    plan: Experiment, students: list[Spec], store: Store, device: str | None, checkpoint_every: float, *, dry: bool
-) -> int:
-    """Train unfinished candidates and their teachers; return the number of failed runs."""
-    driver = Driver(plan, store, out)
-    taught = {spec.teacher.id for spec in students if spec.teacher is not None}
-    missing = driver.announce([spec for spec in plan.specs if spec.id in taught or spec in students], dry=dry)
-    where = where_to_run(driver, missing, device, dry=dry)
-    if dry or where is None:
-        return 0
-    return driver.run(missing, where, checkpoint_every=checkpoint_every, yes=True)
 
 
 def _paths(plan: Experiment, publish: bool) -> list[Path]:

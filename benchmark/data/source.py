@@ -22,7 +22,6 @@ class Source:
         mirror: a folder to take archives from.
         subset: of each split, CLASSESxIMAGES; empty: all.
         taught_by: a teacher's vectors of the images.
-        known_as: the fingerprint of own images to older versions, where a run of theirs is done again.
     """
 
     card: Card
@@ -30,7 +29,6 @@ class Source:
     mirror: Path | None = None
     subset: str = ""
     taught_by: Vectors | None = None
-    known_as: str = ""
 
     @classmethod
     def named(
@@ -68,8 +66,9 @@ class Source:
     @property
     def own(self) -> str:
         """The fingerprint of own data (a folder, a card, a reduced copy), which their name does not tell; else empty."""
-        return (self.known_as or self.images.fingerprint) if cards.is_own(self.card) else ""
+        return self.images.fingerprint if cards.is_own(self.card) else ""
 
-    def called(self, fingerprint: str) -> str:
+    @property
+    def name(self) -> str:
         """Its name among results: own data have a part of their fingerprint in it, so that no two are mixed up."""
-        return "-".join(filter(None, (self.card.name, fingerprint[:6], self.subset)))
+        return "-".join(filter(None, (self.card.name, self.own[:6], self.subset)))

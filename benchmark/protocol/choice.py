@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,29 +61,23 @@ def choose(
     Raises:
         BenchmarkError: of no method a setting is left.
     """
-    for record in records:
-        if record.spec.evaluation != "validation":
-            raise ValueError(f"{record.id} was scored on {record.spec.evaluation} classes")
-    scores = {record.id: record.metrics[CRITERION] for record in records}
+    scores = _scores(records, tried, planned, by)
+    owns = {_key(spec, by): _values(spec, tried) for spec in planned if spec.id in defaults}
     result = []
-    for (method, *key), by_values in sorted(_grouped(tried, planned, by).items()):
-        finished = {  # in the order in which they are tried
-            values: _by_fold(specs, scores)
-            for values, specs in by_values.items()
-            if all(spec.id in scores for spec in specs)
-        }
+    for (method, *key), by_values in sorted(scores.items()):
+        finished = {values: folds for values, folds in by_values.items() if folds is not None}
         if not finished:
             continue
-        own = next((values for values in finished if {spec.id for spec in by_values[values]} & {*defaults}), None)
+        own = owns.get((method, *key))
         best = _best(finished, own)
         earlier = [_best(dict(itertools.islice(finished.items(), count)), own) for count in range(1, len(finished))]
         settled = 1 + max((count for count, choice in enumerate(earlier, 1) if choice != best), default=0)
         result.append(
             Choice(
                 method,
-                dict(zip(tried.axes(methods.entry(method)), best, strict=True)),
+                _settings(method, best, tried),
                 statistics.fmean(finished[best]),
-                None if own is None else statistics.fmean(finished[own]),
+                statistics.fmean(finished[own]) if own in finished else None,
                 len(finished),
                 _error(finished[best]),
                 dict(zip(by, key, strict=True)),
@@ -98,65 +92,66 @@ def choose(
 def scored(
     records: Sequence[Record], tried: Grid | RandomTrials, planned: Sequence[Spec]
 ) -> dict[str, list[tuple[Settings, float | None]]]:
-    """By method, each setting with its mean score over all runs of it, in the order in which they are tried; None where one failed."""
-    scores = {record.id: record.metrics[CRITERION] for record in records}
+    """By method, each setting with its mean score over folds, in the order in which they are tried; None where a run of it failed."""
     return {
         method: [
-            (
-                dict(zip(tried.axes(methods.entry(method)), values, strict=True)),
-                statistics.fmean(scores[spec.id] for spec in specs)
-                if all(spec.id in scores for spec in specs)
-                else None,
-            )
-            for values, specs in by_values.items()
+            (_settings(method, values, tried), None if folds is None else statistics.fmean(folds))
+            for values, folds in by_values.items()
         ]
-        for (method,), by_values in _grouped(tried, planned, ()).items()
+        for (method,), by_values in _scores(records, tried, planned).items()
     }
 
 
-def _grouped(
-    tried: Grid | RandomTrials, planned: Sequence[Spec], by: Sequence[str]
-) -> dict[tuple[Any, ...], dict[Values, list[Spec]]]:
-    """The candidates by method and what there is a choice by, then by what was tried."""
+def _scores(
+    records: Sequence[Record], tried: Grid | RandomTrials, planned: Sequence[Spec], by: Sequence[str] = ()
+) -> dict[tuple[Any, ...], dict[Values, list[float] | None]]:
+    """By method and what there is a choice by, the mean scores of each setting, fold by fold; None where a run of it failed."""
+    for record in records:
+        if record.spec.evaluation != "validation":
+            raise ValueError(f"{record.id} was scored on {record.spec.evaluation} classes")
+    scores = {record.id: record.metrics[CRITERION] for record in records}
     runs: dict[tuple[Any, ...], dict[Values, list[Spec]]] = {}
     for spec in planned:
-        values = tuple(_value(spec, key) for key in tried.axes(methods.entry(spec.method)))
-        runs.setdefault((spec.method, *(getattr(spec, name) for name in by)), {}).setdefault(values, []).append(spec)
-    return runs
+        runs.setdefault(_key(spec, by), {}).setdefault(_values(spec, tried), []).append(spec)
+
+    def folds(specs: Sequence[Spec]) -> list[float] | None:
+        if any(spec.id not in scores for spec in specs):
+            return None
+        ordered = sorted(specs, key=lambda spec: (spec.fold, spec.id))
+        parts = itertools.groupby(ordered, key=lambda spec: spec.fold)
+        return [statistics.fmean(scores[spec.id] for spec in part) for _, part in parts]
+
+    return {key: {values: folds(specs) for values, specs in own.items()} for key, own in runs.items()}
+
+
+def _key(spec: Spec, by: Sequence[str]) -> tuple[Any, ...]:
+    return spec.method, *(getattr(spec, name) for name in by)
+
+
+def _values(spec: Spec, tried: Grid | RandomTrials) -> Values:
+    entry = methods.entry(spec.method)
+    # A hyper-parameter that came later is left out of a spec at its default.
+    known = {**entry.defaults, **spec.params, **dict(spec)}
+    return tuple(known[key] for key in tried.axes(entry))
+
+
+def _settings(method: str, values: Values, tried: Grid | RandomTrials) -> Settings:
+    return dict(zip(tried.axes(methods.entry(method)), values, strict=True))
 
 
 def _best(finished: Mapping[Values, Sequence[float]], own: Values | None) -> Values:
     """The setting that did best over folds; the preset's `own` where it is among them and nothing is surely better."""
     best = max(sorted(finished), key=lambda values: statistics.fmean(finished[values]))
-    if (
-        own is not None
-        and own in finished
-        and (error := _error(map(operator.sub, finished[best], finished[own]))) is not None
-    ):
-        gain = statistics.fmean(finished[best]) - statistics.fmean(finished[own])
-        return best if gain > error else own
-    return best
+    if own is None or own not in finished:
+        return best
+    gains = [*map(operator.sub, finished[best], finished[own])]
+    error = _error(gains)
+    return best if error is None or statistics.fmean(gains) > error else own
 
 
-def _by_fold(specs: Sequence[Spec], scores: Mapping[str, float]) -> list[float]:
-    """Mean scores of one setting, fold by fold."""
-    folds: dict[str, list[float]] = {}
-    for spec in sorted(specs, key=lambda spec: (spec.fold, spec.id)):
-        folds.setdefault(spec.fold, []).append(scores[spec.id])
-    return [statistics.fmean(values) for values in folds.values()]
-
-
-def _error(values: Iterable[float]) -> float | None:
+def _error(values: Sequence[float]) -> float | None:
     """Standard error of a mean; None of one value."""
-    values = list(values)
     return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-
-
-def _value(spec: Spec, key: str) -> Any:
-    if key in Spec.model_fields:
-        return getattr(spec, key)
-    # A hyper-parameter that came later is left out of a spec at its default.
-    return spec.params.get(key, methods.entry(spec.method).defaults[key])
 
 
 def write_choice(path: Path, choices: Sequence[Choice], command: str) -> list[str]:

@@ -16,11 +16,10 @@ from ..record import Record
 from ..spec import ENSEMBLE, Spec
 from ..store import Store
 from ..tuned import Settings, TunedFiles
-from . import existing, grid
+from . import given, grid
 from .grid import Variants, split_key
 from .presets import Layers, Preset, choose_preset, layers, select
 from .request import Request
-from .settable import check_keys
 
 MOST_GENERATIONS = 50  # each is within the spec of the next: nesting costs time, and Python and JSON have limits
 
@@ -50,14 +49,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        return self.source.called(self.source.own)
-
-    @property
-    def older(self) -> Path | None:
-        """The folder of an older version's results of own images of these names and sizes, whose contents it did not know."""
-        listing = self.source.images.listing if self.source.own else ""
-        folder = self.request.results / self.source.called(listing)
-        return folder if listing != self.source.own and folder.is_dir() else None
+        return self.source.name
 
     @property
     def folder(self) -> Path:
@@ -70,14 +62,10 @@ class Experiment:
     @property
     def data_options(self) -> dict[str, object]:
         """The options that name the data, for the record: without what is true of one machine only."""
-        dataset: dict[str, object] = {} if self.request.on_vectors else {"--dataset": self.card.name}
-        if self.request.vectors is None:
-            return dataset
-        given: dict[str, object] = {
-            f"--{name.replace('_', '-')}": value for name, value in self.request.vectors if value is not None
-        }
-        named = {option: value.name if isinstance(value, Path) else value for option, value in given.items()}
-        return {**dataset, **named}
+        options: dict[str, object] = {} if self.request.on_vectors else {"--dataset": self.card.name}
+        for name, value in self.request.vectors or ():
+            options[f"--{name.replace('_', '-')}"] = value.name if isinstance(value, Path) else value
+        return options
 
     @property
     def tuned(self) -> TunedFiles:
@@ -125,8 +113,6 @@ def repeat(experiment: Experiment, record: Record) -> Experiment:
     spec, source, seeds = record.spec, experiment.source, experiment.request.seeds
     if spec.dataset != source.card.name:
         raise UsageError(f"{spec.label} is of the data set {spec.dataset!r}, and {source.card.name!r} is another")
-    if spec.data and spec.data == source.images.listing == record.data:
-        source = replace(source, known_as=spec.data)
     if spec.data and spec.data != source.own:
         raise UsageError(f"{spec.label} is of other images ({spec.data}) than these ({source.own or source.card.name})")
     if spec.builds_on_vectors:
@@ -136,7 +122,7 @@ def repeat(experiment: Experiment, record: Record) -> Experiment:
     if seeds is not None and spec.fixed_seed:
         raise UsageError(f"--seeds: {spec.label} builds on generations of its seed; leave it out")
     chosen = [spec.seed] if seeds is None else integers("--seeds", seeds)
-    return replace(experiment, source=source, specs=tuple(spec.replace(seed=seed) for seed in chosen))
+    return replace(experiment, specs=tuple(spec.replace(seed=seed) for seed in chosen))
 
 
 def resolve(experiment: Experiment, variants: Variants | None = None) -> Experiment:
@@ -155,18 +141,18 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
     values = _assigned(request)
     below = layers(preset, card)
     students = {**below.shared, **below.student, **values}
-    given = select(preset.methods if request.methods is None else words("--methods", request.methods), preset)
-    reasons = {name: _lacking(name, experiment, students, below) for name in given}
+    asked = select(preset.methods if request.methods is None else words("--methods", request.methods), preset)
+    reasons = {name: _lacking(name, experiment, students, below) for name in asked}
     left_out = tuple(f"{name} does not apply: it {reason}" for name, reason in reasons.items() if reason)
-    if not (chosen := [name for name in given if not reasons[name]]):
+    if not (chosen := [name for name in asked if not reasons[name]]):
         raise UsageError("; ".join(left_out))
-    check_keys(values, chosen, card, request)
+    given.check_keys(values, chosen, card, request)
     tried = {
         name: {key for variant in variants(entry(name)) for key in variant}
         for name in chosen
         if variants and entry(name).trains
     }
-    check_keys([f"{name}.{key}" for name, keys in tried.items() for key in keys], chosen, card, request)
+    given.check_keys([f"{name}.{key}" for name, keys in tried.items() for key in keys], chosen, card, request)
     for key in values:
         target, field = split_key(key)
         if any(field in tried.get(method, ()) for method in ([target] if target else chosen)):
@@ -179,7 +165,7 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         stream["views"] = rows.student.views
         values |= {"teacher.dim": rows.teacher.width, "features.dim": rows.student.width}
     else:
-        values |= existing.as_students_see(values, students, below, chosen)
+        values |= given.as_students_see(values, students, below, chosen)
     if request.taught_by is not None:
         values |= _vectors_as_teacher(experiment)
     dims = sorted(preset.dims_of(card))
@@ -205,7 +191,7 @@ def resolve(experiment: Experiment, variants: Variants | None = None) -> Experim
         )
     ]
     if card.unlabelled:
-        existing.check_untrained(specs)
+        given.check_untrained(specs)
     return replace(experiment, specs=tuple(specs), left_out=left_out)
 
 
@@ -215,15 +201,8 @@ def _vectors_as_teacher(experiment: Experiment) -> Settings:
     assert vectors is not None
     if experiment.request.generations:
         raise UsageError("--generations: they have the teacher's network, and the teacher is vectors")
-    fields = {
-        "method": "features",
-        "backbone": vectors.backbone,
-        "dim": vectors.file.width,
-        "seed": 0,
-        "views": 0,
-        "fit": "squash",
-    }
-    return {f"teacher.{name}": value for name, value in fields.items()}
+    fields = {"method": given.AS_IS, "backbone": vectors.backbone, "dim": vectors.file.width}
+    return {f"teacher.{name}": value for name, value in {**fields, "seed": 0, "views": 0, "fit": "squash"}.items()}
 
 
 def _assigned(request: Request) -> Settings:
@@ -234,8 +213,8 @@ def _assigned(request: Request) -> Settings:
     if request.backbone is not None:
         values["backbone"] = request.backbone
     if request.teacher is not None:
-        values |= existing.settings_of_teacher(request.teacher, values)
-    return existing.with_own_names(values)
+        values |= given.settings_of_teacher(request.teacher, values)
+    return given.with_own_names(values)
 
 
 def _lacking(name: str, experiment: Experiment, students: Settings, below: Layers) -> str:
@@ -246,7 +225,7 @@ def _lacking(name: str, experiment: Experiment, students: Settings, below: Layer
         return "trains no head: it is for features of frozen trunks (--set views=8) and own vectors (--features)"
     by_vectors = experiment.request.taught_by is not None
     reads_maps = "maps" in method.needs and not on_features and not by_vectors
-    if reads_maps and (without := existing.without_maps(name, students, below)):
+    if reads_maps and (without := given.without_maps(name, students, below)):
         return f"needs feature maps, and {without} has none"
     if name == ENSEMBLE:
         return "is made of generations: --generations 2 or more adds it by itself"
@@ -267,10 +246,10 @@ def _lacking(name: str, experiment: Experiment, students: Settings, below: Layer
 
 def words(option: str, text: str) -> list[str]:
     """The comma-separated words of an option. Raises a UsageError where there is none."""
-    given = [word.strip() for word in text.split(",") if word.strip()]
-    if not given:
+    result = [word.strip() for word in text.split(",") if word.strip()]
+    if not result:
         raise UsageError(f"{option} is empty")
-    return given
+    return result
 
 
 def integers(option: str, text: str) -> list[int]:

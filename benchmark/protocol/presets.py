@@ -157,20 +157,14 @@ def choose_preset(name: str | None, card: Card, device: str | None) -> tuple[Pre
     """
     if name is not None and (preset := read_preset(name)).suits(card):
         return preset, ""
-    fitting = [each for each in preset_names() if read_preset(each).suits(card)]
-    key = f"{card.name!r}, or its layout {card.layout!r},"
-    those = (
-        f"these are: {', '.join(fitting)}"
-        if fitting
-        else f"no preset is: add {key} to the `datasets` of one in {tuned.PRESETS}"
-    )
+    fitting = ", ".join(each for each in preset_names() if read_preset(each).suits(card))
+    advice = f"these are: {fitting or 'none'}; add {card.name!r}, or its layout {card.layout!r}, to a preset in {tuned.PRESETS}"
     if name is not None:
-        raise UsageError(f"preset {name!r} is not for {card.name!r}; {those}")
+        raise UsageError(f"preset {name!r} is not for {card.name!r}; {advice}")
     default, larger = defaults(card)
     if default is None or larger is None:
         if (only := default or larger) is None:
-            advice = f"name one by --preset, or add {key} to its `default_for`"
-            raise UsageError(f"no preset is the default for {card.name!r}: {advice}; {those}")
+            raise UsageError(f"no preset is the default for {card.name!r}: name one by --preset; {advice}")
         return only, f"the preset for {OWN.get(card.layout, card.name)}"
     if device is not None and not device.startswith("cuda"):
         return default, f"--device {device}; --preset {larger.name} is made for a GPU"

@@ -100,9 +100,9 @@ class GuidedTrials(RandomTrials):
             result.append(_suggested(self.axes(entry), known, seed) if known else drawn[t])
         return result
 
-    def after(self, scored: Mapping[str, Sequence[tuple[Settings, float | None]]]) -> GuidedTrials | None:
-        """The search with one round more; None where all trials are done."""
-        return None if self.begun >= self.trials else replace(self, scored=scored, begun=self.begun + ROUND)
+    def after(self, scored: Mapping[str, Sequence[tuple[Settings, float | None]]]) -> GuidedTrials:
+        """The search with one round more."""
+        return replace(self, scored=scored, begun=self.begun + ROUND)
 
 
 def _suggested(axes: Mapping[str, Axis], known: Sequence[tuple[Settings, float]], seed: int) -> Settings:

@@ -1,1 +1,1 @@
-"""Finished networks outside of a comparison: heads on new vectors, features of images as files."""
+"""Finished networks outside of a comparison: embeddings of any images, networks as files."""

@@ -27,10 +27,10 @@ from ..record import read_record
 from ..retrieval.search import Metric
 from ..spec import Fit, derive
 from ..store import Store
-from .apply import find
 from .export import INT8, MODEL, PREPROCESS, PROJECTOR, exported_by
-from .student import whole_network
+from .student import find, whole_network
 
+Progress = Callable[[str, int, int], None]
 SAFE = 1024  # images that are on the disk before more are written
 
 
@@ -39,7 +39,8 @@ class Embedder:
     """Images uint8 [n, size, size, 3] and their names to embeddings float32 [n, dim], or [n, views, dim] of more views than one."""
 
     name: str
-    key: str  # what sets it apart: equal keys, equal embeddings
+    network: str  # the run, and what sets its embeddings apart from others of it
+    key: str  # equal keys, equal embeddings
     size: int
     fit: Fit
     dim: int
@@ -76,10 +77,10 @@ def by_run(path: Path, device: torch.device, views: int = 1) -> Embedder:
         embedded = [network.network(seen).embedding.float().cpu().numpy() for seen in rows]
         return np.stack(embedded, axis=1) if views > 1 else embedded[0]
 
-    key = f"{record.weights} {record.id}" + f" {views} views" * (views > 1)
-    return Embedder(
-        spec.label, key, spec.resize, spec.fit, spec.dim, "cosine" if spec.normalize else "l2", embed, views
-    )
+    own = record.id + f" {views} views" * (views > 1)
+    metric: Metric = "cosine" if spec.normalize else "l2"
+    key = f"{record.weights} {own}"
+    return Embedder(spec.label, own, key, spec.resize, spec.fit, spec.dim, metric, embed, views)
 
 
 def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -> Embedder:
@@ -107,10 +108,11 @@ def by_folder(folder: Path, *, int8: bool = False, into_teacher: bool = False) -
         return images
 
     metric: Metric = "cosine" if described["distance"] == "cosine" else "l2"
+    own = described["run"]["id"] + " int8" * int8 + " in the teacher's space" * into_teacher
     key = " ".join(digest((folder / name).read_bytes()) for name in names)
     image = described["image"]
     fit = image.get("fit", "squash")  # which earlier exports do not say
-    return Embedder(folder.name, key, image["resize"][0], fit, sessions[-1].dim, metric, embed)
+    return Embedder(folder.name, own, key, image["resize"][0], fit, sessions[-1].dim, metric, embed)
 
 
 _LACKING = {
@@ -137,9 +139,7 @@ def images_in(place: Path, columns: str | None = None) -> list[Path]:
     return paths
 
 
-def embed_images(
-    embedder: Embedder, paths: Sequence[Path], root: Path, out: Path, progress: Callable[[str, int, int], None]
-) -> Path:
+def embed_images(embedder: Embedder, paths: Sequence[Path], root: Path, out: Path, progress: Progress) -> Path:
     """Write embeddings float32, as `Embedder.shape` says, and beside them a CSV of the images' names, row by row.
 
     A call that was stopped, or met a full disk, goes on where it was when it is made again.
@@ -152,73 +152,53 @@ def embed_images(
         The file of names.
 
     Raises:
-        UsageError: embeddings of other images are there already.
+        UsageError: embeddings of other images, or by another network, are there already.
         DataError: images cannot be read; nothing is left then.
     """
     names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths]
-    _check_free(out, names)
-    marks = "\n".join(
-        f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, path in zip(names, paths, strict=True)
-    )
+    _check_free(out, names, embedder.network)
+    stats = [path.stat() for path in paths]
+    marks = "\n".join(f"{name} {at.st_size} {at.st_mtime_ns}" for name, at in zip(names, stats, strict=True))
     key = digest(f"{rule(embedder.fit)}\n{embedder.key}\n{embedder.size}\n{marks}".encode())
     out.parent.mkdir(parents=True, exist_ok=True)
     # Its name says what it is made of, so that a stopped call of another network or of other images is not gone on from.
     rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), embedder.shape(len(paths)), "<f4", SAFE)
 
+    def compute(file: RowFile) -> None:
+        for block in embedded(embedder, paths, names, progress, file.done):
+            file.append(block.astype("<f4"))
+
     lock = rows.file.with_suffix(".lock")
     try:
         with FileLock(lock):  # another command may embed the same into the same file
-            rows.fill(
-                lambda file: _append(embedder, paths, names, file, progress),
-                "embeddings",
-                "or write elsewhere",
-                keep=True,
-            )
-            listing = write_names(out, names)
+            rows.fill(compute, "embeddings", "or write elsewhere", keep=True)
+            listing = write_names(out, names, network=embedder.network)
             rows.give(out)
     finally:
         lock.unlink(missing_ok=True)
     return listing
 
 
-def _check_free(out: Path, names: Sequence[str]) -> None:
-    """Raise a UsageError where a file has embeddings of images that are not among these: an index that grows is written anew, no other."""
+def _check_free(out: Path, names: Sequence[str], network: str) -> None:
+    """Raise a UsageError where a file has embeddings of images that are not among these, or by another network: an index that grows is
+    written anew, no other."""
     if not out.exists():
         return
     known = {*names}
     try:
         with names_beside(out).open(newline="", encoding="utf-8") as file:
-            lost = [row["path"] for row in csv.DictReader(file) if row["path"] not in known]
+            rows = [*csv.DictReader(file)]
+        lost = [row["path"] for row in rows if row["path"] not in known]
+        others = {row.get("network", network) for row in rows} - {network}  # older versions did not say which
     except (OSError, ValueError, KeyError):
-        lost = ["nobody knows which"]
-    if lost:
-        raise UsageError(
-            f"--out {out} holds embeddings of images that are not among these ({some(lost)}); choose another name, or delete it"
-        )
+        lost, others = ["nobody knows which"], set()
+    if lost or others:
+        whose = f"of images that are not among these ({some(lost)})" if lost else f"by another network ({some(others)})"
+        raise UsageError(f"--out {out} holds embeddings {whose}; choose another name, or delete it")
 
 
-def _append(
-    embedder: Embedder,
-    paths: Sequence[Path],
-    names: Sequence[str],
-    file: RowFile,
-    progress: Callable[[str, int, int], None],
-) -> None:
-    for block in _blocks(embedder, paths, names, file.done, progress):
-        file.append(block.astype("<f4"))
-
-
-def embed_all(embedder: Embedder, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> np.ndarray:
-    """Embeddings float32 [n, dim] in memory. Raises a DataError where images cannot be read."""
-    return np.concatenate([*_blocks(embedder, paths, [path.name for path in paths], 0, progress)]).astype(np.float32)
-
-
-def _blocks(
-    embedder: Embedder,
-    paths: Sequence[Path],
-    names: Sequence[str],
-    done: int,
-    progress: Callable[[str, int, int], None],
+def embedded(
+    embedder: Embedder, paths: Sequence[Path], names: Sequence[str], progress: Progress, done: int = 0
 ) -> Iterator[np.ndarray]:
     """Embeddings of the images from `done` on, batch by batch. Raises as `squares`."""
     images = squares(paths, done, embedder.size, embedder.fit, functools.partial(progress, "embed images"))

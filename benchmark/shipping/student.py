@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data.arrays import Rows
 from ..data.splits import DataSet, Split
-from ..errors import UsageError
+from ..errors import UsageError, some
 from ..methods import entry
 from ..methods import load as load_method
 from ..networks.encoder import Compressed, Encoder, Headless, Network
@@ -27,6 +27,27 @@ from ..training.initial import make_student
 from ..training.measure import check_teacher, dataset_of, load_projector, weights_of
 from ..training.streams import frozen_trunk
 from ..training.student import Student
+
+SHOWN = 8  # candidates in a message
+
+
+def find(results: Path, id: str) -> Path:
+    """The record of the one run below `results` whose id begins so.
+
+    Raises:
+        UsageError: there is none, or more than one; the message has candidates.
+    """
+    paths = sorted(results.rglob("runs/*.json"))
+    named = [path for path in paths if path.stem.rpartition("-")[2].startswith(id)]
+    if len(named) == 1:
+        return named[0]
+    if not paths:
+        raise UsageError(f"no runs below {results}")
+    names = [path.relative_to(results).with_suffix("").as_posix() for path in named or paths]
+    what = f"{len(named)} runs have" if named else "no run has"
+    raise UsageError(
+        f"{what} an id that begins with {id!r}; {'these are' if named else 'there are'}: {some(names, most=SHOWN)}"
+    )
 
 
 class Projector(nn.Module):

@@ -80,10 +80,6 @@ class Driver:
             self.say(self.plan.card.vectors.rule)
         if self.plan.request.taught_by is not None and (teacher := self.plan.images().teacher) is not None:
             self.say(teacher.said)
-        if self.plan.older is not None:
-            self.say(
-                f"{self.plan.older} has results of images of these names and sizes, from before contents were read; it is left alone"
-            )
         for line in self.plan.left_out:
             self.say(line)
         self._say_tuned(specs)

@@ -21,7 +21,6 @@ from conftest import Result, assert_one_line
 from benchmark import timing
 from benchmark.bench import loss, measure, performance, report, retrieval, training
 from benchmark.errors import BenchmarkError
-from benchmark.machine import cores
 from benchmark.methods.base import distances
 from benchmark.methods.rkd import angle_loss, distance_loss
 
@@ -39,10 +38,9 @@ def rows_of(cli: Callable[..., Result], section: str) -> list[dict[str, Any]]:
 def test_loss(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss, "PLAIN", (160,))
     monkeypatch.setattr(loss, "OURS", (160, 96))
-    first, second, beside = rows_of(cli, "loss")
+    first, second = rows_of(cli, "loss")
     assert first["batch"] == 160 and second["batch"] == 96 and "plain [s]" not in second
     assert first["times faster"] == pytest.approx(first["plain [s]"] / first["ours [s]"])
-    assert beside["batch"] == 160 and beside["beside"] == "a busy process a core" and "beside" not in first
     # The published form holds the teacher's n x n x 512 differences.
     assert first["plain [MB]"] > 160 * 160 * 512 * 4 / 1e6 and first["plain [MB]"] > first["ours [MB]"] > 0
 
@@ -53,35 +51,19 @@ def test_both_forms_are_one_loss() -> None:
     assert loss.plain_angle_loss(student, teacher).item() == pytest.approx(ours.item(), rel=1e-9)
 
 
-USUAL = ("faiss, bare search", "ours", "AccuracyCalculator")
-
-
 def test_retrieval(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"ROWS": 400, "PLAIN_ROWS": 300, "SMALL": 1000, "MILLION": 3000, "QUERIES": 20}.items():
+    for name, value in {"ROWS": 400, "SMALL": 1000}.items():
         monkeypatch.setattr(retrieval, name, value)
     rows = rows_of(cli, "retrieval")
-    assert [(row["rows"], row["Recall@"], row["way"]) for row in rows[:-2]] == [
-        (n, at, way)
-        for n, at, ways in (
-            (400, "1 10 100 1000", USUAL),
-            (400, "1", USUAL),
-            (300, "1 10 100 1000", (*USUAL, "plain")),
-        )
-        for way in ways
-    ]
+    expected = [(400, at, way) for at in ("1 10 100 1000", "1") for way in retrieval.WAYS]
+    assert [(row["rows"], row["Recall@"], row["way"]) for row in rows] == expected
     assert rows[0]["times the bare search"] == 1 and rows[1]["times ours"] == 1
     assert rows[2]["times ours"] == pytest.approx(rows[2]["seconds"] / rows[1]["seconds"])
-    exact, listed = rows[-2:]
-    assert exact["neighbours found"] == 1 and 0 < listed["neighbours found"] <= 1
-    assert exact["a million queries [h]"] == pytest.approx(exact["seconds"] * 3000 / 20 / 3600)
 
 
 def test_all_ways_find_the_same() -> None:
-    """Recall@1 of ours and of the plain way; precision at 1 is its name in pytorch-metric-learning."""
-    ours, plain, calculator = (
-        retrieval.form(name, 300, 16, (1, 10))() for name in ("ours", "plain", "AccuracyCalculator")
-    )
-    assert ours.cosine["recall@1"] == pytest.approx(plain[0], abs=1e-6)  # type: ignore[attr-defined, index]
+    """Precision at 1 is what Recall@1 is called in pytorch-metric-learning."""
+    ours, calculator = (retrieval.form(name, 300, 16, (1, 10))() for name in ("ours", "AccuracyCalculator"))
     assert ours.cosine["recall@1"] == pytest.approx(calculator["precision_at_1"], abs=1e-6)  # type: ignore[attr-defined, index]
     short = retrieval.form("AccuracyCalculator", 300, 16, (1,))()
     assert {name: float(value) for name, value in short.items()} == pytest.approx(calculator, abs=1e-6)  # type: ignore[attr-defined]
@@ -90,12 +72,10 @@ def test_all_ways_find_the_same() -> None:
 
 def test_report(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "REPEATS", 1)
-    monkeypatch.setattr(report, "RECORDS", 30)
     rows = {row["command"]: row for row in rows_of(cli, "report")}
-    made = rows["benchmark report, 30 records"]
+    made = rows["benchmark --help"]
     assert made["times python"] == pytest.approx(made["seconds"] / rows["python"]["seconds"])
     assert rows["benchmark list methods"]["memory [MB]"] < rows["python, import torch"]["memory [MB]"]
-    assert len({one.id for one in report.records(1000)}) == 1000
 
 
 SMALL: dict[str, Any] = {"batch": 8, "backbone": "conv4-8", "image": 32, "resize": 36}
@@ -107,19 +87,9 @@ def test_training(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(training, "STUDENT", training.STUDENT.replace(dim=4, teacher=teacher, steps=3, **SMALL))
     monkeypatch.setattr(training, "STUDENTS", 2)
     rows = {row["what"]: row for row in rows_of(cli, "training")}
-    plain, ours, bare = (
-        rows[name]
-        for name in (
-            "plain loop, 2 students one after the other: 2 times one",
-            "lockstep, 2 students",
-            "bare passes of the same networks",
-        )
-    )
-    assert plain["plain / this"] == 1 and bare["this / bare"] == 1
+    plain, ours = rows["plain loop, 2 students one after the other: 2 times one"], rows["lockstep, 2 students"]
+    assert plain["plain / this"] == 1 and plain["memory [MB]"] > 0 and ours["memory [MB]"] > 0
     assert ours["plain / this"] == pytest.approx(plain["seconds"] / ours["seconds"])
-    assert ours["this / bare"] == pytest.approx(ours["seconds"] / bare["seconds"])
-    parts = [row["seconds"] for name, row in rows.items() if name.startswith("of lockstep") and "losses" not in name]
-    assert 0 < sum(parts) < ours["seconds"] and ours["memory [MB]"] > 0
 
 
 def test_plain_loop_has_our_distance_loss() -> None:
@@ -223,16 +193,6 @@ def test_an_interrupt_ends_the_measured_process_too(tmp_path: Path) -> None:
     assert b"KeyboardInterrupt" in process.communicate(timeout=60)[1]
     with pytest.raises(ProcessLookupError):
         os.kill(int(worker.read_text()), 0)
-
-
-def test_other_work_ends_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
-    popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda *words: started.append(popen(*words)) or started[-1])
-    with pytest.raises(ZeroDivisionError), measure.busy():
-        assert len(started) == cores() and all(process.poll() is None for process in started)
-        raise ZeroDivisionError
-    assert all(process.returncode == -signal.SIGKILL for process in started)
 
 
 def hold(megabytes: int) -> Callable[[], object]:

@@ -134,6 +134,7 @@ def test_own_folder(cli: Cli, tmp_path: Path) -> None:
     assert re.fullmatch(r"my photos-[0-9a-f]{6}", results.name)  # so that two folders of one name are not mixed up
     records = list(Store(results / "smoke"))
     assert len(records) == 3 and all(r.spec.data and r.evaluation.queries == 36 for r in records)
+    assert "run --like runs/RECORD.json --dataset YOURS`" in (results / "smoke" / "comparison.md").read_text()
     student = next(record.id for record in records if record.spec.method == "rkd-da")
     again = ["verify", "--results", tmp_path / "out", "--rerun", student, "--device", "cpu"]
     assert_one_line(cli(*again), 2, "say where they are, by --dataset")

@@ -84,9 +84,9 @@ OTHERS = [
     (f"{VECTORS}", 2, "the training set has 2 classes of 6 images: --set batch=8 can be filled"),
     (f"{LIKE} --dataset tiny --dry-run", 2, "of the data set 'glyphs', and 'tiny' is another"),
     (f"{LIKE} --features {{tmp}}/student.npy --preset vectors --dry-run", 2, "of the data set 'glyphs', and 'student'"),
-    ("measure --dataset glyphs --preset quick --results {results}/glyphs", 2, "give --results {results}"),
-    ("measure --dataset glyphs --preset quick --results {results}/glyphs/quick", 2, "give --results {results}"),
-    ("measure --dataset glyphs --preset quick --results {results}/..", 2, "give --results {results}"),
+    ("measure --dataset glyphs --preset quick --results {results}/glyphs", 2, "names the folder that holds glyphs/quick/runs"),
+    ("measure --dataset glyphs --preset quick --results {results}/glyphs/quick", 2, "names the folder that holds glyphs/quick/runs"),
+    ("measure --dataset glyphs --preset quick --results {results}/..", 2, "names the folder that holds glyphs/quick/runs"),
     ("measure --dataset tiny --preset smoke --data {data} --results {tmp}/out", 2, "runs/ holds no record"),
 ]  # fmt: skip
 

@@ -100,10 +100,9 @@ def searched(seed: int, trials: int, best: float, failing: int = -1) -> tuple[li
         lrs = [own["lr"], *(each["lr"] for each in tried[1:])]
         values = [own | {"margin": 0.2}, *tried[1:]]
         scores = [None if t == failing else -abs(math.log10(lr / best)) for t, lr in enumerate(lrs)]
-        following = rounds[-1].after({"triplet": list(zip(values, scores, strict=True))})
-        if following is None:
+        if rounds[-1].begun >= trials:
             return rounds, tried
-        rounds.append(following)
+        rounds.append(rounds[-1].after({"triplet": list(zip(values, scores, strict=True))}))
 
 
 def test_a_guided_search_comes_nearer_than_draws_do() -> None:

@@ -349,6 +349,9 @@ def test_a_finished_index_of_other_images_stays(cli: Cli, shop: Path, ran: Path,
         cli(*words, shop), 2, "holds embeddings of images that are not among these (0.png, 1.png, 2.png and 1 more)"
     )
     assert out.read_bytes() == before
+    other = ("embed", record_of(ran, "triplet").id, *words[2:])
+    assert_one_line(cli(*other, folder), 2, "holds embeddings by another network", record_of(ran, "rkd-d").id)
+    assert out.read_bytes() == before
     (tmp_path / "index.names.csv").unlink()
     assert_one_line(cli(*words, folder), 2, "nobody knows which", "choose another name, or delete it")
 

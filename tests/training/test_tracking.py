@@ -69,6 +69,8 @@ def test_a_stopped_student_has_the_history_of_one_that_was_not(data_dir: Path, t
 def test_tensorboard_reads_what_a_run_tells(cli: Any, smoke: list[str], tmp_path: Path, executor: list[str]) -> None:
     ran = cli(*smoke, "--methods", "hinton,rkd-d", "--track", "tensorboard", *executor)
     assert ran.code == 0, ran
+    again = cli(*smoke, "--methods", "hinton,rkd-d", "--track", "tensorboard", *executor)
+    assert again.code == 0 and "nothing was left to track" in again.out and "nothing was left" not in ran.out
     store = Store(tmp_path / "tiny" / "smoke")
     records = [*store]
     assert len(records) == 3
