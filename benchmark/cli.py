@@ -17,11 +17,7 @@ from .errors import BenchmarkError, UsageError, is_out_of_memory, wrong_field
 from .methods.plugins import add_plugin
 from .provenance import release
 
-# Each is the function of its name in a module of `commands`, which is imported when it is called: one of its own, or one of these.
-SHARED = {
-    "check": "names", "list": "names", "report": "results", "choose": "results", "compare": "results", "apply": "students",
-    "embed": "students", "search": "students", "export": "students", "measure": "measuring", "costs": "measuring", "bench": "measuring",
-}  # fmt: skip
+# Each is a module of `commands`, imported when it is called, and the function of that name in it.
 VERBS = (
     "run", "tune", "merge", "report", "choose", "compare", "verify", "measure", "costs", "fetch", "evaluate", "apply", "export", "embed",
     "search", "extract", "bench", "list", "check", "check-submission",
@@ -56,17 +52,16 @@ app = App(
 )
 
 
-def _described(module: str, name: str) -> str:
+def _described(name: str) -> str:
     """The docstring of a command without its parameters, read from the source, so that a list of commands imports none of them."""
-    source = resources.files("benchmark.commands").joinpath(f"{module}.py").read_text(encoding="utf-8")
+    source = resources.files("benchmark.commands").joinpath(f"{name}.py").read_text(encoding="utf-8")
     (node,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == name)
     return (ast.get_docstring(node) or "").partition("\nParameters\n")[0].strip()
 
 
 for _verb in VERBS:
     _name = _verb.replace("-", "_")
-    _module = SHARED.get(_name, _name)
-    app.command(f"benchmark.commands.{_module}:{_name}", name=_verb, help=_described(_module, _name))
+    app.command(f"benchmark.commands.{_name}:{_name}", name=_verb, help=_described(_name))
 
 
 def _without_plugins(words: Sequence[str]) -> list[str]:

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import VERBS
-
 PACKAGE = Path(__file__).parent.parent / "benchmark"
 # A module may import from its own floor and from those below it. A module that is named stands apart from its room.
 FLOORS = [
@@ -34,12 +32,12 @@ FLOORS = [
 HEIGHT = {name: len(FLOORS) - number for number, names in enumerate(FLOORS) for name in names}
 STANDARD = set(sys.stdlib_module_names)
 # As few as it has, on the way to 10,000: whoever makes it smaller lowers the number, and whoever adds says why.
-LINES, FILE_LINES, FUNCTION_LINES = 21_654, 300, 60
+LINES, FILE_LINES, FUNCTION_LINES = 21_865, 300, 60
 LONG = {"fit": "the training loop, which is read from top to bottom"}
 OPENINGS = ("Of ", "What ", "That ", "As ", "Those ")
 NO_NOUNS = {"found", "one", "ours", "theirs"}
 # Public functions and classes of one name in several modules, each with why that is no confusion. Verbs of the command line need no
-# entry: the function of a verb may be called as what it calls.
+# entry: the function of `commands/<verb>.py` may be called as what it calls.
 SHARED = {"run": "the verb in Python, as on the command line; and what it comes to for one group"}
 
 
@@ -279,17 +277,13 @@ def test_variables_are_called_by_what_they_hold() -> None:
     assert not faults, listed(faults)
 
 
-def is_verb(module: str, name: str) -> bool:
-    return module.split(".")[0] == "commands" and name.replace("_", "-") in VERBS
-
-
 def shared_names(*kinds: type[ast.stmt]) -> list[str]:
     """Public names of what modules define at their top, where several do, with the modules."""
     places = defaultdict(list)
     for module, tree in trees().items():
         for node in tree.body:
             name = node.name if isinstance(node, kinds) else "_"  # type: ignore[attr-defined]
-            if not name.startswith("_") and name not in SHARED and not is_verb(module, name):
+            if not name.startswith("_") and name not in SHARED and module != f"commands.{name}":
                 places[name].append(module)
     return [f"{name}: {', '.join(modules)}" for name, modules in places.items() if len(modules) > 1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,10 @@ from rich.text import Text
 
 from ..data.cards import NOTHING_SAID
 from ..errors import BenchmarkError, UsageError
+from ..methods import sources_of
 from ..protocol.experiment import gather
 from ..protocol.request import Data, Device, Request
+from ..provenance import ROOMS, edited_since
 from ..queries import check_queries
 from ..record import Record, read_record
 from ..report.cells import one_line
@@ -35,6 +37,7 @@ from .run import request_like
 JUDGED = ("recall@1", "map@r")
 ROUNDING = 0.1  # points by which metrics of the same weights differ between machines, where neighbours at equal distance change places
 PRIOR = 3  # seeds
+MOST = 12  # files that are named one by one
 
 
 def verify(
@@ -205,10 +208,16 @@ def _reason(record: Record, again: Record) -> str:
 
 
 def _code(record: Record, again: Record) -> list[str]:
-    """Name changes in the code that a run's numbers depend on: commits and sub-packages."""
+    """Name changes in the code that a run's numbers depend on: commits, and files if git knows them, otherwise sub-packages."""
     before, now = record.environment, again.environment
     versions = [name for name in ("code", "method") if name in before and now.get(name, before[name]) != before[name]]
     rooms = [room for room, was in record.sources.items() if again.sources.get(room, was) != was]
     if not rooms and "method" not in versions and (record.sources or not versions):
         return []
-    return [*(f"{name} {before[name]}, now {now[name]}" for name in versions), *rooms]
+    own = {f"methods/{module}.py" for module in ("base", *sources_of(record.spec.method))}
+    edited = edited_since(before.get("code", ""))
+    files = [name for name in edited if name in own or name.partition("/")[0] in ROOMS or "/" not in name]
+    if len(files) > MOST:
+        counts = Counter(name.rpartition("/")[0] or "the package's top" for name in files)
+        files = [f"{count} files of {room}" for room, count in counts.items()]
+    return [*(f"{name} {before[name]}, now {now[name]}" for name in versions), *(files or rooms)]

@@ -51,19 +51,35 @@ def test_both_forms_are_one_loss() -> None:
     assert loss.plain_angle_loss(student, teacher).item() == pytest.approx(ours.item(), rel=1e-9)
 
 
+USUAL = ("faiss, bare search", "ours", "AccuracyCalculator")
+
+
 def test_retrieval(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"ROWS": 400, "SMALL": 1000}.items():
+    for name, value in {"ROWS": 400, "PLAIN_ROWS": 300, "SMALL": 1000, "MILLION": 3000, "QUERIES": 20}.items():
         monkeypatch.setattr(retrieval, name, value)
     rows = rows_of(cli, "retrieval")
-    expected = [(400, at, way) for at in ("1 10 100 1000", "1") for way in retrieval.WAYS]
-    assert [(row["rows"], row["Recall@"], row["way"]) for row in rows] == expected
+    assert [(row["rows"], row["Recall@"], row["way"]) for row in rows[:-2]] == [
+        (n, at, way)
+        for n, at, ways in (
+            (400, "1 10 100 1000", USUAL),
+            (400, "1", USUAL),
+            (300, "1 10 100 1000", (*USUAL, "plain")),
+        )
+        for way in ways
+    ]
     assert rows[0]["times the bare search"] == 1 and rows[1]["times ours"] == 1
     assert rows[2]["times ours"] == pytest.approx(rows[2]["seconds"] / rows[1]["seconds"])
+    exact, listed = rows[-2:]
+    assert exact["neighbours found"] == 1 and 0 < listed["neighbours found"] <= 1
+    assert exact["a million queries [h]"] == pytest.approx(exact["seconds"] * 3000 / 20 / 3600)
 
 
 def test_all_ways_find_the_same() -> None:
-    """Precision at 1 is what Recall@1 is called in pytorch-metric-learning."""
-    ours, calculator = (retrieval.form(name, 300, 16, (1, 10))() for name in ("ours", "AccuracyCalculator"))
+    """Recall@1 of ours and of the plain way; precision at 1 is its name in pytorch-metric-learning."""
+    ours, plain, calculator = (
+        retrieval.form(name, 300, 16, (1, 10))() for name in ("ours", "plain", "AccuracyCalculator")
+    )
+    assert ours.cosine["recall@1"] == pytest.approx(plain[0], abs=1e-6)  # type: ignore[attr-defined, index]
     assert ours.cosine["recall@1"] == pytest.approx(calculator["precision_at_1"], abs=1e-6)  # type: ignore[attr-defined, index]
     short = retrieval.form("AccuracyCalculator", 300, 16, (1,))()
     assert {name: float(value) for name, value in short.items()} == pytest.approx(calculator, abs=1e-6)  # type: ignore[attr-defined]
@@ -87,9 +103,19 @@ def test_training(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(training, "STUDENT", training.STUDENT.replace(dim=4, teacher=teacher, steps=3, **SMALL))
     monkeypatch.setattr(training, "STUDENTS", 2)
     rows = {row["what"]: row for row in rows_of(cli, "training")}
-    plain, ours = rows["plain loop, 2 students one after the other: 2 times one"], rows["lockstep, 2 students"]
-    assert plain["plain / this"] == 1 and plain["memory [MB]"] > 0 and ours["memory [MB]"] > 0
+    plain, ours, bare = (
+        rows[name]
+        for name in (
+            "plain loop, 2 students one after the other: 2 times one",
+            "lockstep, 2 students",
+            "bare passes of the same networks",
+        )
+    )
+    assert plain["plain / this"] == 1 and bare["this / bare"] == 1
     assert ours["plain / this"] == pytest.approx(plain["seconds"] / ours["seconds"])
+    assert ours["this / bare"] == pytest.approx(ours["seconds"] / bare["seconds"])
+    parts = [row["seconds"] for name, row in rows.items() if name.startswith("of lockstep") and "losses" not in name]
+    assert 0 < sum(parts) < ours["seconds"] and ours["memory [MB]"] > 0
 
 
 def test_plain_loop_has_our_distance_loss() -> None:

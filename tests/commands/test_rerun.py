@@ -12,6 +12,7 @@ import torch
 from conftest import Result, fields_of
 from made_records import student
 
+from benchmark.commands import verify
 from benchmark.commands.verify import allowed, judge_rerun, row_of, threads_of
 from benchmark.record import Record
 from benchmark.training.student import Student
@@ -118,13 +119,19 @@ def test_what_an_older_record_lacks_is_no_difference() -> None:
     assert "on which processor" in judge_rerun(record.model_copy(update={"environment": older}), again, ROW)[0]
 
 
-def test_the_code_that_has_changed() -> None:
-    """Rooms that a run's numbers depend on; nothing where only others have changed."""
+def test_the_code_that_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files where git knows the commit, of those that a run's numbers depend on; else rooms; nothing where only others have changed."""
+    edited = ["cli.py", "data/fetch.py", "methods/base.py", "methods/nst.py", "methods/rkd.py", "report/cells.py"]
     record, again = pair({"code": "5d6e7f8"}, sources={"data/": "b", "training/": "c"})
     kept = record.model_copy(update={"sources": {"data/": "a", "training/": "c"}})
-    versions = "the code has changed (code 1a2b3c4, now 5d6e7f8"
-    assert f"{versions})" in judge_rerun(record, again, ROW)[0]  # of an older version, without digests
-    assert f"{versions}; data/)" in judge_rerun(kept, again, ROW)[0]
+    monkeypatch.setattr(verify, "edited_since", lambda code: edited if code == "1a2b3c4" else [])
+    versions = "the code has changed (code 1a2b3c4, now 5d6e7f8; "
+    for each in (record, kept):  # the first one is of an older version, without digests
+        assert f"{versions}cli.py; data/fetch.py; methods/base.py; methods/rkd.py)" in judge_rerun(each, again, ROW)[0]
+    monkeypatch.setattr(verify, "edited_since", lambda code: [f"data/{i}.py" for i in range(13)] + edited)
+    assert "files of the package's top" in (many := judge_rerun(kept, again, ROW)[0]) and "14 files of data" in many
+    monkeypatch.setattr(verify, "edited_since", lambda code: [])
+    assert f"{versions}data/)" in judge_rerun(kept, again, ROW)[0]
     same = kept.model_copy(update={"sources": again.sources})
     assert "code are the same" in judge_rerun(same, again, ROW)[0]
 

@@ -1,4 +1,4 @@
-"""List names, without torch, and check a method: `benchmark list` and `check`."""
+"""`benchmark list`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 from .. import methods
 from ..data import cards
-from ..errors import UsageError
-from ..methods.plugins import place_in_plugin, registered
+from ..methods.plugins import registered
 from ..networks import names as zoo
 from ..protocol import presets
-from .console import err, out, print_json, say, uncut_table
+from .console import err, out, print_json, uncut_table
 from .options import Json
 
 Rows = Sequence[dict[str, Any]]
@@ -65,27 +64,3 @@ def _rows(what: str) -> Rows:
         return [*({"name": family.name, "weights": family.weights} for family in zoo.FAMILIES), *others]
     protocols = map(presets.read_preset, presets.preset_names())
     return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in protocols]
-
-
-def check(method: str, /) -> int:
-    """Check a method against the contract: a finite scalar, gradients to all that trains, no effect of row order, declared randomness.
-
-    Parameters
-    ----------
-    method
-        its name; for a method in your own file, add --plugin FILE.py
-    """
-    # Imports torch, which help does without.
-    from ..methods.contract import breaches
-
-    if not methods.entry(method).trains:
-        raise UsageError(f"{method} is not trained, and has no loss that could be checked")
-    methods.load(method)
-    try:
-        lines = breaches(method)
-    except Exception as error:  # whatever the loss does
-        words = " ".join(str(error).split())
-        lines = [f"it fails on a batch of made-up features: {type(error).__name__}: {words}{place_in_plugin(error)}"]
-    kept = f"{method} keeps the contract; its edition is {methods.edition(method)}"
-    say(*(f"{method}: {line}" for line in lines) if lines else (kept,))
-    return int(bool(lines))
