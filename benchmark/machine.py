@@ -13,8 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from joblib import cpu_count as cores
 
-from .cores import cores as cores
 from .errors import UsageError
 
 SHARE = 0.8  # of the cores: with less of them other work is in the way

@@ -1,69 +1,20 @@
-"""How many cores there are for a process, and how many threads a group gets of them."""
+"""How many threads a group gets of the cores that there are."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
-from benchmark.machine import Threads, cores, prepare_process, share
+from benchmark.machine import Threads, prepare_process, share
 
 
 @pytest.fixture(autouse=True)
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(3, 11)), raising=False)
-
-
-def tree(root: Path, groups: str, **files: str) -> Path:
-    """A root folder with `groups` in /proc/self/cgroup, and `files` of /sys/fs/cgroup."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(groups)
-    for name, text in files.items():
-        file = root / "sys/fs/cgroup" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return root
-
-
-def test_as_many_as_the_scheduler_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cores(tmp_path) == 8
-    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
-    assert cores(tmp_path) == 64
-
-
-CASES = {
-    "version 2": ("0::/a/b\n", {"a/b/cpu.max": "300000 100000\n"}, 3),
-    "version 2, the group above": ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
-    "version 2, least of both": ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "400000 100000"}, 2),
-    "version 2, in a name space": ("0::/\n", {"cpu.max": "250000 100000\n"}, 3),
-    "version 2, outside of it": ("0::/../../x\n", {"cpu.max": "150000 100000\n"}, 2),
-    "version 2, half a core": ("0::/a\n", {"a/cpu.max": "50000 100000\n"}, 1),
-    "version 2, more than there are": ("0::/a\n", {"a/cpu.max": "6400000 100000\n"}, 8),
-    "version 2, none": ("0::/a\n", {"a/cpu.max": "max 100000\n"}, 8),
-    "version 1": (
-        "3:memory:/a\n2:cpu,cpuacct:/a/b\n0::/\n",
-        {"cpu,cpuacct/a/b/cpu.cfs_quota_us": "350000\n", "cpu,cpuacct/a/b/cpu.cfs_period_us": "100000\n"},
-        4,
-    ),
-    "version 1, the container's group on top": (
-        "1:cpu:/docker/abc\n",
-        {"cpu/cpu.cfs_quota_us": "20000\n", "cpu/cpu.cfs_period_us": "10000\n"},
-        2,
-    ),
-    "version 1, none": ("1:cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "-1\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 8),
-    "another controller": ("1:cpuset:/a\n", {"cpuset/a/cpu.max": "100000 100000\n"}, 8),
-    "damaged": ("0::/a\n", {"a/cpu.max": "\n"}, 8),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_as_many_as_the_container_may_keep_busy(tmp_path: Path, case: str) -> None:
-    groups, files, expected = CASES[case]
-    assert cores(tree(tmp_path, groups, **files)) == expected
 
 
 def test_no_more_threads_than_cores_unless_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
+from joblib import cpu_count as cores
+
 from ..errors import BenchmarkError, UsageError
-from ..machine import cores
 from ..timing import Times, repeated
 
 T = TypeVar("T")

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from joblib import cpu_count as cores
 
-from ..cores import cores
 from ..errors import BenchmarkError, DataError
 from ..files import SEAL, read_regular, sealed, unsealed, write_atomically
 from .decode import revision
 
 MEMORY = "contents.json"
-_VERSION = 2  # of what is said of a content
+_VERSION = 3  # of what is said of a content
 
 
 def digests(paths: Sequence[Path], folder: Path) -> list[str]:

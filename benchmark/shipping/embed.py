@@ -205,7 +205,7 @@ def _append(
     progress: Callable[[str, int, int], None],
 ) -> None:
     for block in _blocks(embedder, paths, names, file.done, progress):
-        file.append(block.astype("<f4"))
+        file.append(block)
 
 
 def embed_all(embedder: Embedder, paths: Sequence[Path], progress: Callable[[str, int, int], None]) -> np.ndarray:

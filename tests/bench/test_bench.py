@@ -21,7 +21,6 @@ from conftest import Result, assert_one_line
 from benchmark import timing
 from benchmark.bench import loss, measure, performance, report, retrieval, training
 from benchmark.errors import BenchmarkError
-from benchmark.machine import cores
 from benchmark.methods.base import distances
 from benchmark.methods.rkd import angle_loss, distance_loss
 
@@ -230,7 +229,7 @@ def test_other_work_ends_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None
     popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda *words: started.append(popen(*words)) or started[-1])
     with pytest.raises(ZeroDivisionError), measure.busy():
-        assert len(started) == cores() and all(process.poll() is None for process in started)
+        assert len(started) == measure.cores() and all(process.poll() is None for process in started)
         raise ZeroDivisionError
     assert all(process.returncode == -signal.SIGKILL for process in started)
 
