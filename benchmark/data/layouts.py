@@ -237,14 +237,8 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
     for name, split in splits.items():
         images, classes = len(split), len(np.unique(split.labels))
         if not images:
-            raise DataError(
-                f"{card.name}: no images of {name} in {root}"
-                + (
-                    "; expected one sub-folder a class, at least two, or --unlabelled"
-                    if card.layout == "folder"
-                    else ""
-                )
-            )
+            wanted = "; expected one sub-folder a class, at least two, or --unlabelled" * (card.layout == "folder")
+            raise DataError(f"{card.name}: no images of {name} in {root}{wanted}")
         counts = card.counts.get(name)  # type: ignore[call-overload]
         if counts and (images, classes) != (counts.images, counts.classes):
             raise DataError(
@@ -259,18 +253,15 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
         raise DataError(
             f"{card.name}: training class {train.names[single[0]]!r} has one image; two are needed to learn from"
         )
-    tested = set(chain.from_iterable(split.names for name, split in splits.items() if name != "train"))
-    chosen_by = splits["validation"].names if "validation" in splits else ()
-    if both := sorted(
-        {*chosen_by} & set(chain(*(splits[name].names for name in splits.keys() - {"train", "validation"})))
-    ):
+    names = {name: {*split.names} for name, split in splits.items()}
+    validation = names.get("validation", set())
+    tested = set(chain.from_iterable(names[name] for name in names.keys() - {"train", "validation"}))
+    if both := sorted(validation & tested):
         raise DataError(
             f"{card.name}: class {both[0]!r} is of validation and tested; what is tested may not choose settings"
         )
-    if (both := sorted(tested & set(train.names))) and not card.closed:
-        others = len(both) - 1
-        more = f", as {'is 1 other' if others == 1 else f'are {others} others'}" * (others > 0)
+    if (both := sorted((validation | tested) & names["train"])) and not card.closed:
         raise DataError(
-            f"{card.name}: class {both[0]!r} is trained on and tested{more}; the classes must be disjoint "
+            f"{card.name}: class {both[0]!r} is trained on and tested, {len(both)} in all; the classes must be disjoint "
             f"({root}), or the set be closed (--closed), which is another task than the suite's"
         )

@@ -63,10 +63,9 @@ def _rows(features: Path, teacher_features: Path | None, labels: Path | None, te
     names = np.array(open_array(labels, f"{test}labels", LABELS))
     if len(names) != len(student):
         raise DataError(f"{features} has {len(student)} images, {labels} has {len(names)} labels")
-    classes, numbers = np.unique(names, return_inverse=True)
-    texts = [str(name) for name in classes.tolist()]
-    if names.dtype.kind == "U":  # as names of folders: 2 before 10
-        by_name = sorted(range(len(texts)), key=lambda i: natural(texts[i]))
-        texts, numbers = [texts[i] for i in by_name], np.argsort(by_name)[numbers]
-    order = np.argsort(numbers, kind="stable")
-    return Split(VectorRows(student, teacher, order), numbers[order].astype(np.int64), tuple(texts))
+    # Texts as names of folders: 2 before 10.
+    classes = sorted({*names.tolist()}, key=natural if names.dtype.kind == "U" else None)
+    number = {name: label for label, name in enumerate(classes)}
+    labelled = np.array([number[name] for name in names.tolist()], np.int64)
+    order = np.argsort(labelled, kind="stable")
+    return Split(VectorRows(student, teacher, order), labelled[order], tuple(map(str, classes)))

@@ -261,11 +261,9 @@ def first_of(splits: Splits, classes: int, images: int) -> Splits:
     if not splits["train"].names:
         raise UsageError(f"the subset {classes}x{images} is of classes, and there are no labels")
     result: Splits = {}
+    alone = [name for name in splits if name in ("train", "validation")]
     # Query and gallery keep the same classes.
-    alone: list[str] = [name for name in ("train", "validation") if name in splits]
-    groups = [[name] for name in alone]
-    groups.append([name for name in splits if name not in alone])
-    for group in groups:
+    for group in (*([name] for name in alone), [name for name in splits if name not in alone]):
         sizes = np.min([np.bincount(splits[name].labels, minlength=len(splits[name].names)) for name in group], axis=0)
         enough = np.flatnonzero(sizes >= images)
         if len(enough) < classes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -93,39 +92,28 @@ def _joined(
 ) -> tuple[dict[Path, int], str]:
     """The row of each image, and what joined them. Raises as `join_vectors`."""
     wanted = {_alike(os.path.abspath(path)): path for path in images}  # noqa: PTH100  (links are names, too)
-    if len(wanted) < len(images):
-        twice = [shown[path] for path in images if wanted[_alike(os.path.abspath(path))] != path]  # noqa: PTH100
-        raise DataError(
-            f"images whose names differ in their Unicode form or backslashes alone cannot be joined: {some(twice)}"
-        )
     keys, by = [_alike(os.path.abspath(root / _alike(name))) for name in names], "path"  # noqa: PTH100
     if wanted.keys().isdisjoint(keys):
-        bases = Counter(_alike(path.name) for path in images)
+        wanted = {_alike(path.name): path for path in images}
         keys, by = [PurePath(_alike(name)).name for name in names], "file name"
-        example = f"an image is {shown[images[0]]!r}"
-        if bases.keys().isdisjoint(keys):
-            raise DataError(f"{source}: its names match no image of {root}: the first is {names[0]!r}, {example}")
-        if several := [name for name, times in bases.items() if times > 1]:
+        example = f"the first is {names[0]!r}, an image is {shown[images[0]]!r}"
+        if wanted.keys().isdisjoint(keys):
+            raise DataError(f"{source}: its names match no image of {root}: {example}")
+        if len(wanted) < len(images):
             raise DataError(
                 f"{source}: its paths match no image of {root} ({example}), and file names alone are ambiguous: "
-                f"{len(several)} are of several images ({some(several)})"
+                f"{len(images)} images have {len(wanted)} of them"
             )
-        wanted = {_alike(path.name): path for path in images}
     rows: dict[Path, list[int]] = {path: [] for path in images}
     for row, key in enumerate(keys):
         if key in wanted:
             rows[wanted[key]].append(row)
-    missing = [shown[path] for path, own in rows.items() if not own]
-    double = [shown[path] for path, own in rows.items() if len(own) > 1]
-    faults = [
-        f"{len(bad)} of {len(images)} images have {what} ({some(bad)})"
-        for what, bad in (("no row", missing), ("several rows", double))
-        if bad
-    ]
-    if faults:
-        surplus = [name for name, key in zip(names, keys, strict=True) if key not in wanted]
-        faults += [f"{len(surplus)} rows are of no image ({some(surplus)})"] * bool(surplus)
-        raise DataError(f"{source}, joined by {by}: {', and '.join(faults)}")
+    faults = {
+        "no row": [shown[path] for path, own in rows.items() if not own],
+        "several rows": [shown[path] for path, own in rows.items() if len(own) > 1],
+    }
+    if told := [f"{len(bad)} of {len(images)} images have {what} ({some(bad)})" for what, bad in faults.items() if bad]:
+        raise DataError(f"{source}, joined by {by}: {' and '.join(told)}")
     return {path: own[0] for path, own in rows.items()}, by
 
 
