@@ -108,9 +108,7 @@ def read_tuned(path: Path) -> dict[str, list[Tuned]]:
         raise UsageError(f"{path} has no [method.NAME] tables of settings; delete it, and tune again")
     head, _, settings = path.read_text(encoding="utf-8").partition("\n")
     if SEALED in head and head.partition(SEALED)[2] != digest(settings.encode()):
-        raise UsageError(
-            f"{path} was changed since `benchmark tune` wrote it; tune again, or delete its first line to use it"
-        )
+        raise UsageError(f"{path} was changed since it was written; tune again, or delete its first line to use it")
     return {name: [Tuned.from_table(table) for table in group] for name, group in tables.items()}
 
 

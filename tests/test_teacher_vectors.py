@@ -353,7 +353,7 @@ def spoilt(home: Path, tmp_path: Path, what: str) -> tuple[str, str]:
         ("rows", ["191 images", "192 names"]),
         ("flat", ["v.npy must be vectors", "(192,)"]),
         ("integers", ["v.npy must be vectors", "int64"]),
-        ("column", ["wanted in one column, 'path'", "its columns are row, pfad"]),
+        ("column", ["wanted in one column, 'path'", "there are row, pfad"]),
         ("order", ["column row does not count"]),
     ],
 )
@@ -382,8 +382,8 @@ def test_ambiguous_base_names(cli: Cli, home: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ("--dataset tiny --teacher-features V --teacher-names N", ["tiny is rendered", "no file names"]),
-        ("--dataset SHOP --teacher-features V", ["--teacher-names", "joined by name"]),
+        ("--dataset tiny --teacher-features V --teacher-names N", ["tiny has no image files"]),
+        ("--dataset SHOP --teacher-features V", ["--teacher-names", "wanted together"]),
         ("--dataset SHOP --teacher-names N", ["features"]),
         ("--dataset SHOP --features V --teacher-names N", ["teacher_names is for students that read images"]),
         ("--dataset SHOP --labels V --teacher-features V --teacher-names N", ["labels is given, features is not"]),

@@ -64,7 +64,7 @@ class ImageTable(Frozen):
     path: str = "path"
     label: str = "label"
     split: str = Field(
-        "split", description="train, validation, test, query or gallery; without it half of the classes trains"
+        "split", description="train, validation, test, query or gallery; without, half of the classes train"
     )
 
 
@@ -95,18 +95,14 @@ class Card(Frozen):
     vectors: Vectors | None = Field(default=None, description="vectors: the files")
     table: ImageTable | None = Field(default=None, description="folder: a table in it that names the images")
     closed: bool = Field(default=False, description="whether test images may be of classes that are trained on")
-    unlabelled: bool = Field(
-        default=False, description="folder: labels are not there or not used; teachers come from elsewhere"
-    )
+    unlabelled: bool = Field(default=False, description="folder: labels are not there or not used")
     recall_at: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
     counts: dict[Literal["train", "test", "query", "gallery"], Counts] = Field(default={}, description="by split")
     archives: tuple[Archive, ...] = ()
     where: str = Field(default="", description="what to do where an archive has no address")
     characters: str = Field(default="", description="glyphs: the only characters; empty: all")
     checksum: str = Field(default="", description="glyphs: SHA-256 of the pixels")
-    pinned_with: dict[str, str] = Field(
-        default={}, description="glyphs: versions of the packages that the checksum was made with"
-    )
+    pinned_with: dict[str, str] = Field(default={}, description="glyphs: versions of packages that the checksum is of")
 
     @model_validator(mode="after")
     def _unpackable(self) -> Card:
@@ -115,15 +111,11 @@ class Card(Frozen):
         if self.table is not None and self.layout != "folder":
             raise ValueError('[table] goes with layout = "folder"')
         if self.unlabelled and (self.layout != "folder" or self.closed):
-            raise ValueError(
-                'unlabelled goes with layout = "folder", and not with closed: without labels there are no classes'
-            )
+            raise ValueError('unlabelled goes with layout = "folder", and not with closed')
         if (self.layout == "vectors") != (self.vectors is not None):
             raise ValueError('layout = "vectors" and [vectors] go together')
         if 1 not in self.recall_at:
-            raise ValueError(
-                f"recall_at wants a 1 among {', '.join(map(str, self.recall_at))}: every table has Recall@1"
-            )
+            raise ValueError("recall_at wants a 1 among its numbers: every table has Recall@1")
         return self
 
 

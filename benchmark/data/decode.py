@@ -189,9 +189,7 @@ def _of_integers(values: np.ndarray, kind: str | None, tags: dict[int, Any], pat
 
 
 def _no_range(path: Path, kind: str) -> DataError:
-    return DataError(
-        f"{path} holds {kind} integers, of which none is agreed to be white; save it as 8 or 16 bit unsigned"
-    )
+    return DataError(f"{path} holds {kind} integers, of which none is white by agreement; save it as 8 or 16 bit")
 
 
 def _unlike(values: np.ndarray, key: int | tuple[int, int, int]) -> Image.Image:

@@ -147,9 +147,7 @@ def _downloaded(archive: Archive, downloads: Path) -> Path:
     except RequestException as error:
         status = getattr(error.response, "status_code", None)
         reason = f"the server answers {status}" if status else f"no connection ({type(error).__name__})"
-        raise DataError(
-            f"cannot download {archive.url}: {reason}; --mirror DIR takes {archive.name} from a folder"
-        ) from error
+        raise DataError(f"cannot download {archive.url}: {reason}; --mirror DIR takes it from a folder") from error
     except ValueError as error:  # pooch, about the checksum; it has deleted the file
         raise DataError(f"{archive.url} is not what its card says: damaged on the way, or another version") from error
 
@@ -171,6 +169,4 @@ def _unpack(file: Path, into: Path) -> None:
             while archive.fileobj and archive.fileobj.read(1 << 20):
                 pass
     except _DAMAGED as error:
-        raise DataError(
-            f"{file} cannot be unpacked, it is damaged, truncated or no archive of files ({error})"
-        ) from error
+        raise DataError(f"{file} cannot be unpacked, it is damaged or no archive of files ({error})") from error

@@ -35,9 +35,7 @@ def read_image_table(described: ImageTable, folder: Path, *, unlabelled: bool = 
     table = read_cells(file)
     for column in (described.path, *[described.label] * (not unlabelled)):
         if column not in table:
-            raise DataError(
-                f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME,label=NAME names them"
-            )
+            raise DataError(f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME,label=NAME")
     paths = [Path(os.path.normpath(folder / path)) for path in table[described.path]]
     labels = ["-"] * len(paths) if unlabelled else [label.strip() for label in table[described.label]]
     _check(file, paths, labels)
@@ -117,7 +115,7 @@ def _by_split(file: Path, splits: Sequence[str], labels: Sequence[str], paths: S
         rows.setdefault(SPLITS[split.strip().lower()], []).append((label, path))
     if rows.keys() - {"validation"} not in WHOLE:
         raise DataError(
-            f"{file} has the splits {', '.join(sorted(rows))}; wanted are train and test, or train, query and gallery"
+            f"{file} has the splits {', '.join(sorted(rows))}, not train and test, or train, query, gallery"
         )
     for images in rows.values():
         images.sort(key=lambda row: natural(row[0]))

@@ -80,16 +80,16 @@ def _cub(card: Card, root: Path) -> Splits:
     return split_halves(grouped((names[label], path) for label, path in rows))
 
 
+_CARS = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
+
+
 def _cars(card: Card, root: Path) -> Splits:
     if (root / "car_ims").is_dir():
         rows = [(label, root / name) for label, name in _annotations(root / "cars_annos.mat", "relative_im_path")]
     else:  # file names repeat between the two folders
         rows = [
             (label, root / folder / name)
-            for folder, file in (
-                ("cars_train", "devkit/cars_train_annos.mat"),
-                ("cars_test", "cars_test_annos_withlabels.mat"),
-            )
+            for folder, file in _CARS.items()
             for label, name in _annotations(root / file, "fname")
         ]
     return split_halves(grouped((str(label), path) for label, path in sorted(rows, key=lambda row: row[0])))
@@ -203,9 +203,7 @@ def _annotations(file: Path, name: str) -> list[tuple[int, str]]:
         rows = np.atleast_1d(loadmat(file, squeeze_me=True)["annotations"])
         return [(int(label), str(path)) for label, path in zip(rows["class"], rows[name], strict=True)]
     except Exception as error:  # whatever SciPy trips over, the file is not what it should be
-        raise DataError(
-            f"{file} does not hold the annotations of Cars-196 ({type(error).__name__}: {error})"
-        ) from error
+        raise DataError(f"{file} does not hold the annotations of Cars-196 ({error!r})") from error
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -250,16 +248,12 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
         return
     single = np.flatnonzero(np.bincount(train.labels, minlength=len(train.names)) < 2)
     if len(single):
-        raise DataError(
-            f"{card.name}: training class {train.names[single[0]]!r} has one image; two are needed to learn from"
-        )
+        raise DataError(f"{card.name}: training class {train.names[single[0]]!r} has one image; two are needed")
     names = {name: {*split.names} for name, split in splits.items()}
     validation = names.get("validation", set())
     tested = set(chain.from_iterable(names[name] for name in names.keys() - {"train", "validation"}))
     if both := sorted(validation & tested):
-        raise DataError(
-            f"{card.name}: class {both[0]!r} is of validation and tested; what is tested may not choose settings"
-        )
+        raise DataError(f"{card.name}: class {both[0]!r} is of validation and tested; it cannot be both")
     if (both := sorted((validation | tested) & names["train"])) and not card.closed:
         raise DataError(
             f"{card.name}: class {both[0]!r} is trained on and tested, {len(both)} in all; the classes must be disjoint "

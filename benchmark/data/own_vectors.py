@@ -23,17 +23,13 @@ def read_vectors(card: Card, root: Path) -> Splits:
         if not train.names:
             return split_fifths(train)
         if train.classes < 4:
-            raise DataError(
-                f"{files.labels} has {train.classes} classes; without test files at least 4 are needed: half of them trains"
-            )
+            raise DataError(f"{files.labels} has {train.classes} classes; without test files at least 4 are needed")
         return split_halves(train)
     test = _rows(files.test_features, files.test_teacher_features, files.test_labels, "test_", 1)
     for role in ("student", "teacher"):
         trained, searched = getattr(train.images, role), getattr(test.images, role)
         if trained.width != searched.width:
-            raise DataError(
-                f"{trained.path} has vectors of {trained.width} numbers, {searched.path} of {searched.width}"
-            )
+            raise DataError(f"{trained.path} has rows of {trained.width} numbers, {searched.path} of {searched.width}")
     for split, file in ((train, files.labels), (test, files.test_labels)):
         if split.classes < 2:
             raise DataError(f"{file or files.features} has one class; at least 2 are needed")
@@ -52,9 +48,7 @@ def _rows(features: Path, teacher_features: Path | None, labels: Path | None, te
     if teacher_features:
         teacher = VectorFile(teacher_features, f"{test}teacher_features", views, trained=not test)
     if len(student) != len(teacher):
-        raise DataError(
-            f"{features} has {len(student)} images, {teacher_features} has {len(teacher)}: rows must be of the same images"
-        )
+        raise DataError(f"{features} has {len(student)} images, {teacher_features} has {len(teacher)}")
     if student.views != teacher.views:
         raise DataError(f"{features} has {student.views} views an image, {teacher_features} has {teacher.views}")
     if labels is None:

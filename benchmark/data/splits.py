@@ -154,12 +154,10 @@ class DataSet:
         """
         if self.teacher is None:
             raise UsageError(
-                f"{spec.label} is of a teacher that is vectors: give them again, by --teacher-features and --teacher-names"
+                f"{spec.label} is of a teacher that is vectors: give --teacher-features and --teacher-names"
             )
         if self.teacher.key != spec.builds_on_vectors:
-            raise UsageError(
-                f"{spec.label} is of other vectors ({spec.builds_on_vectors}) than these ({self.teacher.key})"
-            )
+            raise UsageError(f"{spec.label} is of other vectors than these ({self.teacher.key})")
         return self.teacher
 
     @property

@@ -20,9 +20,7 @@ from filelock import FileLock
 
 from ..errors import DataError
 
-_CHECKED: set[tuple[str, int, int, int, int]] = (
-    set()
-)  # files, as they were when this process held them against their sums
+_CHECKED: set[tuple[str, int, int, int, int]] = set()  # files that were as their sums say
 
 
 class RowFile:

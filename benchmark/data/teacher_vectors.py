@@ -30,9 +30,7 @@ def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
     images: list[Path] = []
     for split in filter(None, (*dataset.splits, dataset.validation)):
         if not isinstance(split.images, tuple):
-            raise UsageError(
-                f"--teacher-features: {dataset.card.name} is rendered or vectors, and has no file names to join by"
-            )
+            raise UsageError(f"--teacher-features: {dataset.card.name} has no image files to join by")
         images += split.images
     assert files.teacher_features is not None and files.teacher_names is not None
     file = VectorFile(files.teacher_features.absolute(), "teacher_features", files.views or 1, trained=True)
@@ -57,9 +55,7 @@ def _names(path: Path, columns: Iterable[str]) -> list[str]:
         columns: what that column may be called; one named `row` beside it, as `embed` writes it, says the row.
     """
     if path.suffix not in (*TABLES, ".txt"):
-        raise UsageError(
-            f"--teacher-names {path}: wanted is a table ({', '.join(TABLES)}) or a .txt with a name a line"
-        )
+        raise UsageError(f"--teacher-names {path}: wanted is a table ({', '.join(TABLES)}) or a .txt")
     if path.suffix == ".txt":
         try:
             return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
@@ -71,9 +67,7 @@ def _names(path: Path, columns: Iterable[str]) -> list[str]:
     there = [column for column in sorted(columns) if column in cells]
     if len(there) != 1:
         wanted = " or ".join(map(repr, sorted(columns)))
-        raise DataError(
-            f"{path}: the images' names are wanted in one column, {wanted}; its columns are {', '.join(cells.columns)}"
-        )
+        raise DataError(f"{path}: names are wanted in one column, {wanted}; there are {', '.join(cells.columns)}")
     names = list(cells[there[0]])
     if "row" not in cells:
         return names

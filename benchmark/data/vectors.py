@@ -95,9 +95,7 @@ class VectorFile:
         limit = TRAINED if self.trained else LIMIT
         distances = np.concatenate(large)
         if self.trained and len(distances) > 1 and not distances.any():
-            raise DataError(
-                f"{self.path} is trained on, and all of its {len(distances)} rows are equal: write vectors that tell them apart"
-            )
+            raise DataError(f"{self.path} is trained on, and all of its {len(distances)} rows are equal")
         absurd = np.unique(beyond(distances, limit) // self.views)
         if self.trained and len(absurd):
             line = told(absurd, len(self.array), "rows", limit)

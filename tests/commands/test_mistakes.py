@@ -58,7 +58,7 @@ RUN = [
     ("--set views=2 --set teacher.views=0 --set image=8 --set teacher.image=8", 2, "cannot be trained on images of 8 px"),
     ("--set pretrained=true", 1, "no pretrained weights for conv4-8"),
     ("--device bla", 2, "unknown device 'bla'"),
-    ("--device mps", 2, "only cpu and cuda are supported"),
+    ("--device mps", 2, "--device mps is not usable"),
     ("--subset 99x6", 2, "the subset 99x6 is more than there is"),
     ("--subset 8x99", 2, "the subset 8x99 is more than there is"),
     ("--methods pca --dims 12 --subset 2x4", 2, "pca: 8 training images span fewer than 12 dimensions"),

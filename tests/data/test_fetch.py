@@ -277,7 +277,7 @@ def test_download(server: str, mirror: Path, tmp_path: Path) -> None:
     ("path", "sha256", "message"),
     [
         ("/birds.tgz", "0" * 64, "is not what its card says"),
-        ("/cats.tgz", None, "the server answers 404; --mirror DIR takes birds.tgz"),
+        ("/cats.tgz", None, "the server answers 404; --mirror DIR takes it"),
     ],
 )
 def test_downloads_that_fail(server: str, tmp_path: Path, path: str, sha256: str | None, message: str) -> None:

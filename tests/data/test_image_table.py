@@ -142,7 +142,7 @@ A, B = of_classes("a", "train"), of_classes("b", "test")
         ([*A, *B, ["missing.png", "c", "test", ""]], "path,label,split,price", "1 of 5 rows whose image is not there: line 6"),
         ([*A, *B, A[0]], "path,label,split,price", "2 of 5 rows whose image another row names as well: line 2 .*, line 6 "),
         ([*A, ["x.png", "c", "tset", ""]], "path,label,split,price", "line 4: unknown split 'tset'; did you mean 'test'"),
-        ([*A], "path,label,split,price", "has the splits train; wanted are train and test"),
+        ([*A], "path,label,split,price", "has the splits train, not train and test"),
         ([*A, *of_classes("b", "val"), *of_classes("b", "test")], "path,label,split,price", "'b' is of validation and tested"),
         ([*A, ["x.png", "c", "train", ""], *B], "path,label,split,price", "class 'c' has one image"),
     ],
