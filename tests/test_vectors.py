@@ -244,7 +244,7 @@ BAD_FILES: list[tuple[str, Callable[[Path], Any], list[str]]] = [
     ),
     ("teacher_features", huge(ALL["teacher_features"]), ["teacher_features.npy is trained on", "rows 17, 40"]),
     ("teacher_features", other(ALL["teacher_features"][1:]), ["160 images", "159"]),
-    ("features", other(np.stack([ALL["features"]] * 2, 1)), ["2 views", "has 1"]),
+    ("features", other(np.stack([ALL["features"]] * 2, 1)), ["of 2 views", "of 1 views"]),
     ("labels", other(ALL["labels"][:-1]), ["160 images", "159 labels"]),
     ("labels", other(ALL["labels"] / 2), ["integers or strings", "float64"]),
     ("labels", other(ALL["labels"][:, None]), ["integers or strings", "(160, 1)"]),
@@ -288,7 +288,7 @@ def test_mistakes_in_files(
         ("features labels", "--set image=32", 2, "image cannot be set"),
         ("features labels", "--set batch=64 --set per_class=2", 2, "a batch of 64"),
         ("features labels", "--methods attention", 2, "attention does not apply: it needs maps"),
-        ("features", "--set batch=500", 2, "more than the 128 training rows"),
+        ("features", "--set batch=500", 2, "128 of 128 classes: --set batch=128"),
         ("features", "--subset 4x4", 2, "there are no labels"),
     ],
 )

@@ -32,9 +32,8 @@ _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _GREYS = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
 _ROUNDING = 2  # of 255: a profile that moves no colour further is sRGB, written with other roundings
 
-Parts = tuple[
-    Image.Image, Image.Image | None
-]  # colours, of mode L, RGB or CMYK; opacity, of mode L, where there is any
+# Colours, of mode L, RGB or CMYK; opacity, of mode L, where there is any.
+Parts = tuple[Image.Image, Image.Image | None]
 
 
 def rule(fit: Fit) -> str:

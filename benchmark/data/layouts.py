@@ -15,7 +15,6 @@ from .cache import cache_dir
 from .cards import Card
 from .decode import RULE
 from .image_table import read_image_table
-from .own_vectors import read_vectors
 from .splits import (
     Contents,
     DataSet,
@@ -30,6 +29,7 @@ from .splits import (
     three,
     without_labels,
 )
+from .vector_sets import read_vectors
 
 KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())

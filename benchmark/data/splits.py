@@ -265,11 +265,8 @@ def first_of(splits: Splits, classes: int, images: int) -> Splits:
         sizes = np.min([np.bincount(splits[name].labels, minlength=len(splits[name].names)) for name in group], axis=0)
         enough = np.flatnonzero(sizes >= images)
         if len(enough) < classes:
-            where = " and ".join(group)
-            raise UsageError(
-                f"the subset {classes}x{images} is more than there is: {len(enough)} classes of {where} have "
-                f"{images} images ({len(sizes)} classes, the largest has {max(sizes, default=0)})"
-            )
+            there = f"{len(enough)} classes of {' and '.join(group)} have {images} images"
+            raise UsageError(f"the subset {classes}x{images} is more than there is: {there}")
         for name in group:
             result[name] = take(splits[name], enough[:classes].tolist(), images)
     return result
