@@ -19,7 +19,7 @@ from .batches import centre_crop, crop, places
 from .contents import digests
 from .decode import rule, square
 from .splits import Split
-from .stored import RowFile, stored
+from .stored import RowFile
 from .vectors import VectorRows
 
 # Part of the key: whoever changes how a view is made changes this, and no old file is taken for a new one.
@@ -69,15 +69,9 @@ def decoded(split: Split, size: int, folder: Path, progress: Progress | None = N
         for image in squares(images, rows.done, size, fit, progress):
             rows.append(image[None])
 
-    return stored(
-        folder / f"{_key(rule(fit), size, *digests(images, folder))}-{size}.npy",
-        (len(split), size, size, 3),
-        "|u1",
-        compute,
-        every=SAFE,
-        what="decoded images",
-        advice="or set BENCHMARK_CACHE to another folder",
-    )
+    file = folder / f"{_key(rule(fit), size, *digests(images, folder))}-{size}.npy"
+    words = {"what": "decoded images", "advice": "or set BENCHMARK_CACHE to another folder"}
+    return RowFile(file, (len(split), size, size, 3), "|u1", every=SAFE, **words).read(compute)
 
 
 def squares(
@@ -158,15 +152,11 @@ def features(
             if progress:
                 progress(stop, rows)
 
-    return stored(
-        folder / f"{name}-{views}x{width}.npy",
-        shape,
-        "<f2",
-        compute,
-        every=BLOCK,
-        what="features",
-        advice="set BENCHMARK_CACHE to another folder, or ask for fewer with --set views=...",
-    )
+    words = {
+        "what": "features",
+        "advice": "set BENCHMARK_CACHE to another folder, or ask for fewer with --set views=...",
+    }
+    return RowFile(folder / f"{name}-{views}x{width}.npy", shape, "<f2", every=BLOCK, **words).read(compute)
 
 
 def view(images: np.ndarray, number: int, stream: Stream, start: int, stop: int) -> np.ndarray:

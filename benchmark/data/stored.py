@@ -27,12 +27,14 @@ class RowFile:
     """An array in a file, or on its way there.
 
     Args:
-        file: .npy; beside it are its `.sums`, and the `.partial` of a stopped call.
-        every: rows of a block, which are safe on the disk before more are written.
+        file: .npy; beside it are its `.sums`, and the `.partial` of a stopped call. Equal names must mean equal rows.
+        every: rows of a block, which are safe on the disk before more are written: so many are computed again at most.
+        what: the array, in the plural, and `advice`, for the message where there is no room.
     """
 
-    def __init__(self, file: Path, shape: tuple[int, ...], dtype: str, every: int) -> None:
+    def __init__(self, file: Path, shape: tuple[int, ...], dtype: str, *, every: int, what: str, advice: str) -> None:
         self.file, self.shape, self.dtype, self.every = file, shape, dtype, every
+        self.what, self.advice = what, advice
         self.done = 0  # rows that are written
         self._partial, self._sums = file.with_suffix(".partial"), file.with_suffix(".sums")
         header = io.BytesIO()
@@ -57,14 +59,38 @@ class RowFile:
         self._lines.flush()
         self._safe = self.done
 
-    def fill(self, compute: Callable[[RowFile], None], what: str, advice: str, *, keep: bool = False) -> None:
+    def read(self, compute: Callable[[RowFile], None]) -> np.ndarray:
+        """The array, read-only and mapped into memory; filled by the first call, by one process at a time.
+
+        Rows of a call that was stopped are kept beside it for the next one; of one that failed nothing is left. A process holds the
+        file against its sums when it first opens it, and again when its size, times or inode are others.
+
+        Args:
+            compute: appends the rows that are missing.
+
+        Raises:
+            DataError: no room or no permission in the file's folder. And whatever `compute` raises.
+        """
+        if (array := self.opened()) is None:
+            try:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(self.file.with_suffix(".lock")):
+                    if (array := self.opened()) is None:  # not filled meanwhile by another process
+                        self.fill(compute)
+                        array = self.opened()
+            except OSError as error:
+                raise cannot_write(self.file.parent, error) from error
+        assert array is not None, f"{self.file} was written and cannot be opened"
+        return array
+
+    def fill(self, compute: Callable[[RowFile], None], *, keep: bool = False) -> None:
         """Make the file from what a stopped call has left, or from nothing.
 
         Args:
             keep: what was written stays for the next call after a full disk, too, not after an interruption alone.
         """
         self._check(self._partial)
-        check_room(self.file.parent, (self.shape[0] - self.done) * self._row, what, advice)
+        check_room(self.file.parent, (self.shape[0] - self.done) * self._row, self.what, self.advice)
         try:
             # Written in order rather than through a writable map: there, a full disk kills the process.
             with self._partial.open("r+b" if self.done else "w+b") as self._output, self._sums.open("w") as self._lines:
@@ -117,44 +143,6 @@ class RowFile:
                 if total.hexdigest() != said or len(block) != (int(number) - self.done) * self._row:
                     return
                 self.done, self._sum = int(number), total
-
-
-def stored(
-    file: Path,
-    shape: tuple[int, ...],
-    dtype: str,
-    compute: Callable[[RowFile], None],
-    *,
-    every: int,
-    what: str,
-    advice: str,
-) -> np.ndarray:
-    """The array in a file, read-only and mapped into memory; filled by the first call, by one process at a time.
-
-    Rows of a call that was stopped are kept beside it for the next one; of one that failed nothing is left. A process holds the file
-    against its sums when it first opens it, and again when its size, times or inode are others.
-
-    Args:
-        file: .npy; equal names must mean equal rows.
-        compute: appends the rows that are missing.
-        every: rows of a block, which are safe on the disk before more are written: so many are computed again at most.
-        what: the array, in the plural, and `advice`, for the message where there is no room.
-
-    Raises:
-        DataError: no room or no permission in the file's folder. And whatever `compute` raises.
-    """
-    rows = RowFile(file, shape, dtype, every)
-    if (array := rows.opened()) is None:
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(file.with_suffix(".lock")):
-                if (array := rows.opened()) is None:  # not filled meanwhile by another process
-                    rows.fill(compute, what, advice)
-                    array = rows.opened()
-        except OSError as error:
-            raise cannot_write(file.parent, error) from error
-    assert array is not None, f"{file} was written and cannot be opened"
-    return array
 
 
 @contextlib.contextmanager

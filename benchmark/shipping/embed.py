@@ -163,17 +163,13 @@ def embed_images(
     key = digest(f"{rule(embedder.fit)}\n{embedder.key}\n{embedder.size}\n{marks}".encode())
     out.parent.mkdir(parents=True, exist_ok=True)
     # Its name says what it is made of, so that a stopped call of another network or of other images is not gone on from.
-    rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), embedder.shape(len(paths)), "<f4", SAFE)
-
+    file = out.with_name(f".{out.stem}-{key}.npy")
+    words = {"what": "embeddings", "advice": "or write elsewhere"}
+    rows = RowFile(file, embedder.shape(len(paths)), "<f4", every=SAFE, **words)
     lock = rows.file.with_suffix(".lock")
     try:
         with FileLock(lock):  # another command may embed the same into the same file
-            rows.fill(
-                lambda file: _append(embedder, paths, names, file, progress),
-                "embeddings",
-                "or write elsewhere",
-                keep=True,
-            )
+            rows.fill(lambda file: _append(embedder, paths, names, file, progress), keep=True)
             listing = write_names(out, names)
             rows.give(out)
     finally:

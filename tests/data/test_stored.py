@@ -11,7 +11,7 @@ import pytest
 import xxhash
 
 from benchmark.data import stored as module
-from benchmark.data.stored import RowFile, stored
+from benchmark.data.stored import RowFile
 
 ROWS = np.random.default_rng(0).integers(0, 256, (50, 16, 16), dtype=np.uint8)
 EVERY = 8  # seven blocks, the last of two rows
@@ -38,7 +38,7 @@ class Cache:
         rows.append(ROWS[rows.done :])
 
     def open(self) -> np.ndarray:
-        return stored(self.file, ROWS.shape, "|u1", self.fill, every=EVERY, what="rows", advice="")
+        return RowFile(self.file, ROWS.shape, "|u1", every=EVERY, what="rows", advice="").read(self.fill)
 
     def damage(self) -> None:
         """Flip a bit within the rows and set the times back."""
@@ -105,7 +105,7 @@ def test_a_stopped_call_goes_on_behind_its_last_right_block(tmp_path: Path, stop
             rows.append(ROWS[row : row + 1])
 
     def run() -> np.ndarray:
-        return stored(file, ROWS.shape, "|u1", compute, every=EVERY, what="rows", advice="")
+        return RowFile(file, ROWS.shape, "|u1", every=EVERY, what="rows", advice="").read(compute)
 
     with pytest.raises(KeyboardInterrupt):
         run()
