@@ -69,14 +69,7 @@ def absurd_rows(rows: np.ndarray) -> Ints:
 
 
 def told(rows: Ints, of: int, what: str, limit: float = LIMIT) -> str:
-    """One line on absurd rows, for people.
-
-    Args:
-        rows: their numbers, at least one.
-        of: rows that there are.
-        what: they are called.
-        limit: that they are beyond.
-    """
-    numbers = some(map(str, rows.tolist()), most=_SHOWN)
+    """One line for people on absurd rows, at least one, of so many that are called `what`."""
     verb, noun = ("is", "row") if len(rows) == 1 else ("are", "rows")
-    return f"{len(rows)} of {of} {what} {verb} more than 10^{int(math.log10(limit))} times larger than the others: {noun} {numbers}"
+    times = f"more than 10^{int(math.log10(limit))} times larger than the others"
+    return f"{len(rows)} of {of} {what} {verb} {times}: {noun} {some(map(str, rows.tolist()), most=_SHOWN)}"

@@ -1,33 +1,35 @@
 """The suite in Python: what the command line does, with results as data frames and networks as modules.
 
-Each function takes the words of the command of its name, as keyword arguments: `run(dataset="tiny", preset="smoke", dims="8,16")`.
+Each function takes the options of the command of its name, as keyword arguments: `run(dataset="tiny", preset="smoke", dims="8,16")`.
 """
 
 from __future__ import annotations
 
-import inspect
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import BoundArguments
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from .data.cards import OwnImages
-from .errors import BenchmarkError, UsageError, unknown
-from .methods.plugins import add_plugin
-from .protocol.request import Request, Shared
-from .spec import Spec
+from cyclopts import CycloptsError
+
+from .cli import app, explained, without_plugins
+from .errors import BenchmarkError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .shipping.student import Shipped
 
+REPEATABLE = ("set", "slurm", "grid", "plugin")  # options that are given once for each value
+
 
 def run(**words: Any) -> pd.DataFrame:
     """Train, distil, measure; finished runs are not repeated.
 
     Args:
-        words: as of `benchmark run`; several values as a list or as text with commas. `plugin` names files of methods of your own.
+        words: as of `benchmark run`; several values as a list or as text with commas, KEY=VALUE also as a mapping. `plugin` names files
+            of methods of your own.
 
     Returns:
         The results of the data set and preset, as `load_results`.
@@ -35,12 +37,11 @@ def run(**words: Any) -> pd.DataFrame:
     Raises:
         BenchmarkError: a word is wrong, or a run failed.
     """
-    from .commands.run import run as command
     from .protocol.experiment import gather
 
-    request = _request(words, Request)
-    folder = gather(request).folder
-    if command(request=request, yes=True):
+    command, bound = _parsed("run", {**words, "yes": True})
+    folder = gather(bound.arguments["request"]).folder
+    if command(*bound.args, **bound.kwargs):
         raise BenchmarkError(f"runs failed, and are told above; what is done is in {folder}")
     return load_results(folder)
 
@@ -51,14 +52,8 @@ def tune(**words: Any) -> None:
     Args:
         words: as of `benchmark tune`; `grid` may be values by setting: `{"lr": [1e-3, 1e-2]}`.
     """
-    from .commands.tune import tune as command
-
-    own = {name: words.pop(name) for name in inspect.signature(command).parameters if name in words}
-    grid = own.get("grid", ())
-    if isinstance(grid, Mapping):
-        grid = [f"{key}={_text(values)}" for key, values in grid.items()]
-    own |= {"grid": (grid,) if isinstance(grid, str) else tuple(grid), "dims": _text(own.get("dims"))}
-    if command(shared=_request(words, Shared), **own):
+    command, bound = _parsed("tune", words)
+    if command(*bound.args, **bound.kwargs):
         raise BenchmarkError("runs failed, and are told above")
 
 
@@ -107,36 +102,24 @@ def load_student(run: str, results: str | Path = "results", device: str = "cpu")
     return whole_network(read_record(path), Store(path.parents[1]), torch.device(device))
 
 
-R = TypeVar("R", bound=Shared)
+def _parsed(verb: str, words: Mapping[str, Any]) -> tuple[Callable[..., int], BoundArguments]:
+    """A command, and keyword arguments as its command line has them. Raises a UsageError where one is none of its words."""
+    line = [verb]
+    for name, value in words.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            line.append(option)
+        elif value is not None and value is not False:
+            values = [f"{key}={_text(each)}" for key, each in value.items()] if isinstance(value, Mapping) else value
+            several = name in REPEATABLE and not isinstance(values, str | Path)
+            line += [part for each in (values if several else [values]) for part in (option, _text(each))]
+    try:
+        command, bound, _ = app.parse_args(without_plugins(line), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise UsageError(explained(error)[0]) from None
+    return command, bound
 
 
-def _request(words: Mapping[str, Any], kind: type[R]) -> R:
-    """Keyword arguments as a command line has them. Raises a UsageError where one is none of its words."""
-    of_images = OwnImages.__dataclass_fields__
-    known = [*(name for name in kind.__dataclass_fields__ if name != "own"), *of_images, "plugin"]
-    for name in words:
-        if name in Spec.model_fields and name not in known:
-            raise UsageError(f"{name} is a setting: set={{{name!r}: {words[name]!r}}}")
-        if name not in known:
-            raise unknown("argument", name, known)
-    plugins = words.get("plugin", ())
-    for file in [plugins] if isinstance(plugins, str | Path) else plugins:
-        add_plugin(str(file))
-    result = {name: _word(name, value) for name, value in words.items() if name != "plugin"}
-    own = OwnImages(**{name: result.pop(name) for name in [*result] if name in of_images})
-    return kind(**result, own=own)
-
-
-def _word(name: str, value: Any) -> Any:
-    if name in ("set", "slurm") and isinstance(value, Mapping):
-        return tuple(f"{key}={_text(setting)}" for key, setting in value.items())
-    if name in ("set", "slurm"):
-        return (value,) if isinstance(value, str) else tuple(value)
-    if name in ("data", "mirror", "results"):
-        return None if value is None else Path(value)
-    return value if name in ("vectors", "closed", "unlabelled", "generations", "parts") else _text(value)
-
-
-def _text(value: Any) -> str | None:
+def _text(value: Any) -> str:
     """A value, or several with commas between them, as a command line has it."""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else None if value is None else str(value)
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

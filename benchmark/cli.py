@@ -64,7 +64,7 @@ for _verb in VERBS:
     app.command(f"benchmark.commands.{_name}:{_name}", name=_verb, help=_described(_name))
 
 
-def _without_plugins(words: Sequence[str]) -> list[str]:
+def without_plugins(words: Sequence[str]) -> list[str]:
     """The words of a command line but for `--plugin FILE.py`, which any command may have and which takes effect now."""
     rest, waiting = [], iter(words)
     for word in waiting:
@@ -81,16 +81,16 @@ def _without_plugins(words: Sequence[str]) -> list[str]:
 def run_command(words: Sequence[str]) -> int:
     """Run one command line; the exit code: 0, 1 for failure, 2 for usage, 130 where the user stopped it."""
     try:
-        return app(_without_plugins(words), exit_on_error=False, print_error=False, result_action="return_value") or 0
+        return app(without_plugins(words), exit_on_error=False, print_error=False, result_action="return_value") or 0
     except BrokenPipeError:
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        text, code = _told(error)
+        text, code = explained(error)
     err.print(f"benchmark: {text}", markup=False, soft_wrap=True)
     return code
 
 
-def _told(error: BaseException) -> tuple[str, int]:
+def explained(error: BaseException) -> tuple[str, int]:
     """One line on what a user can cause, and the exit code. Raises what is a fault of the code."""
     match error:
         case CycloptsError():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import math
 import os
 import platform
 import statistics
@@ -13,8 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from joblib import cpu_count as cores
 
-from .cores import cores as cores
 from .errors import UsageError
 
 SHARE = 0.8  # of the cores: with less of them other work is in the way
@@ -36,10 +35,8 @@ def prepare_process(name: str | None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
         raise UsageError(f"unknown device {name!r}; known: cpu, cuda, cuda:0, ...") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no GPU here; use --device cpu")
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: only cpu and cuda are supported")
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise UsageError(f"--device {name} is not usable: known are cpu, and cuda where torch sees a GPU")
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # fp32 means it: by default convolutions would round to ten bits
@@ -73,18 +70,14 @@ class Threads:
     """How many threads torch has for a group on the CPU: all, unless other work holds the cores and fewer are clearly faster.
 
     Weights depend on the number in their last bits. So on a quiet machine it is always the same; on a busy one it is chosen before any
-    weights are made, kept by a student's checkpoint, and changed on the way only where steps have become ruinously slow. Where the user
-    has set OMP_NUM_THREADS nothing is chosen.
+    weights are made, and kept by a student's checkpoint. Where the user has set OMP_NUM_THREADS nothing is chosen.
 
     Args:
-        say: where a choice of fewer threads, and a change, is told in one line.
+        say: where a choice of fewer threads is told in one line.
         clock: in seconds.
     """
 
     FASTER = 1.3  # times that another number must be faster
-    SLOWER = 3.0  # times that steps must have become slower for another look
-    LOOK_EVERY = 30.0  # seconds between two looks, at least
-    LOOKS = 0.1  # of the time, at most
     ROUNDS = 3  # in which a pass is timed by each number, after one that does not count
     ENOUGH = 20.0  # seconds after which one round will do
 
@@ -93,53 +86,28 @@ class Threads:
         self.clock = clock
         self.all = torch.get_num_threads()
 
-    def begin(
-        self, prepare: Callable[[], Callable[[], object]], kept: int | None = None, *, stays: bool = False
-    ) -> None:
+    def begin(self, prepare: Callable[[], Callable[[], object]], kept: int | None = None) -> None:
         """Choose for a group of which nothing is made yet.
 
         Args:
             prepare: makes a pass that is thrown away, and costs as a step does.
             kept: the number of a checkpoint, or of a record that is run again: it is taken, be there so many cores or not.
-            stays: whether it is not changed on the way.
         """
-        self._prepare = prepare
-        self._fixed = stays or "OMP_NUM_THREADS" in os.environ or self.all == 1
         if kept is not None:
             if kept != self.all:
                 self.say(f"{_threads(kept)} for this group, as it had before; this machine has {_threads(self.all)}")
             set_threads(kept)
-        elif not self._fixed and share() < SHARE:
-            self._choose("other work holds the cores")
-        self._usual = math.inf  # seconds of a step, at best
-        self._look_after(self.LOOK_EVERY)
-
-    def stepped(self) -> None:
-        """Note that a step was done, and choose again where steps have become much slower, and other work holds the cores."""
-        self._steps += 1
-        if self._fixed or (now := self.clock()) < self._next:
-            return
-        pace = (now - self._since) / self._steps
-        self._usual = min(self._usual, pace)
-        if pace > self.SLOWER * self._usual and share() < SHARE:
-            before = torch.get_num_threads()
-            self._choose(f"steps have become {pace / self._usual:.0f} times slower")
-            self._usual = self._usual if torch.get_num_threads() == before else math.inf
-        self._look_after(max(self.LOOK_EVERY, (self.clock() - now) / self.LOOKS))
+        elif "OMP_NUM_THREADS" not in os.environ and self.all > 1 and share() < SHARE:
+            self._choose(prepare())
 
     def end(self) -> None:
         """All threads again, for what is no training."""
         set_threads(self.all)
 
-    def _look_after(self, seconds: float) -> None:
-        self._since, self._steps = self.clock(), 0
-        self._next = self._since + seconds
-
-    def _choose(self, why: str) -> None:
-        """Time a pass by all threads, half of them and one, and take what is clearly faster than the present number."""
-        used = torch.get_num_threads()
-        times: dict[int, list[float]] = {count: [] for count in (used, self.all, max(1, self.all // 2), 1)}
-        step, begun = self._prepare(), self.clock()
+    def _choose(self, step: Callable[[], object]) -> None:
+        """Time a pass by all threads, half of them and one, and take what is clearly faster than all."""
+        times: dict[int, list[float]] = {count: [] for count in (self.all, max(1, self.all // 2), 1)}
+        begun = self.clock()
         for done in range(1 + self.ROUNDS):  # in turns, so that all meet the same other work
             if done > 1 and self.clock() - begun > self.ENOUGH:
                 break
@@ -150,10 +118,11 @@ class Threads:
                 seconds.append(self.clock() - started)
         typical = {count: statistics.median(seconds[1:]) for count, seconds in times.items()}
         best = min(typical, key=lambda count: typical[count])
-        faster = typical[used] / typical[best]
-        set_threads(best if faster >= self.FASTER else used)
+        faster = typical[self.all] / typical[best]
+        set_threads(best if faster >= self.FASTER else self.all)
         if faster >= self.FASTER:
-            self.say(f"{why}: {_threads(best)}, as a pass by {_threads(used)} takes {faster:.1f} times as long")
+            slower = f"a pass by {_threads(self.all)} takes {faster:.1f} times as long"
+            self.say(f"other work holds the cores: {_threads(best)}, as {slower}")
 
 
 def _threads(count: int) -> str:

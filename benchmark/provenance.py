@@ -26,16 +26,12 @@ def environment(device: torch.device) -> dict[str, str]:
     # Heavy, and not wanted for the version alone.
     import torch
 
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    )
+    on_cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"
     libraries = {library: version(library) for library in LIBRARIES}
     return {
         "code": code_version(),
         "python": platform.python_version(),
-        "device": name,
+        "device": on_cpu if device.type == "cpu" else torch.cuda.get_device_name(device),
         "processor": processor(),
         "threads": str(torch.get_num_threads()),
         **libraries,

@@ -59,9 +59,7 @@ def check_queries(record: Record, path: Path) -> None:
         return
     content, label = read_regular(path), record.spec.label
     if digest(content) != record.queries:
-        raise BenchmarkError(
-            f"{label}: {path} has not the queries of its record; delete it: benchmark measure makes it"
-        )
+        raise BenchmarkError(f"{label}: {path} has not the queries of its record; delete it, and measure again")
     queries = unpacked(content)
     recall = float(queries.hit.mean())
     if queries.by_class() != record.by_class or abs(recall - record.metrics["recall@1"]) > ROUNDING:

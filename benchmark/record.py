@@ -34,9 +34,7 @@ class Evaluation(Frozen):
     queries: SomeItems = Field(description="queries that have a partner, the ones that are scored")
     dropped: Count = Field(description="queries without a partner, left out")
     gallery: SomeItems = Field(description="items that a query is searched in")
-    relevance: Literal["class", "teacher"] = Field(
-        "class", description="to be found: its class, or the teacher's 10 nearest"
-    )
+    relevance: Literal["class", "teacher"] = Field("class", description="its class, or the teacher's 10 nearest")
 
     @model_validator(mode="after")
     def _possible(self) -> Evaluation:
@@ -144,10 +142,10 @@ class Record(Frozen):
     spec: Spec
     evaluation: Evaluation = Field(description="after the last step; never the best")
     asymmetric: Evaluation | None = Field(
-        None, description="of queries mapped into the teacher's space; null without a map"
+        None, description="of queries in the teacher's space; null without a map into it"
     )
     by_class: ByClass | None = Field(
-        None, description="null in validation runs, without labels, and from before it was kept"
+        None, description="null in validation runs, without labels, and before it was kept"
     )
     storage: dict[Literal["float16", "int8", "binary"], Fraction] = Field(
         {}, description="Recall@1 by the main distance in a gallery that is stored so; empty as by_class is null"

@@ -36,21 +36,17 @@ class Stream(Frozen):
     dataset: Name
     data: str = Field("", description="digest of the file listing of an own folder; empty for a card of the suite")
     subset: str = Field("", description="'8x6': 8 classes of 6 images of each split; empty: all")
-    evaluation: Literal["test", "validation"] = Field(
-        "test", description="validation: train on the first 80 % of the training classes, evaluate on the rest"
-    )
+    evaluation: Literal["test", "validation"] = Field("test", description="validation: on held-out training classes")
     fold: str = Field(
         "",
-        description="'2/3', of a validation run: the second of three parts of the training classes is held out instead",
+        description="'2/3', of validation runs: the second third of the training classes is held out",
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     steps: Annotated[int, Field(ge=0, le=10**9)] = 1000
     batch: Annotated[int, Field(ge=2, le=10**9)] = 64
     per_class: Annotated[int, Field(ge=2, le=10**9)] = 4
     resize: Pixels = Field(256, description="pixels a side of the decoded image")
-    fit: Fit = Field(
-        "squash", description="how it becomes square: squashed, as published; its middle (crop); on white (pad)"
-    )
+    fit: Fit = Field("squash", description="how it becomes square: squashed as published, its middle, or on white")
     image: Pixels = Field(224, description="pixels a side of the crop that the network sees")
     flip: bool = Field(True, description="mirror half of the training crops")
     views: Annotated[int, Field(ge=0, le=10**6)] = Field(
@@ -98,24 +94,18 @@ class Spec(Stream):
     teacher: Spec | None = None
     backbone: Name = "resnet18"
     pretrained: bool = True
-    trunk: Spec | None = Field(
-        None, description="the run whose trunk is frozen under the head; without it the pretrained one"
-    )
-    hidden: Annotated[int, Field(ge=0, le=2**20)] = Field(
-        0, description="width of the head's hidden layer; 0: a linear head"
-    )
+    trunk: Spec | None = Field(None, description="the run whose trunk is frozen under the head; default: pretrained")
+    hidden: Annotated[int, Field(ge=0, le=2**20)] = Field(0, description="width of the head's hidden layer; 0: linear")
     head: Literal["scaled", "plain"] = Field(
         "scaled",
-        description="scaled: reads centred features of unit mean square norm, and keeps it at step 0; plain: torch's layers on raw ones",
+        description="scaled: centred features of unit mean square norm, kept at step 0; plain: raw ones",
     )
     dim: Width = 64
     normalize: bool = Field(True, description="l2-normalise the embedding, in training and in evaluation")
     batchnorm: Literal["train", "frozen"] = "train"
     optimizer: Literal["adam", "adamw"] = "adam"
     lr: Annotated[float, Field(gt=0)] = 1e-4
-    head_lr: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="rate of the embedding head and of what a method learns, in units of lr"
-    )
+    head_lr: Annotated[float, Field(gt=0)] = Field(1.0, description="of head and what a method learns, in units of lr")
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
     schedule: Literal["constant", "cosine", "one-cycle", "step"] = "constant"
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(

@@ -101,16 +101,12 @@ def read_tuned(path: Path) -> dict[str, list[Tuned]]:
         UsageError: it is none, or was changed since it was written.
     """
     methods = read_toml(path, "tuned settings").get("method")
-    tables: dict[str, list[Any]] = {"": [None]}  # no tables
-    if isinstance(methods, dict):
-        tables = {name: tables_of(table) for name, table in methods.items()}
-    if not all(_is_choice(table) for group in tables.values() for table in group):
+    tables = {name: tables_of(table) for name, table in methods.items()} if isinstance(methods, dict) else None
+    if tables is None or not all(_is_choice(table) for group in tables.values() for table in group):
         raise UsageError(f"{path} has no [method.NAME] tables of settings; delete it, and tune again")
     head, _, settings = path.read_text(encoding="utf-8").partition("\n")
     if SEALED in head and head.partition(SEALED)[2] != digest(settings.encode()):
-        raise UsageError(
-            f"{path} was changed since `benchmark tune` wrote it; tune again, or delete its first line to use it"
-        )
+        raise UsageError(f"{path} was changed since it was written; tune again, or delete its first line to use it")
     return {name: [Tuned.from_table(table) for table in group] for name, group in tables.items()}
 
 

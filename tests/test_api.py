@@ -81,11 +81,11 @@ def test_a_script_needs_no_guard_for_its_children(data_dir: Path, tmp_path: Path
 
 
 def test_wrong_words() -> None:
-    with pytest.raises(UsageError, match=r"lr is a setting: set=\{'lr': 0.01\}"):
+    with pytest.raises(UsageError, match="Unknown option: --lr"):
         benchmark.run(dataset="tiny", lr=0.01)
-    with pytest.raises(UsageError, match="unknown argument 'dataste'; did you mean 'dataset'"):
+    with pytest.raises(UsageError, match=r"Unknown option: --dataste.* --dataset"):
         benchmark.run(dataste="tiny")
-    with pytest.raises(UsageError, match="unknown argument 'zzz'; known: address"):
+    with pytest.raises(UsageError, match="Unknown option: --zzz"):
         benchmark.tune(dataset="tiny", zzz=3)
     with pytest.raises(UsageError, match="no results"):
         benchmark.load_results("nowhere")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -27,12 +28,12 @@ FLOORS = [
     {"methods"},
     {"store"},
     {"record", "queries"},
-    {"spec", "features", "files", "errors", "machine", "cores", "absurd", "timing", "provenance"},
+    {"spec", "features", "files", "errors", "machine", "absurd", "timing", "provenance"},
 ]
 HEIGHT = {name: len(FLOORS) - number for number, names in enumerate(FLOORS) for name in names}
 STANDARD = set(sys.stdlib_module_names)
 # As few as it has, on the way to 10,000: whoever makes it smaller lowers the number, and whoever adds says why.
-LINES, FILE_LINES, FUNCTION_LINES = 21_865, 300, 60
+LINES, FILE_LINES, FUNCTION_LINES = 21_374, 300, 60
 LONG = {"fit": "the training loop, which is read from top to bottom"}
 OPENINGS = ("Of ", "What ", "That ", "As ", "Those ")
 NO_NOUNS = {"found", "one", "ours", "theirs"}
@@ -211,10 +212,9 @@ def test_no_folder_of_data_is_a_package() -> None:
     assert not (PACKAGE.parent / "datasets" / "__init__.py").exists()
 
 
-def test_cores_are_counted_in_one_place() -> None:
+def test_cores_are_counted_by_joblib() -> None:
     """The machine's number says nothing of what a scheduler or a container gives to this process."""
-    named = [path.name for path in PACKAGE.rglob("*.py") if "cpu_count" in path.read_text()]
-    assert named == ["cores.py"]
+    assert not [path.name for path in PACKAGE.rglob("*.py") if re.search(r"os\.(cpu_count|sched_)", path.read_text())]
 
 
 def lines_of(path: Path) -> int:

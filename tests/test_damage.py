@@ -126,7 +126,7 @@ def kinds(ran: Path, data_dir: Path, tmp_path: Path) -> dict[str, Kind]:
         "projector": (store.projector(spec), projector),
         "checkpoint": (checkpoint, resumed),
         "decoded images": (next(cache.glob("*.npy")), lambda: np.array(decoded(split, 8, cache))),
-        "memory of checks": (next(cache.glob("*.checked")), lambda: np.array(decoded(split, 8, cache))),
+        "sums": (next(cache.glob("*.sums")), lambda: np.array(decoded(split, 8, cache))),
         "features": (next((tmp_path / "features").glob("*.npy")), read_features),
         "contents": (cache / MEMORY, lambda: digests(split.images, cache)),  # type: ignore[arg-type]
         "tuned settings": (tuned, lambda: read_tuned(tuned)),

@@ -1,69 +1,20 @@
-"""How many cores there are for a process, and how many threads a group gets of them."""
+"""How many threads a group gets of the cores that there are."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
-from benchmark.machine import Threads, cores, prepare_process, share
+from benchmark.machine import Threads, prepare_process, share
 
 
 @pytest.fixture(autouse=True)
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(3, 11)), raising=False)
-
-
-def tree(root: Path, groups: str, **files: str) -> Path:
-    """A root folder with `groups` in /proc/self/cgroup, and `files` of /sys/fs/cgroup."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(groups)
-    for name, text in files.items():
-        file = root / "sys/fs/cgroup" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return root
-
-
-def test_as_many_as_the_scheduler_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cores(tmp_path) == 8
-    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
-    assert cores(tmp_path) == 64
-
-
-CASES = {
-    "version 2": ("0::/a/b\n", {"a/b/cpu.max": "300000 100000\n"}, 3),
-    "version 2, the group above": ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
-    "version 2, least of both": ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "400000 100000"}, 2),
-    "version 2, in a name space": ("0::/\n", {"cpu.max": "250000 100000\n"}, 3),
-    "version 2, outside of it": ("0::/../../x\n", {"cpu.max": "150000 100000\n"}, 2),
-    "version 2, half a core": ("0::/a\n", {"a/cpu.max": "50000 100000\n"}, 1),
-    "version 2, more than there are": ("0::/a\n", {"a/cpu.max": "6400000 100000\n"}, 8),
-    "version 2, none": ("0::/a\n", {"a/cpu.max": "max 100000\n"}, 8),
-    "version 1": (
-        "3:memory:/a\n2:cpu,cpuacct:/a/b\n0::/\n",
-        {"cpu,cpuacct/a/b/cpu.cfs_quota_us": "350000\n", "cpu,cpuacct/a/b/cpu.cfs_period_us": "100000\n"},
-        4,
-    ),
-    "version 1, the container's group on top": (
-        "1:cpu:/docker/abc\n",
-        {"cpu/cpu.cfs_quota_us": "20000\n", "cpu/cpu.cfs_period_us": "10000\n"},
-        2,
-    ),
-    "version 1, none": ("1:cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "-1\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 8),
-    "another controller": ("1:cpuset:/a\n", {"cpuset/a/cpu.max": "100000 100000\n"}, 8),
-    "damaged": ("0::/a\n", {"a/cpu.max": "\n"}, 8),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_as_many_as_the_container_may_keep_busy(tmp_path: Path, case: str) -> None:
-    groups, files, expected = CASES[case]
-    assert cores(tree(tmp_path, groups, **files)) == expected
 
 
 def test_no_more_threads_than_cores_unless_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,18 +72,12 @@ class Machine:
 
         return step
 
-    def begin(self, kept: int | None = None, *, stays: bool = False) -> int:
-        self.threads.begin(self.scratch, kept, stays=stays)
+    def begin(self, kept: int | None = None) -> int:
+        self.threads.begin(self.scratch, kept)
         return self.count
 
     def busy(self) -> None:
         self.share, self.seconds = 0.5, dict(BUSY)
-
-    def steps(self, number: int) -> int:
-        for _ in range(number):
-            self.work()
-            self.threads.stepped()
-        return self.count
 
 
 @pytest.fixture
@@ -147,9 +92,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_a_quiet_machine_has_all_threads(machine: Machine) -> None:
-    assert machine.begin() == 8 and machine.steps(100) == 8 and not machine.said
+    assert machine.begin() == 8 and not machine.said
     machine.seconds = dict(BUSY)  # by itself alone, as a small network has them
-    assert machine.begin() == 8 and machine.steps(100) == 8 and not machine.passes
+    assert machine.begin() == 8 and not machine.passes
     machine.seconds, machine.share = {8: 1.29, 4: 1.0, 1: 1.0}, 0.5  # not clearly faster
     assert machine.begin() == 8
 
@@ -164,41 +109,6 @@ def test_fewer_where_they_are_clearly_faster(machine: Machine) -> None:
     assert machine.begin() == 4
 
 
-def test_a_choice_holds_until_steps_are_ruinous(machine: Machine) -> None:
-    machine.begin()
-    machine.steps(40)
-    passes = machine.passes
-    machine.share = 0.5
-    machine.seconds = {8: 2.9, 4: 1.0, 1: 0.5}  # slower, but not three times
-    assert machine.steps(40) == 8 and machine.passes == passes
-    machine.seconds = dict(BUSY)
-    machine.steps(2)
-    machine.seconds = {8: 1.0, 4: 1.2, 1: 4.0}  # a few slow steps, such as a checkpoint, are no reason
-    assert machine.steps(60) == 8 and machine.passes == passes
-    machine.seconds = dict(BUSY)
-    assert machine.steps(7) == 1 and len(machine.said) == 1
-    assert machine.said[0].startswith("steps have become ") and ": 1 thread, as a pass by 8" in machine.said[0]
-    machine.seconds = {8: 1.0, 4: 1.2, 1: 4.0}  # the other work is gone: steps are no slower
-    assert machine.steps(40) == 1
-
-
-def test_another_look_is_taken_every_half_minute_at_most(machine: Machine) -> None:
-    machine.seconds = {8: 0.01, 4: 0.02, 1: 0.04}
-    machine.begin()
-    machine.steps(3010)
-    machine.share = 0.5
-    passes = machine.passes
-    machine.seconds = {8: 0.1, 4: 0.2, 1: 0.4}
-    machine.steps(200)
-    assert machine.passes == passes  # twenty seconds
-    # All are slower: nothing to gain.
-    assert machine.steps(110) == 8 and machine.passes == passes + 12 and not machine.said
-    machine.steps(200)
-    assert machine.passes == passes + 12
-    machine.steps(200)
-    assert machine.passes == passes + 24
-
-
 def test_a_resumed_group_has_the_threads_of_its_checkpoint(machine: Machine) -> None:
     machine.busy()
     assert machine.begin(kept=8) == 8 and not machine.said
@@ -207,24 +117,6 @@ def test_a_resumed_group_has_the_threads_of_its_checkpoint(machine: Machine) -> 
     assert machine.said == ["4 threads for this group, as it had before; this machine has 8 threads"]
     machine.threads.end()
     assert machine.begin(kept=16) == 16  # more than there are: another number would give other weights
-    machine.seconds = {16: 1.0, 8: 1.0, 4: 1.0, 1: 1.0}
-    machine.steps(40)
-    machine.seconds = {16: 20.0, **BUSY}
-    assert machine.steps(5) == 1
-
-
-def test_steps_that_are_slow_of_themselves_change_nothing(machine: Machine) -> None:
-    machine.begin()
-    machine.steps(40)
-    machine.seconds = dict(BUSY)
-    assert machine.steps(40) == 8 and not machine.passes
-
-
-def test_a_run_that_is_done_again_has_its_threads_to_the_end(machine: Machine) -> None:
-    assert machine.begin(kept=4, stays=True) == 4
-    machine.steps(40)
-    machine.busy()
-    assert machine.steps(40) == 4 and not machine.passes
     machine.threads.end()
     assert machine.count == 8
 
@@ -232,6 +124,6 @@ def test_a_run_that_is_done_again_has_its_threads_to_the_end(machine: Machine) -
 def test_nothing_is_chosen_where_the_user_has_chosen(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     machine.busy()
-    assert machine.begin() == 8 and machine.steps(40) == 8
-    assert machine.begin(kept=1) == 1 and machine.steps(40) == 1  # begun before: as it was
+    assert machine.begin() == 8
+    assert machine.begin(kept=1) == 1  # begun before: as it was
     assert not machine.passes

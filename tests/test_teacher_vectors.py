@@ -144,7 +144,7 @@ def test_base_names_do_where_they_are_unambiguous(cli: Cli, home: Path, ran: Pat
 
 
 def test_names_of_other_systems_are_joined(tmp_path: Path) -> None:
-    """macOS takes accents apart, Windows writes backslashes: the images are the same. Two images of one such name are told."""
+    """macOS takes accents apart, Windows writes backslashes: the images are the same."""
     shop, composed, apart = tmp_path / "shop", "Gr\u00f6\u00dfe", "Gro\u0308\u00dfe"
     paths = [
         Path("train" if label < 2 else "test", f"{composed} {label}", f"{n}.png")
@@ -168,11 +168,6 @@ def test_names_of_other_systems_are_joined(tmp_path: Path) -> None:
         assert "joined by path" in joined()
     names.write_text("Gr\u00f6\u00dfe", encoding="cp1252")
     with pytest.raises(DataError, match="is not in UTF-8"):
-        joined()
-    Image.new("L", (32, 32), 250).save(shop / "test" / f"{composed} 3" / f"{composed}.png")
-    Image.new("L", (32, 32), 251).save(shop / "test" / f"{composed} 3" / f"{apart}.png")
-    names.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
-    with pytest.raises(DataError, match="in their Unicode form or backslashes alone"):
         joined()
 
 
@@ -349,7 +344,7 @@ def spoilt(home: Path, tmp_path: Path, what: str) -> tuple[str, str]:
         ("double", ["2 of 192 images have several rows", ".png"]),
         (
             "both",
-            ["1 of 192 images have no row", "1 of 192 images have several rows", "1 rows are of no image (no.png)"],
+            ["1 of 192 images have no row", "1 of 192 images have several rows"],
         ),
         ("none", ["match no image", "xtrain/"]),
         ("nan", ["v.npy, row 7", "NaN"]),
@@ -358,7 +353,7 @@ def spoilt(home: Path, tmp_path: Path, what: str) -> tuple[str, str]:
         ("rows", ["191 images", "192 names"]),
         ("flat", ["v.npy must be vectors", "(192,)"]),
         ("integers", ["v.npy must be vectors", "int64"]),
-        ("column", ["wanted in one column, 'path'", "its columns are row, pfad"]),
+        ("column", ["wanted in one column, 'path'", "there are row, pfad"]),
         ("order", ["column row does not count"]),
     ],
 )
@@ -381,14 +376,14 @@ def test_ambiguous_base_names(cli: Cli, home: Path, tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("".join(f"elsewhere/{row % 3}.png\n" for row in range(24)))
     line = ["run", "--dataset", shop, "--preset", "smoke", "--results", tmp_path / "out", "--data", tmp_path / "data"]
     taught = ["--teacher-features", tmp_path / "v.npy", "--teacher-names", tmp_path / "v.txt"]
-    assert_one_line(cli(*line, *taught), 1, "3 are of several images (0.png, 1.png, 2.png)")
+    assert_one_line(cli(*line, *taught), 1, "24 images have 3 of them")
 
 
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ("--dataset tiny --teacher-features V --teacher-names N", ["tiny is rendered", "no file names"]),
-        ("--dataset SHOP --teacher-features V", ["--teacher-names", "joined by name"]),
+        ("--dataset tiny --teacher-features V --teacher-names N", ["tiny has no image files"]),
+        ("--dataset SHOP --teacher-features V", ["--teacher-names", "wanted together"]),
         ("--dataset SHOP --teacher-names N", ["features"]),
         ("--dataset SHOP --features V --teacher-names N", ["teacher_names is for students that read images"]),
         ("--dataset SHOP --labels V --teacher-features V --teacher-names N", ["labels is given, features is not"]),

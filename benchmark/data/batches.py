@@ -16,14 +16,9 @@ def check_batches(labels: np.ndarray, stream: Stream) -> None:
     most = int(np.minimum(counts, stream.per_class).sum())
     if most < stream.batch:
         advice = f"--set batch={most}" + (f" --set per_class={most}" if most < stream.per_class else "")
-        if _all_apart(labels):
-            raise UsageError(f"a batch of {stream.batch} is more than the {most} training rows: {advice} can be filled")
-        classes = f"{len(counts)} class{'es' * (len(counts) > 1)}"
-        images = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
         raise UsageError(
-            f"a batch of {stream.batch} with {stream.per_class} images a class needs {-(-stream.batch // stream.per_class)} classes; "
-            f"the training set has {classes} of {images} images: {advice} can be filled "
-            f"(by the teacher, too: --set teacher.batch={most})"
+            f"a batch of {stream.batch}, {stream.per_class} images of a class at most, is more than the training set has, "
+            f"{len(labels)} of {len(counts)} classes: {advice} can be filled (by the teacher, too: --set teacher.batch={most})"
         )
 
 

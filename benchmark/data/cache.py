@@ -7,32 +7,31 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
+from joblib import cpu_count as cores
 from PIL import Image
 
-from ..cores import cores
 from ..errors import DamagedImages, DataError
 from ..spec import Fit, Stream, derive
 from . import cards
 from .batches import centre_crop, crop, places
 from .contents import digests
-from .decode import rule, several, square
+from .decode import rule, square
 from .splits import Split
-from .stored import RowFile, stored
+from .stored import RowFile
 from .vectors import VectorRows
 
 # Part of the key: whoever changes how a view is made changes this, and no old file is taken for a new one.
 VIEWS = "float16; view 0 is the centre crop, view v > 0 a crop and flip seeded by v; rows image by image"
+# Part of all keys: files of earlier versions, with sums behind the rows, have other names.
+FORM = "sums beside"
 
 SAFE = 1024  # images that are on the disk before more are written
 AHEAD = 32  # images a core that are decoded before they are written
 BLOCK = 128  # images a forward pass
 
-T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, of all
-Say = Callable[[str], None]
 Extract = Callable[[np.ndarray], np.ndarray]  # uint8 [n, s, s, 3] -> float32 [n, pooled]
 
 
@@ -47,14 +46,7 @@ def cache_dir(data_dir: Path) -> Path:
     return (data_dir if writable else cards.default_data_dir()) / ".cache"
 
 
-def decoded(
-    split: Split,
-    size: int,
-    folder: Path,
-    progress: Progress | None = None,
-    say: Say | None = None,
-    fit: Fit = "squash",
-) -> np.ndarray:
+def decoded(split: Split, size: int, folder: Path, progress: Progress | None = None, fit: Fit = "squash") -> np.ndarray:
     """All images of a split as uint8 [n, size, size, 3], read-only.
 
     Files are decoded by the first call and mapped into memory by later ones; what a stopped call has decoded is kept. Rendered
@@ -63,7 +55,6 @@ def decoded(
     Args:
         size: pixels a side.
         folder: for the decoded file, `n * size * size * 3` bytes.
-        say: told in one line, when files are decoded, how many of them hold more than the one image that is taken.
         fit: how an image becomes square, as for `decode.square`; what is rendered is so already.
 
     Raises:
@@ -73,40 +64,21 @@ def decoded(
     assert not isinstance(images, VectorRows), "vectors are not decoded"
     if isinstance(images, np.ndarray):
         return _coloured(images, size)
-    key = _key(rule(fit), size, *digests(images, folder))
 
     def compute(rows: RowFile) -> None:
-        animated: list[Path] = []
-        for image in squares(images, rows.done, size, fit, progress, None if say is None else animated):
+        for image in squares(images, rows.done, size, fit, progress):
             rows.append(image[None])
-        if say and animated:
-            noun = "file has" if len(animated) == 1 else "files have"
-            say(f"{len(animated)} {noun} several frames or pages; the first is taken")
 
-    return stored(
-        folder / f"{key}-{size}.npy",
-        (len(split), size, size, 3),
-        "|u1",
-        compute,
-        every=SAFE,
-        what="decoded images",
-        advice="or set BENCHMARK_CACHE to another folder",
-    )
+    file = folder / f"{_key(rule(fit), size, *digests(images, folder))}-{size}.npy"
+    words = {"what": "decoded images", "advice": "or set BENCHMARK_CACHE to another folder"}
+    return RowFile(file, (len(split), size, size, 3), "|u1", every=SAFE, **words).read(compute)
 
 
 def squares(
-    paths: Sequence[Path],
-    done: int,
-    size: int,
-    fit: Fit,
-    progress: Progress | None = None,
-    animated: list[Path] | None = None,
+    paths: Sequence[Path], done: int, size: int, fit: Fit, progress: Progress | None = None
 ) -> Iterator[np.ndarray]:
-    """Images uint8 [size, size, 3] from number `done` on, in order, read ahead. Behind a damaged one comes no other, as it would stand in
-    the wrong place; the rest is read to tell what else is damaged.
-
-    Args:
-        animated: takes the files that hold several frames or pages.
+    """Images uint8 [size, size, 3] from number `done` on, in order, read ahead by a thread a core. Behind a damaged one comes no other,
+    as it would stand in the wrong place; the rest is read to tell what else is damaged.
 
     Raises:
         DamagedImages: at the end, where some cannot be read.
@@ -114,17 +86,23 @@ def squares(
     damaged: list[str] = []
 
     def read(path: Path) -> np.ndarray | DataError:
-        if animated is not None and several(path):
-            animated.append(path)
-        return square_or_error(path, size, fit)
+        try:
+            return square(path, size, fit)
+        except DataError as error:
+            return error
 
-    for number, image in enumerate(ahead(read, paths[done:]), done + 1):
-        if isinstance(image, DataError):
-            damaged.append(str(image))
-        elif not damaged:
-            yield image
-        if progress:
-            progress(number, len(paths))
+    threads = cores()
+    with ThreadPoolExecutor(threads) as pool:
+        # Not all at once: where what takes them is slow, they must not fill the memory.
+        for start in range(done, len(paths), AHEAD * threads):
+            images = pool.map(read, paths[start : start + AHEAD * threads])
+            for number, image in enumerate(images, start + 1):
+                if isinstance(image, DataError):
+                    damaged.append(str(image))
+                elif not damaged:
+                    yield image
+                if progress:
+                    progress(number, len(paths))
     if damaged:
         raise DamagedImages(damaged, len(paths))
 
@@ -174,15 +152,11 @@ def features(
             if progress:
                 progress(stop, rows)
 
-    return stored(
-        folder / f"{name}-{views}x{width}.npy",
-        shape,
-        "<f2",
-        compute,
-        every=BLOCK,
-        what="features",
-        advice="set BENCHMARK_CACHE to another folder, or ask for fewer with --set views=...",
-    )
+    words = {
+        "what": "features",
+        "advice": "set BENCHMARK_CACHE to another folder, or ask for fewer with --set views=...",
+    }
+    return RowFile(folder / f"{name}-{views}x{width}.npy", shape, "<f2", every=BLOCK, **words).read(compute)
 
 
 def view(images: np.ndarray, number: int, stream: Stream, start: int, stop: int) -> np.ndarray:
@@ -194,23 +168,7 @@ def view(images: np.ndarray, number: int, stream: Stream, start: int, stop: int)
 
 
 def _key(*identity: object) -> str:
-    return hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:20]
-
-
-def ahead(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
-    """`map` by a thread a core, a few results ahead of what takes them: a slow disk must not fill the memory."""
-    threads = cores()
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(paths), AHEAD * threads):
-            yield from pool.map(function, paths[start : start + AHEAD * threads])
-
-
-def square_or_error(path: Path, size: int, fit: Fit = "squash") -> np.ndarray | DataError:
-    """Decode as `decode.square`; the error of a file that cannot be, so that others are read before it is told."""
-    try:
-        return square(path, size, fit)
-    except DataError as error:
-        return error
+    return hashlib.sha256("\n".join(map(str, (FORM, *identity))).encode()).hexdigest()[:20]
 
 
 def _coloured(pixels: np.ndarray, size: int) -> np.ndarray:

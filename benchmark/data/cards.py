@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
@@ -65,7 +64,7 @@ class ImageTable(Frozen):
     path: str = "path"
     label: str = "label"
     split: str = Field(
-        "split", description="train, validation, test, query or gallery; without it half of the classes trains"
+        "split", description="train, validation, test, query or gallery; without, half of the classes train"
     )
 
 
@@ -96,18 +95,14 @@ class Card(Frozen):
     vectors: Vectors | None = Field(default=None, description="vectors: the files")
     table: ImageTable | None = Field(default=None, description="folder: a table in it that names the images")
     closed: bool = Field(default=False, description="whether test images may be of classes that are trained on")
-    unlabelled: bool = Field(
-        default=False, description="folder: labels are not there or not used; teachers come from elsewhere"
-    )
+    unlabelled: bool = Field(default=False, description="folder: labels are not there or not used")
     recall_at: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
     counts: dict[Literal["train", "test", "query", "gallery"], Counts] = Field(default={}, description="by split")
     archives: tuple[Archive, ...] = ()
     where: str = Field(default="", description="what to do where an archive has no address")
     characters: str = Field(default="", description="glyphs: the only characters; empty: all")
     checksum: str = Field(default="", description="glyphs: SHA-256 of the pixels")
-    pinned_with: dict[str, str] = Field(
-        default={}, description="glyphs: versions of the packages that the checksum was made with"
-    )
+    pinned_with: dict[str, str] = Field(default={}, description="glyphs: versions of packages that the checksum is of")
 
     @model_validator(mode="after")
     def _unpackable(self) -> Card:
@@ -116,15 +111,11 @@ class Card(Frozen):
         if self.table is not None and self.layout != "folder":
             raise ValueError('[table] goes with layout = "folder"')
         if self.unlabelled and (self.layout != "folder" or self.closed):
-            raise ValueError(
-                'unlabelled goes with layout = "folder", and not with closed: without labels there are no classes'
-            )
+            raise ValueError('unlabelled goes with layout = "folder", and not with closed')
         if (self.layout == "vectors") != (self.vectors is not None):
             raise ValueError('layout = "vectors" and [vectors] go together')
         if 1 not in self.recall_at:
-            raise ValueError(
-                f"recall_at wants a 1 among {', '.join(map(str, self.recall_at))}: every table has Recall@1"
-            )
+            raise ValueError("recall_at wants a 1 among its numbers: every table has Recall@1")
         return self
 
 
@@ -161,17 +152,11 @@ def load_card(name_or_path: str, data_dir: Path | None = None, own: OwnImages = 
         fields = {"title": f"images in {path.name}", "layout": "folder", "folder": str(path.resolve().parent)}
         table = {"file": path.name, **_columns(own.columns)}
         card = _validated({"name": path.stem, **fields, "table": table, **said}, path.resolve())
-    elif name_or_path and path.exists():
+    elif path.exists() or path.suffix or path.name != name_or_path:
         raise UsageError(
-            f"{name_or_path} is neither a card, which is a file that ends in .toml, nor a folder of images or a table of them "
-            f"({', '.join(TABLES)}); vectors are given by --features, and names are in benchmark list datasets"
+            f"{name_or_path}: there is no such folder of images, card (.toml) or table of images ({', '.join(TABLES)}); "
+            "vectors are given by --features, and names are in benchmark list datasets"
         )
-    elif (
-        name_or_path.endswith((".toml", *TABLES))
-        or name_or_path.startswith(("~", "."))
-        or {"/", os.sep} & {*name_or_path}
-    ):
-        raise UsageError(f"no such file or folder: {name_or_path}")
     else:
         raise unknown("data set", name_or_path, names())
     if own.columns is not None and card.table is None:
@@ -215,22 +200,12 @@ def read_card(file: Path | Traversable) -> Card:
         UsageError: not TOML, or not a card, with the file and the field.
     """
     content = read_toml(file, "a card")
-    if content.get("layout") == "vectors" and isinstance(file, Path):
-        return _of_vectors(content, file)
-    return _validated(content, file)
-
-
-def _of_vectors(content: dict[str, object], file: Path) -> Card:
-    """The card of own vectors: files are named relative to its own, and those of the usual names need not be named."""
-    folder = file.absolute().parent
-    given = content.get("vectors", {})
-    if not isinstance(given, dict):
-        raise UsageError(f"{file} is not a card: vectors: a table of files is wanted")
+    if content.get("layout") != "vectors":
+        return _validated(content, file)
     if "folder" in content:
         raise UsageError(f"{file} is not a card: folder: the files in [vectors] are relative to the card's own folder")
-    usual = {name: f"{name}.npy" for name in Vectors.model_fields if name not in ("views", "teacher_names")}
-    there = {name: path for name, path in usual.items() if name == "features" or (folder / path).exists()}
-    card = _validated({**content, "folder": str(folder), "vectors": {**there, **given}}, file)
+    folder = Path(str(file)).absolute().parent
+    card = _validated({**content, "folder": str(folder)}, file)
     assert card.vectors is not None
     return card.model_copy(update={"vectors": card.vectors.below(folder)})
 

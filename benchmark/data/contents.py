@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from joblib import cpu_count as cores
 
-from ..cores import cores
 from ..errors import BenchmarkError, DataError
 from ..files import SEAL, read_regular, sealed, unsealed, write_atomically
 from .decode import revision
 
 MEMORY = "contents.json"
-_VERSION = 2  # of what is said of a content
+_VERSION = 3  # of what is said of a content
 
 
 def digests(paths: Sequence[Path], folder: Path) -> list[str]:
@@ -65,7 +65,6 @@ def _remembered(file: Path) -> dict[str, list[Any]]:
     """Mark and digest of files, by absolute name; nothing where the memory is not there or was damaged."""
     try:
         content = read_regular(file)
-        fields = unsealed(content) if f'"{SEAL}"'.encode() in content else {}
-        return {name: known for name, known in fields.items() if isinstance(known, list) and len(known) == 6}
+        return unsealed(content) if f'"{SEAL}"'.encode() in content else {}
     except (OSError, ValueError, BenchmarkError):
         return {}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import DataError
 from ..spec import Fit
@@ -29,14 +28,12 @@ _UPRIGHT = {  # by EXIF's orientation, which says where the first row and the fi
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _GREYS = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
 _ROUNDING = 2  # of 255: a profile that moves no colour further is sRGB, written with other roundings
 
-Parts = tuple[
-    Image.Image, Image.Image | None
-]  # colours, of mode L, RGB or CMYK; opacity, of mode L, where there is any
+# Colours, of mode L, RGB or CMYK; opacity, of mode L, where there is any.
+Parts = tuple[Image.Image, Image.Image | None]
 
 
 def rule(fit: Fit) -> str:
@@ -96,30 +93,20 @@ def rgb(path: Path, least: int | None = None) -> Image.Image:
             return colour if turn is None else colour.transpose(turn)
     except DataError:
         raise
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow warns from half of that
-        raise DataError(f"{path} has more than {limit:,} pixels; make it smaller") from None
     except Exception as error:  # damaged files make decoders raise about anything
         raise DataError(f"{path} cannot be decoded ({error})") from error
 
 
-def several(path: Path) -> bool:
-    """Whether a file that can be decoded holds more frames or pages than the one that is taken."""
-    try:
-        with _opened(path) as image:
-            return getattr(image, "n_frames", 1) > 1
-    except Exception:  # damaged behind the first
-        return False
-
-
 def revision(content: bytes) -> str:
-    """Mark a file whose pixels are not what versions before made of it, though `RULE` says the same: one with a grey profile.
+    """Mark a file whose pixels are not what versions before made of it, though `RULE` says the same: one with a grey profile, or with
+    colours of 16 bits, of which the upper halves are taken.
 
     Part of what tells files from others. So other files keep their names, and old arrays and finished runs of them stay theirs.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return "-2" if image.info.get("icc_profile", b"")[16:20] == b"GRAY" else ""
+            grey = image.info.get("icc_profile", b"")[16:20] == b"GRAY"
+            return "-2" * grey + "-3" * (image.mode in ("LA", "RGB", "RGBA") and ";16" in str(image.tile))
     except Exception:  # what cannot be opened is met where it is decoded
         return ""
 
@@ -129,9 +116,7 @@ def _opened(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
-        with path.open("rb") as file:
-            head = file.read(12)
-        if head[4:8] != b"ftyp" or head[8:] not in _HEIF:
+        if path.read_bytes()[4:8] != b"ftyp":
             raise
         try:
             import pillow_heif
@@ -139,9 +124,12 @@ def _opened(path: Path) -> Image.Image:
             raise DataError(f"{path} is HEIC: pip install pillow-heif, or save it as JPEG or PNG") from None
         pillow_heif.register_heif_opener()
         image = Image.open(path)
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         # By its name Pillow would map the file, and take height for width where it lies on its side.
         image.filename = ""
+        # Of planes Pillow takes the bytes for pixels.
+        if 16 in image.tag_v2.get(_BITS, ()) and image.tile[0][0] == "raw" and ";16" not in str(image.tile):
+            raise DataError(f"{path} holds colours of 16 bits in separate planes; save it interleaved or compressed")
     return image
 
 
@@ -160,15 +148,14 @@ def _parts(image: Image.Image, path: Path) -> Parts:
     if image.format == "PNG":
         with path.open("rb") as file:
             bits = file.read(25)[24]
-    if bits == 16 and (wide := _wide(image, path)) is not None:
-        mode = "LA" if wide.shape[2] == 2 else image.mode
-        image = Image.frombytes(mode, image.size, _eight(wide, 16).tobytes())
-        return (image, _unlike(wide, key)) if key is not None else _split(image)
     if image.mode == "1":
         image = image.convert("L")
     if image.mode in ("L", "RGB") and key is not None:
-        if image.format == "PNG" and image.mode == "L":  # Pillow has widened the pixels to 8 bits, but not the key
+        # Pillow has brought the pixels of a PNG to 8 bits, but not the key.
+        if image.format == "PNG" and image.mode == "L":
             key = key * 255 // (2**bits - 1)
+        elif bits == 16:
+            key = tuple(part >> 8 for part in key)
         return image, _unlike(np.asarray(image), key)
     return _split(image)
 
@@ -186,9 +173,7 @@ def _split(image: Image.Image) -> Parts:
 
 def _of_floats(values: np.ndarray, path: Path) -> np.ndarray:
     low, high = values.min(), values.max()
-    if np.isnan(low):
-        raise DataError(f"{path} holds values that are not numbers (NaN); replace them")
-    if low < 0 or high > 1:
+    if not (low >= 0 and high <= 1):  # NaN is neither
         raise DataError(f"{path} holds floats from {low:g} to {high:g}; scale them to 0 to 1, or save as 8 or 16 bit")
     return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
 
@@ -198,52 +183,12 @@ def _of_integers(values: np.ndarray, kind: str | None, tags: dict[int, Any], pat
     bits = tags[_BITS][0] if tags else 16 if kind in ("PNG", "PPM", "JPEG2000") else 32
     if bits > 16:
         raise _no_range(path, f"{bits}-bit")
-    return _eight(values, bits)
+    full = 2**bits - 1
+    return ((values.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
 
 
 def _no_range(path: Path, kind: str) -> DataError:
-    return DataError(
-        f"{path} holds {kind} integers, of which none is agreed to be white; save it as 8 or 16 bit unsigned"
-    )
-
-
-def _wide(image: Image.Image, path: Path) -> np.ndarray | None:
-    """uint16 [h, w, channels] of an image of which Pillow keeps the upper halves; None where these are all that it can give."""
-    with Image.open(path) as other:
-        raw = {_raw(tile) for tile in other.tile}
-        if not all(";16" in name for name in raw):
-            if other.tile[0][0] == "raw":  # planes, whose bytes Pillow takes for pixels
-                raise DataError(
-                    f"{path} holds colours of 16 bits in separate planes; save it interleaved or compressed"
-                )
-            return None
-        # Read as if the order of bytes were the other one, the lower halves are the upper ones.
-        other.tile = [_reread(tile) for tile in other.tile]
-        other.load()
-        values = np.asarray(other).astype(np.uint16)
-    if "LA;16B" in raw:
-        return values[..., ::2] * 256 + values[..., 1::2]
-    return values + np.asarray(image).astype(np.uint16) * 256
-
-
-def _raw(tile: tuple) -> str:
-    return tile[3] if isinstance(tile[3], str) else tile[3][0]
-
-
-def _reread(tile: Any) -> Any:
-    """A piece of a file with the other order of bytes; one of grey and alpha with a channel for each byte."""
-    *place, arguments = tile
-    name, _, order = _raw(tile).partition(";16")
-    other = "B" if order == "L" or (order == "N" and sys.byteorder == "little") else "L"
-    raw = "RGBA" if name == "LA" else f"{name};16{other}"
-    make = getattr(tile, "_make", tuple)  # named by newer releases of Pillow
-    return make((*place, raw if isinstance(arguments, str) else (raw, *arguments[1:])))
-
-
-def _eight(values: np.ndarray, bits: int) -> np.ndarray:
-    """The range of so many bits as 0 to 255, rounded."""
-    full = 2**bits - 1
-    return ((values.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
+    return DataError(f"{path} holds {kind} integers, of which none is white by agreement; save it as 8 or 16 bit")
 
 
 def _unlike(values: np.ndarray, key: int | tuple[int, int, int]) -> Image.Image:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import lzma
 import shutil
-import stat
 import sys
 import tarfile
 import zipfile
 import zlib
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pooch
@@ -62,10 +60,9 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
     if dead and mirror is None and not there:
         # before anything is made: the data folder's name may be mistyped
         raise DataError(f"no {folder}, and no public address is left for {', '.join(dead)}. {card.where}")
-    lock, new = data_dir / f".{card.name}.lock", [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with FileLock(data_dir / f".{card.name}.lock"):
             problem = _problem(card, data_dir)
             if problem is None:  # another process has been faster
                 pass
@@ -79,15 +76,6 @@ def fetch(card: Card, data_dir: Path, mirror: Path | None = None) -> Path:
                 _install(card, data_dir, mirror, replacing)
     except OSError as error:
         raise cannot_write(data_dir, error) from error
-    except DataError as error:
-        if not new:
-            raise
-        with contextlib.suppress(OSError):  # not empty: what was downloaded is kept
-            lock.unlink(missing_ok=True)
-            for path in (data_dir / f".{card.name}.downloads", *new):
-                if path.exists():
-                    path.rmdir()
-        raise DataError(f"there was no folder {data_dir}, and nothing could be put there: {error}") from error
     return folder
 
 
@@ -110,9 +98,8 @@ def _render(card: Card, file: Path) -> None:
 
 def _install(card: Card, data_dir: Path, mirror: Path | None, replacing: Path | None) -> None:
     """Unpack into a temporary data folder, check the counts there, and move what is right into place."""
-    downloads = (
-        data_dir / f".{card.name}.downloads"
-    )  # kept until all went well: a disk that was full costs no second download
+    # Kept until all went well: a disk that was full costs no second download.
+    downloads = data_dir / f".{card.name}.downloads"
     files = [_mirrored(archive, mirror) if mirror else _downloaded(archive, downloads) for archive in card.archives]
     staging = data_dir / f".{card.name}.partial"
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
@@ -160,40 +147,26 @@ def _downloaded(archive: Archive, downloads: Path) -> Path:
     except RequestException as error:
         status = getattr(error.response, "status_code", None)
         reason = f"the server answers {status}" if status else f"no connection ({type(error).__name__})"
-        raise DataError(
-            f"cannot download {archive.url}: {reason}; --mirror DIR takes {archive.name} from a folder"
-        ) from error
+        raise DataError(f"cannot download {archive.url}: {reason}; --mirror DIR takes it from a folder") from error
     except ValueError as error:  # pooch, about the checksum; it has deleted the file
         raise DataError(f"{archive.url} is not what its card says: damaged on the way, or another version") from error
 
 
 def _unpack(file: Path, into: Path) -> None:
-    """Unpack a tar or zip file; files and folders only, none of them outside.
+    """Unpack a tar or zip file; nothing of it gets outside of the folder.
 
     Raises:
-        DataError: a member that is something else, with its name; a damaged or truncated file.
+        DataError: it is damaged or truncated, or has members that are links to elsewhere or devices.
     """
     try:
         if file.suffix.lower() == ".zip":
             with zipfile.ZipFile(file) as zipped:
-                for info in zipped.infolist():
-                    _check(file, info.filename, plain=not stat.S_ISLNK(info.external_attr >> 16))
-                    zipped.extract(info, into)
+                zipped.extractall(into)
             return
         with tarfile.open(file) as archive:
-            for member in archive:
-                _check(file, member.name, plain=member.isfile() or member.isdir())
-                archive.extract(member, into, filter="data")
+            archive.extractall(into, filter="data")
             # tarfile takes a damaged header for the end; reading on to the real one checks the compressed file's checksum.
             while archive.fileobj and archive.fileobj.read(1 << 20):
                 pass
     except _DAMAGED as error:
-        raise DataError(f"{file} cannot be unpacked, it is damaged or truncated ({error})") from error
-
-
-def _check(file: Path, member: str, *, plain: bool) -> None:
-    path = PurePosixPath(member.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in member:
-        raise DataError(f"{file}: its member {member!r} wants to be outside of the folder it is unpacked into")
-    if not plain:
-        raise DataError(f"{file}: its member {member!r} is a link or a device, which no data set needs")
+        raise DataError(f"{file} cannot be unpacked, it is damaged or no archive of files ({error})") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,15 +29,13 @@ def read_image_table(described: ImageTable, folder: Path, *, unlabelled: bool = 
         unlabelled: the column of labels is, too; then four fifths of the images train.
 
     Raises:
-        DataError: a column, a label or a file is missing, a split is none, an image is named twice, or labels are fractions.
+        DataError: a column, a label or a file is missing, a split is none, or an image is named twice.
     """
     file = folder / described.file
     table = read_cells(file)
     for column in (described.path, *[described.label] * (not unlabelled)):
         if column not in table:
-            raise DataError(
-                f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME,label=NAME names them"
-            )
+            raise DataError(f"{file}: {unknown('column', column, table.columns)}; --columns path=NAME,label=NAME")
     paths = [Path(os.path.normpath(folder / path)) for path in table[described.path]]
     labels = ["-"] * len(paths) if unlabelled else [label.strip() for label in table[described.label]]
     _check(file, paths, labels)
@@ -98,12 +95,8 @@ def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:
     if not paths:
         raise DataError(f"{file} has no rows")
     twice = {path for path, times in Counter(paths).items() if times > 1}
-    whole = all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE) for label in labels)
     faults = {
-        "without a label": [not label.strip() for label in labels],
-        "whose label is a fraction (labels are names or whole numbers)": [
-            whole and not re.fullmatch(r"-?\d+", label) for label in labels
-        ],
+        "without a label": [not label for label in labels],
         "whose image is not there": [not path.is_file() for path in paths],
         "whose image another row names as well": [path in twice for path in paths],
     }
@@ -122,7 +115,7 @@ def _by_split(file: Path, splits: Sequence[str], labels: Sequence[str], paths: S
         rows.setdefault(SPLITS[split.strip().lower()], []).append((label, path))
     if rows.keys() - {"validation"} not in WHOLE:
         raise DataError(
-            f"{file} has the splits {', '.join(sorted(rows))}; wanted are train and test, or train, query and gallery"
+            f"{file} has the splits {', '.join(sorted(rows))}, not train and test, or train, query, gallery"
         )
     for images in rows.values():
         images.sort(key=lambda row: natural(row[0]))

@@ -15,7 +15,6 @@ from .cache import cache_dir
 from .cards import Card
 from .decode import RULE
 from .image_table import read_image_table
-from .own_vectors import read_vectors
 from .splits import (
     Contents,
     DataSet,
@@ -30,6 +29,7 @@ from .splits import (
     three,
     without_labels,
 )
+from .vector_sets import read_vectors
 
 KINDS = "avif bmp gif heic heif jp2 jpeg jpg pgm png ppm tif tiff webp"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
@@ -80,16 +80,16 @@ def _cub(card: Card, root: Path) -> Splits:
     return split_halves(grouped((names[label], path) for label, path in rows))
 
 
+_CARS = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
+
+
 def _cars(card: Card, root: Path) -> Splits:
     if (root / "car_ims").is_dir():
         rows = [(label, root / name) for label, name in _annotations(root / "cars_annos.mat", "relative_im_path")]
     else:  # file names repeat between the two folders
         rows = [
             (label, root / folder / name)
-            for folder, file in (
-                ("cars_train", "devkit/cars_train_annos.mat"),
-                ("cars_test", "cars_test_annos_withlabels.mat"),
-            )
+            for folder, file in _CARS.items()
             for label, name in _annotations(root / file, "fname")
         ]
     return split_halves(grouped((str(label), path) for label, path in sorted(rows, key=lambda row: row[0])))
@@ -203,9 +203,7 @@ def _annotations(file: Path, name: str) -> list[tuple[int, str]]:
         rows = np.atleast_1d(loadmat(file, squeeze_me=True)["annotations"])
         return [(int(label), str(path)) for label, path in zip(rows["class"], rows[name], strict=True)]
     except Exception as error:  # whatever SciPy trips over, the file is not what it should be
-        raise DataError(
-            f"{file} does not hold the annotations of Cars-196 ({type(error).__name__}: {error})"
-        ) from error
+        raise DataError(f"{file} does not hold the annotations of Cars-196 ({error!r})") from error
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -237,14 +235,8 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
     for name, split in splits.items():
         images, classes = len(split), len(np.unique(split.labels))
         if not images:
-            raise DataError(
-                f"{card.name}: no images of {name} in {root}"
-                + (
-                    "; expected one sub-folder a class, at least two, or --unlabelled"
-                    if card.layout == "folder"
-                    else ""
-                )
-            )
+            wanted = "; expected one sub-folder a class, at least two, or --unlabelled" * (card.layout == "folder")
+            raise DataError(f"{card.name}: no images of {name} in {root}{wanted}")
         counts = card.counts.get(name)  # type: ignore[call-overload]
         if counts and (images, classes) != (counts.images, counts.classes):
             raise DataError(
@@ -256,21 +248,14 @@ def _check(card: Card, root: Path, splits: Splits) -> None:
         return
     single = np.flatnonzero(np.bincount(train.labels, minlength=len(train.names)) < 2)
     if len(single):
+        raise DataError(f"{card.name}: training class {train.names[single[0]]!r} has one image; two are needed")
+    names = {name: {*split.names} for name, split in splits.items()}
+    validation = names.get("validation", set())
+    tested = set(chain.from_iterable(names[name] for name in names.keys() - {"train", "validation"}))
+    if both := sorted(validation & tested):
+        raise DataError(f"{card.name}: class {both[0]!r} is of validation and tested; it cannot be both")
+    if (both := sorted((validation | tested) & names["train"])) and not card.closed:
         raise DataError(
-            f"{card.name}: training class {train.names[single[0]]!r} has one image; two are needed to learn from"
-        )
-    tested = set(chain.from_iterable(split.names for name, split in splits.items() if name != "train"))
-    chosen_by = splits["validation"].names if "validation" in splits else ()
-    if both := sorted(
-        {*chosen_by} & set(chain(*(splits[name].names for name in splits.keys() - {"train", "validation"})))
-    ):
-        raise DataError(
-            f"{card.name}: class {both[0]!r} is of validation and tested; what is tested may not choose settings"
-        )
-    if (both := sorted(tested & set(train.names))) and not card.closed:
-        others = len(both) - 1
-        more = f", as {'is 1 other' if others == 1 else f'are {others} others'}" * (others > 0)
-        raise DataError(
-            f"{card.name}: class {both[0]!r} is trained on and tested{more}; the classes must be disjoint "
+            f"{card.name}: class {both[0]!r} is trained on and tested, {len(both)} in all; the classes must be disjoint "
             f"({root}), or the set be closed (--closed), which is another task than the suite's"
         )

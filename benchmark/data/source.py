@@ -11,7 +11,7 @@ from .cards import NOTHING_SAID, Card, OwnImages, Vectors
 from .fetch import fetch
 from .layouts import load_images
 from .splits import DataSet
-from .teacher_vectors import join_vectors
+from .vector_sets import join_vectors
 
 
 @dataclass(frozen=True)

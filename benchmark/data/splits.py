@@ -154,12 +154,10 @@ class DataSet:
         """
         if self.teacher is None:
             raise UsageError(
-                f"{spec.label} is of a teacher that is vectors: give them again, by --teacher-features and --teacher-names"
+                f"{spec.label} is of a teacher that is vectors: give --teacher-features and --teacher-names"
             )
         if self.teacher.key != spec.builds_on_vectors:
-            raise UsageError(
-                f"{spec.label} is of other vectors ({spec.builds_on_vectors}) than these ({self.teacher.key})"
-            )
+            raise UsageError(f"{spec.label} is of other vectors than these ({self.teacher.key})")
         return self.teacher
 
     @property
@@ -261,19 +259,14 @@ def first_of(splits: Splits, classes: int, images: int) -> Splits:
     if not splits["train"].names:
         raise UsageError(f"the subset {classes}x{images} is of classes, and there are no labels")
     result: Splits = {}
+    alone = [name for name in splits if name in ("train", "validation")]
     # Query and gallery keep the same classes.
-    alone: list[str] = [name for name in ("train", "validation") if name in splits]
-    groups = [[name] for name in alone]
-    groups.append([name for name in splits if name not in alone])
-    for group in groups:
+    for group in (*([name] for name in alone), [name for name in splits if name not in alone]):
         sizes = np.min([np.bincount(splits[name].labels, minlength=len(splits[name].names)) for name in group], axis=0)
         enough = np.flatnonzero(sizes >= images)
         if len(enough) < classes:
-            where = " and ".join(group)
-            raise UsageError(
-                f"the subset {classes}x{images} is more than there is: {len(enough)} classes of {where} have "
-                f"{images} images ({len(sizes)} classes, the largest has {max(sizes, default=0)})"
-            )
+            there = f"{len(enough)} classes of {' and '.join(group)} have {images} images"
+            raise UsageError(f"the subset {classes}x{images} is more than there is: {there}")
         for name in group:
             result[name] = take(splits[name], enough[:classes].tolist(), images)
     return result

@@ -13,40 +13,28 @@ from ..spec import Frozen, Positive
 class Vectors(Frozen):
     """Files of own feature vectors: `.npy`, or `.npz` with an array of the field's name or with one array alone."""
 
-    features: Path | None = Field(
-        None, description="own vectors instead of images: the student's, .npy or .npz, [n, c] or [n, V, c]"
-    )
+    features: Path | None = Field(None, description="own vectors instead of images: .npy or .npz, [n, c] or [n, V, c]")
     teacher_features: Path | None = Field(
         None,
-        description="the teacher's vectors, row by row; by default the teacher's are the student's. Without --features a teacher of "
-        "--dataset's images, which --teacher-names joins to them",
+        description="the teacher's vectors, by default the student's; without --features of --dataset's images",
     )
     teacher_names: Path | None = Field(
-        None, description="the images' names, a row of --teacher-features each: a table with a column path, or .txt"
+        None, description="the images' names, row by row: a table's column path, or a .txt"
     )
-    labels: Path | None = Field(
-        None, description="classes [n], integers or strings; without, searches are held against the teacher's"
-    )
-    test_features: Path | None = Field(
-        None, description="the student's vectors to search in; by default a part of --features that is not trained on"
-    )
+    labels: Path | None = Field(None, description="classes [n], integers or strings; without, hits are the teacher's")
+    test_features: Path | None = Field(None, description="vectors to search in; by default a part of --features")
     test_teacher_features: Path | None = Field(None, description="the teacher's vectors of the rows to search in")
     test_labels: Path | None = Field(None, description="classes of the rows to search in")
-    views: Positive | None = Field(
-        None, description="rows an image in training files of shape [n * V, c], an image's V rows together"
-    )
+    views: Positive | None = Field(None, description="rows an image, together, in training files of shape [n * V, c]")
 
     @model_validator(mode="after")
     def _complete(self) -> Vectors:
-        if self.features is None:
-            needless = {name for name, value in self if value} - {"teacher_features", "teacher_names", "views"}
-            if needless or not self.teacher_features:
-                raise ValueError(f"{min(needless | {name for name, value in self if value})} is given, features is not")
-            if not self.teacher_names:
-                raise ValueError(
-                    "teacher_features without --features are of the images of --dataset, joined by name: give --teacher-names as well"
-                )
-        elif self.teacher_names:
+        needless = {name for name, value in self if value} - {"teacher_features", "teacher_names", "views"}
+        if self.features is None and needless:
+            raise ValueError(f"{min(needless)} is given, features is not")
+        if self.features is None and not (self.teacher_features and self.teacher_names):
+            raise ValueError("without --features, --teacher-features and --teacher-names are wanted together")
+        if self.features and self.teacher_names:
             raise ValueError("teacher_names is for students that read images; rows of features are joined in order")
         for name in ("teacher_features", "labels"):
             train, test = getattr(self, name), getattr(self, f"test_{name}")

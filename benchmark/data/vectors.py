@@ -37,30 +37,28 @@ class VectorFile:
 
     @cached_property
     def array(self) -> np.ndarray:
-        """The array on disk: [n * views, width] or [n, views, width]."""
+        """The array on disk, [n, views, width] whatever its form."""
         array = open_array(self.path, self.name, VECTORS)
         if array.ndim == 3 and self.flat not in (1, array.shape[1]):
             raise DataError(f"{self.path} has {array.shape[1]} views an image, not {self.flat}")
-        if array.ndim == 2 and len(array) % self.flat:
+        if len(array) % self.flat and array.ndim == 2:
             raise DataError(f"{self.path} has {len(array)} rows, which are not {self.flat} views of each image")
-        return array
+        return array if array.ndim == 3 else array.reshape(-1, self.flat, array.shape[1])
 
     @property
     def views(self) -> int:
-        return self.array.shape[1] if self.array.ndim == 3 else self.flat
+        return self.array.shape[1]
 
     @property
     def width(self) -> int:
-        return self.array.shape[-1]
+        return self.array.shape[2]
 
     def __len__(self) -> int:
-        """Images: rows are counted once for all of their views."""
-        return len(self.array) if self.array.ndim == 3 else len(self.array) // self.flat
+        return len(self.array)
 
     def read(self, rows: np.ndarray, views: np.ndarray | int) -> np.ndarray:
         """A view of each of some images, float32 [rows, width]; nothing else is read from disk."""
-        chosen = self.array[rows, views] if self.array.ndim == 3 else self.array[rows * self.flat + views]
-        return np.ascontiguousarray(chosen, np.float32)
+        return np.ascontiguousarray(self.array[rows, views], np.float32)
 
     @property
     def told(self) -> str:
@@ -70,7 +68,7 @@ class VectorFile:
 
     @cached_property
     def scanned(self) -> tuple[str, Ints]:
-        """SHA-256 of shape and numbers, as float32, and the rows of the array that hold absurdly large ones.
+        """SHA-256 of shape and numbers, as float32, and the images' numbers of rows that hold absurdly large ones.
 
         Goes through the whole file, once: it is taken to stay as it is while the command runs.
 
@@ -82,26 +80,23 @@ class VectorFile:
             sample = np.stack([self.array[row] for row in sampled(len(self.array))]).astype(np.float32)
             centre = centre_of(sample.reshape(-1, self.width))
         large = []
-        size = max(1, BLOCK // (self.array.size // len(self.array)))
+        size = max(1, BLOCK // (self.views * self.width))
         for start in range(0, len(self.array), size):
             with np.errstate(over="ignore"):  # found as infinite
                 block = np.ascontiguousarray(self.array[start : start + size], "<f4")
             finite = np.isfinite(block).all(axis=-1)
             if not finite.all():
-                row, *view = np.argwhere(~finite)[0].tolist()
-                where = f"row {start + row}" + "".join(f", view {number}" for number in view)
+                row, view = np.argwhere(~finite)[0].tolist()
+                where = f"row {start + row}" + f", view {view}" * (self.views > 1)
                 raise DataError(f"{self.path}, {where}: NaN, infinity, or a number beyond float32")
             digest.update(block.data)
             with np.errstate(invalid="ignore"):  # of a centre that is not finite, as a later block is not
                 large.append(sizes(block.reshape(-1, self.width), centre))
-        views = self.array.shape[1] if self.array.ndim == 3 else 1
         limit = TRAINED if self.trained else LIMIT
         distances = np.concatenate(large)
         if self.trained and len(distances) > 1 and not distances.any():
-            raise DataError(
-                f"{self.path} is trained on, and all of its {len(distances)} rows are equal: write vectors that tell them apart"
-            )
-        absurd = np.unique(beyond(distances, limit) // views)
+            raise DataError(f"{self.path} is trained on, and all of its {len(distances)} rows are equal")
+        absurd = np.unique(beyond(distances, limit) // self.views)
         if self.trained and len(absurd):
             line = told(absurd, len(self.array), "rows", limit)
             raise DataError(f"{self.path} is trained on, and {line}; mend or remove them")

@@ -162,16 +162,18 @@ def embed_images(embedder: Embedder, paths: Sequence[Path], root: Path, out: Pat
     key = digest(f"{rule(embedder.fit)}\n{embedder.key}\n{embedder.size}\n{marks}".encode())
     out.parent.mkdir(parents=True, exist_ok=True)
     # Its name says what it is made of, so that a stopped call of another network or of other images is not gone on from.
-    rows = RowFile(out.with_name(f".{out.stem}-{key}.npy"), embedder.shape(len(paths)), "<f4", SAFE)
+    file = out.with_name(f".{out.stem}-{key}.npy")
+    words = {"what": "embeddings", "advice": "or write elsewhere"}
+    rows = RowFile(file, embedder.shape(len(paths)), "<f4", every=SAFE, **words)
 
     def compute(file: RowFile) -> None:
         for block in embedded(embedder, paths, names, progress, file.done):
-            file.append(block.astype("<f4"))
+            file.append(block)
 
     lock = rows.file.with_suffix(".lock")
     try:
         with FileLock(lock):  # another command may embed the same into the same file
-            rows.fill(compute, "embeddings", "or write elsewhere", keep=True)
+            rows.fill(compute, keep=True)
             listing = write_names(out, names, network=embedder.network)
             rows.give(out)
     finally:

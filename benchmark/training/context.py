@@ -53,9 +53,6 @@ class RunContext:
         """Have a remark shown."""
         self.progress(text, 0, 0)
 
-    def _say_of(self, name: str, text: str) -> None:
-        self.say(f"{name}: {text}")
-
     @property
     def cache(self) -> Path:
         return cache_dir(self.data_dir)
@@ -68,10 +65,8 @@ class RunContext:
         """Images uint8 [n, size, size, 3] of a split, decoded for a stream."""
 
         def of_whole(whole: Split) -> np.ndarray:
-            name = f"{self.name(whole)} images"
-            progress = functools.partial(self.progress, f"decode {name}")
-            say = functools.partial(self._say_of, name)
-            return decoded(whole, stream.resize, self.cache, progress, say, stream.fit)
+            progress = functools.partial(self.progress, f"decode {self.name(whole)} images")
+            return decoded(whole, stream.resize, self.cache, progress, stream.fit)
 
         return split.of_whole(of_whole)
 

@@ -78,14 +78,10 @@ def run(
             yield from _train(todo, evaluator, bases, watch, checkpoint_every)
             return
 
-        def stepped(step: int, losses: Mapping[str, float]) -> None:
-            threads.stepped()
-            watch(step, losses)
-
         passes = functools.partial(scratch_pass, first, context.device)
         try:
-            threads.begin(passes, kept if count is None else count, stays=count is not None)
-            yield from _train(todo, evaluator, bases, stepped, checkpoint_every)
+            threads.begin(passes, kept if count is None else count)
+            yield from _train(todo, evaluator, bases, watch, checkpoint_every)
         finally:
             threads.end()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,7 @@ import numpy as np
 import pytest
 from conftest import assert_one_line
 
-from benchmark.data import arrays
-from benchmark.data.arrays import EMBEDDINGS, LABELS, VECTORS, Form, open_array
+from benchmark.data.arrays import LABELS, VECTORS, Form, open_array
 from benchmark.errors import DataError
 
 ARRAY = np.random.default_rng(0).normal(size=(40, 7)).astype(np.float32)
@@ -71,11 +69,10 @@ def damages(content: bytes, draw: np.random.Generator, count: int) -> list[bytes
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_damage_is_a_line_or_the_same_array(tmp_path: Path, writer: str) -> None:
-    """Where the numbers lie as they are, damage to them is not seen; shape and size always are right."""
+    """Of an .npy damage to the numbers is not seen; shape and size always are right. An archive has sums."""
     path = tmp_path / ("x.npy" if writer == "npy" else "x.npz")
     WRITERS[writer](path, ARRAY)
     refused = 0
-    tracemalloc.start()
     for content in damages(path.read_bytes(), np.random.default_rng(1), 400):
         path.write_bytes(content)
         try:
@@ -85,9 +82,7 @@ def test_damage_is_a_line_or_the_same_array(tmp_path: Path, writer: str) -> None
             assert str(path) in str(error) and "\n" not in str(error)
         else:
             assert array.shape == ARRAY.shape and array.dtype.newbyteorder("=") == ARRAY.dtype
-            assert writer != "packed" or np.array_equal(array, ARRAY)
-    assert tracemalloc.get_traced_memory()[1] < 2**24
-    tracemalloc.stop()
+            assert writer == "npy" or np.array_equal(array, ARRAY)
     assert refused > 100
 
 
@@ -98,15 +93,15 @@ HEADER = "{{'descr': {}, 'fortran_order': False, 'shape': {}, }}"
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        (HEADER.format("'<f4'", "(-4, -4)"), "no elements"),
-        (HEADER.format("'<f4'", "(0, 4)"), "no elements"),
-        (HEADER.format("'<f4'", "(4000000000000000000, 4000000000000000000)"), "its header promises"),
-        (HEADER.format("'<f4'", "(4, 5)"), "its header promises"),
+        (HEADER.format("'<f4'", "(-4, -4)"), "not an array"),
+        (HEADER.format("'<f4'", "(0, 4)"), "not an array"),
+        (HEADER.format("'<f4'", "(4000000000000000000, 4000000000000000000)"), "not an array"),
+        (HEADER.format("'<f4'", "(4, 5)"), "not an array"),
         (HEADER.format("'<f4'", "(4, 3)"), "its header promises"),
-        (HEADER.format("'<f4'", "(" + "1, " * 60 + ")"), "must be vectors"),
-        (HEADER.format("'<f4'", "()"), "must be vectors"),
-        (HEADER.format("'|O'", "(4, 4)"), "Python objects"),
-        (HEADER.format("[('a', '|O')]", "(4, 4)"), "Python objects"),
+        (HEADER.format("'<f4'", "(" + "1, " * 60 + ")"), "not an array"),
+        (HEADER.format("'<f4'", "()"), "not an array"),
+        (HEADER.format("'|O'", "(4, 4)"), "not an array"),
+        (HEADER.format("[('a', '|O')]", "(4, 4)"), "not an array"),
         (HEADER.format("[('a', '<f4')]", "(4, 4)"), "a structure"),
         (HEADER.format("'<i4'", "(4, 4)"), "int32"),
         (HEADER.format("'<f99'", "(4, 4)"), "not an array"),
@@ -132,24 +127,6 @@ def test_labels_without_width(tmp_path: Path) -> None:
         open_array(path, "labels", LABELS)
 
 
-def test_an_archive_is_not_unpacked_before_its_shape_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.npz"
-    np.savez_compressed(path, features=np.zeros((2, 2, 4, 2**21), np.float32))
-    assert path.stat().st_size < 2**18
-    tracemalloc.start()
-    with pytest.raises(DataError, match="must be vectors"):
-        open_array(path, "features", VECTORS)
-    np.savez_compressed(path, features=np.zeros((16, 2**21), np.float32))
-    tracemalloc.reset_peak()
-    with pytest.raises(DataError, match="must be a list"):
-        open_array(path, "features", LABELS)
-    monkeypatch.setattr(arrays, "_free_memory", lambda: 2.0**20)
-    with pytest.raises(DataError, match="does not fit into memory"):
-        open_array(path, "features", EMBEDDINGS)
-    assert tracemalloc.get_traced_memory()[1] < 2**23
-    tracemalloc.stop()
-
-
 def test_what_is_no_regular_file_is_not_read(tmp_path: Path, cli: Any) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zeros.npy").symlink_to("/dev/zero")
@@ -162,7 +139,3 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path, cli: Any) -> None:
         assert_one_line(cli(*words), 1)
     (tmp_path / "link.npy").symlink_to(tmp_path / "y.npy")
     assert open_array(tmp_path / "link.npy", "labels", LABELS).tolist() == [0, 1, 2, 3]
-
-
-def test_free_memory_is_some() -> None:
-    assert arrays._free_memory() > 2**20

@@ -104,7 +104,7 @@ def test_rows_without_labels_are_drawn_evenly_and_once() -> None:
     counts = np.bincount(rows.ravel(), minlength=40)
     assert counts.min() > 80 and counts.max() < 165  # as with classes
     assert np.array_equal(Sampler(np.arange(40), stream()).index(7), rows[7])
-    with pytest.raises(UsageError, match="a batch of 12 is more than the 9 training rows: --set batch=9"):
+    with pytest.raises(UsageError, match="9 of 9 classes: --set batch=9"):
         Sampler(np.arange(9), stream())
 
 

@@ -34,7 +34,7 @@ def files(folder: Path) -> list[str]:
     if not folder.exists():
         return []
     return sorted(
-        path.name for path in folder.iterdir() if path.suffix not in (".lock", ".checked") and path.name != MEMORY
+        path.name for path in folder.iterdir() if path.suffix not in (".lock", ".sums") and path.name != MEMORY
     )
 
 
@@ -69,7 +69,7 @@ def test_jpeg_keeps_its_detail(tmp_path: Path) -> None:
 
 def test_decoded_once(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = decoded(split, 16, tmp_path / "cache")
-    monkeypatch.setattr(cache, "square_or_error", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(cache, "square", lambda *_: pytest.fail("decoded again"))
     assert np.array_equal(decoded(split, 16, tmp_path / "cache"), first)
 
 
@@ -111,29 +111,6 @@ def test_half_written_files_are_rebuilt(split: Split, tmp_path: Path, damage: st
     assert files(folder) == [file.name]
 
 
-def test_caches_without_sums_go_when_another_is_made(split: Split, tmp_path: Path) -> None:
-    """As versions wrote them that had none: large files that nothing would ever read again."""
-    folder = tmp_path / "cache"
-    decoded(split, 8, folder)
-    current = files(folder)
-    (folder / "features").mkdir()
-    np.save(folder / "0123456789abcdef0123-16.npy", np.zeros((4, 16, 16, 3), np.uint8))
-    others = [
-        "0123456789abcdef0123-16.npy.npy",
-        "mine.npy",
-        "0123456789ABCDEF0123-16.npy",
-        "0123456789abcdef0124-16.npy",
-    ]
-    for name in others[:3]:
-        np.save(folder / name, np.zeros((4, 16, 16, 3), np.uint8))
-    np.save(folder / others[3], np.zeros(4, np.uint8))  # no cache
-    decoded(split, 8, folder)
-    assert len(files(folder)) == len(current) + 6
-    decoded(split, 16, folder)
-    assert "0123456789abcdef0123-16.npy" not in files(folder)
-    assert set(files(folder)) > {*current, *others} and len(files(folder)) == len(current) + 6
-
-
 def test_all_corrupt_images_are_named_at_once(split: Split, tmp_path: Path) -> None:
     for path in split.images:
         path.write_bytes(b"no image")
@@ -171,12 +148,12 @@ def test_an_interrupted_build_goes_on(split: Split, tmp_path: Path, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         decoded(split, 16, tmp_path / "cache", interrupt)
     again: list[Path] = []
-    decode = cache.square_or_error
+    decode = cache.square
     # What was written last may not have reached the disk before a power failure, whatever the length of the file.
     partial = next((tmp_path / "cache").glob("*.partial"))
     content = bytearray(partial.read_bytes())
     partial.write_bytes(content[: 128 + 16 * 16 * 3] + bytes(16 * 16 * 3) + content[128 + 2 * 16 * 16 * 3 :])
-    monkeypatch.setattr(cache, "square_or_error", lambda path, *how: again.append(path) or decode(path, *how))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(cache, "square", lambda path, *how: again.append(path) or decode(path, *how))  # type: ignore[func-returns-value]
     assert np.array_equal(decoded(split, 16, tmp_path / "cache"), whole)
     assert sorted(again) == sorted(split.images[1:])
     assert all(name.endswith(".npy") for name in files(tmp_path / "cache"))
@@ -186,9 +163,9 @@ def test_few_images_wait_for_a_slow_disk(split: Split, tmp_path: Path, monkeypat
     many = Split(split.images * 50, np.zeros(200, np.int64), ("a",))
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
-    decode = cache.square_or_error
+    decode = cache.square
     started: list[Path] = []
-    monkeypatch.setattr(cache, "square_or_error", lambda path, *how: started.append(path) or decode(path, *how))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(cache, "square", lambda path, *how: started.append(path) or decode(path, *how))  # type: ignore[func-returns-value]
     ahead: list[int] = []
     decoded(many, 16, tmp_path / "cache", lambda done, total: ahead.append(len(started) - done))
     assert len(started) == len(ahead) == 200 and max(ahead) <= 2 * cache.AHEAD
@@ -236,14 +213,14 @@ def test_a_folder_that_cannot_be_written(split: Split, tmp_path: Path) -> None:
 
 
 def test_two_builders_decode_once(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, started = cache.square_or_error, threading.Barrier(2)
+    decode, started = cache.square, threading.Barrier(2)
     count: list[Path] = []
 
-    def counted(path: Path, *how: Any) -> np.ndarray | DataError:
+    def counted(path: Path, *how: Any) -> np.ndarray:
         count.append(path)
         return decode(path, *how)
 
-    monkeypatch.setattr(cache, "square_or_error", counted)
+    monkeypatch.setattr(cache, "square", counted)
     results = []
 
     def build() -> None:

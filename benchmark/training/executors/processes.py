@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from joblib import cpu_count as cores
 
-from ...machine import cores, prepare_process, set_threads
+from ...machine import prepare_process, set_threads
 from ...protocol.request import Shared
 from ...record import read_record
 from ..context import RunContext, silent

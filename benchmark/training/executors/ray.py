@@ -13,12 +13,12 @@ from typing import Any
 
 import ray
 import torch
+from joblib import cpu_count as cores
 from ray.exceptions import RayError, RayTaskError
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ...errors import BenchmarkError
-from ...machine import cores
 from ...protocol.request import Shared
 from ...record import read_record
 from ..group import Failure, Outcome

@@ -1,11 +1,10 @@
-"""The vectors that a teacher from elsewhere has of images, joined to these by the names of their files."""
+"""From files of vectors to data: own vectors as splits, and those that a teacher has of images, joined by the names of their files."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -14,10 +13,62 @@ import numpy as np
 
 from ..errors import DataError, UsageError, some
 from ..files import read_regular
-from .cards import TABLES, Vectors
+from ..spec import derive
+from .arrays import LABELS, open_array
+from .cards import TABLES, Card, Vectors
 from .image_table import read_cells
-from .splits import DataSet
-from .vectors import BLOCK, TeacherVectors, VectorFile
+from .splits import DataSet, Split, Splits, natural, split_fifths, split_halves
+from .vectors import BLOCK, TeacherVectors, VectorFile, VectorRows
+
+
+def read_vectors(card: Card, root: Path) -> Splits:
+    """The splits of a card of vectors. Raises a DataError where its files do not go together."""
+    files = card.vectors
+    assert files is not None and files.features is not None
+    train = _split_of(files.features, files.teacher_features, files.labels, "", files.views or 1)
+    if files.test_features is None:
+        if not train.names:
+            return split_fifths(train)
+        if train.classes < 4:
+            raise DataError(f"{files.labels} has {train.classes} classes; without test files at least 4 are needed")
+        return split_halves(train)
+    test = _split_of(files.test_features, files.test_teacher_features, files.test_labels, "test_", 1)
+    for role in ("student", "teacher"):
+        trained, searched = getattr(train.images, role), getattr(test.images, role)
+        if trained.width != searched.width:
+            raise DataError(f"{trained.path} has rows of {trained.width} numbers, {searched.path} of {searched.width}")
+    for split, file in ((train, files.labels), (test, files.test_labels)):
+        if split.classes < 2:
+            raise DataError(f"{file or files.features} has one class; at least 2 are needed")
+    return {"train": train, "test": test}
+
+
+def _split_of(features: Path, teacher_features: Path | None, labels: Path | None, test: str, views: int) -> Split:
+    """The split that some files of own vectors hold. Rows without labels are in an order drawn at random, so that any part is a fair one.
+
+    Args:
+        test: what the names of arrays in an archive begin with.
+        views: rows an image.
+    """
+    student = VectorFile(features, f"{test}features", views, trained=not test)
+    teacher = student
+    if teacher_features:
+        teacher = VectorFile(teacher_features, f"{test}teacher_features", views, trained=not test)
+    if (len(student), student.views) != (len(teacher), teacher.views):
+        own, other = (f"has {len(file)} images of {file.views} views" for file in (student, teacher))
+        raise DataError(f"{features} {own}, {teacher_features} {other}")
+    if labels is None:
+        order = np.random.default_rng(derive(0, "order of vectors")).permutation(len(student))
+        return Split(VectorRows(student, teacher, order), np.arange(len(student)), ())
+    names = np.array(open_array(labels, f"{test}labels", LABELS))
+    if len(names) != len(student):
+        raise DataError(f"{features} has {len(student)} images, {labels} has {len(names)} labels")
+    # Texts as names of folders: 2 before 10.
+    classes = sorted({*names.tolist()}, key=natural if names.dtype.kind == "U" else None)
+    number = {name: label for label, name in enumerate(classes)}
+    labelled = np.array([number[name] for name in names.tolist()], np.int64)
+    order = np.argsort(labelled, kind="stable")
+    return Split(VectorRows(student, teacher, order), labelled[order], tuple(map(str, classes)))
 
 
 def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
@@ -31,9 +82,7 @@ def join_vectors(dataset: DataSet, files: Vectors) -> DataSet:
     images: list[Path] = []
     for split in filter(None, (*dataset.splits, dataset.validation)):
         if not isinstance(split.images, tuple):
-            raise UsageError(
-                f"--teacher-features: {dataset.card.name} is rendered or vectors, and has no file names to join by"
-            )
+            raise UsageError(f"--teacher-features: {dataset.card.name} has no image files to join by")
         images += split.images
     assert files.teacher_features is not None and files.teacher_names is not None
     file = VectorFile(files.teacher_features.absolute(), "teacher_features", files.views or 1, trained=True)
@@ -58,9 +107,7 @@ def _names(path: Path, columns: Iterable[str]) -> list[str]:
         columns: what that column may be called; one named `row` beside it, as `embed` writes it, says the row.
     """
     if path.suffix not in (*TABLES, ".txt"):
-        raise UsageError(
-            f"--teacher-names {path}: wanted is a table ({', '.join(TABLES)}) or a .txt with a name a line"
-        )
+        raise UsageError(f"--teacher-names {path}: wanted is a table ({', '.join(TABLES)}) or a .txt")
     if path.suffix == ".txt":
         try:
             return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
@@ -72,9 +119,7 @@ def _names(path: Path, columns: Iterable[str]) -> list[str]:
     there = [column for column in sorted(columns) if column in cells]
     if len(there) != 1:
         wanted = " or ".join(map(repr, sorted(columns)))
-        raise DataError(
-            f"{path}: the images' names are wanted in one column, {wanted}; its columns are {', '.join(cells.columns)}"
-        )
+        raise DataError(f"{path}: names are wanted in one column, {wanted}; there are {', '.join(cells.columns)}")
     names = list(cells[there[0]])
     if "row" not in cells:
         return names
@@ -93,39 +138,28 @@ def _joined(
 ) -> tuple[dict[Path, int], str]:
     """The row of each image, and what joined them. Raises as `join_vectors`."""
     wanted = {_alike(os.path.abspath(path)): path for path in images}  # noqa: PTH100  (links are names, too)
-    if len(wanted) < len(images):
-        twice = [shown[path] for path in images if wanted[_alike(os.path.abspath(path))] != path]  # noqa: PTH100
-        raise DataError(
-            f"images whose names differ in their Unicode form or backslashes alone cannot be joined: {some(twice)}"
-        )
     keys, by = [_alike(os.path.abspath(root / _alike(name))) for name in names], "path"  # noqa: PTH100
     if wanted.keys().isdisjoint(keys):
-        bases = Counter(_alike(path.name) for path in images)
+        wanted = {_alike(path.name): path for path in images}
         keys, by = [PurePath(_alike(name)).name for name in names], "file name"
-        example = f"an image is {shown[images[0]]!r}"
-        if bases.keys().isdisjoint(keys):
-            raise DataError(f"{source}: its names match no image of {root}: the first is {names[0]!r}, {example}")
-        if several := [name for name, times in bases.items() if times > 1]:
+        example = f"the first is {names[0]!r}, an image is {shown[images[0]]!r}"
+        if wanted.keys().isdisjoint(keys):
+            raise DataError(f"{source}: its names match no image of {root}: {example}")
+        if len(wanted) < len(images):
             raise DataError(
                 f"{source}: its paths match no image of {root} ({example}), and file names alone are ambiguous: "
-                f"{len(several)} are of several images ({some(several)})"
+                f"{len(images)} images have {len(wanted)} of them"
             )
-        wanted = {_alike(path.name): path for path in images}
     rows: dict[Path, list[int]] = {path: [] for path in images}
     for row, key in enumerate(keys):
         if key in wanted:
             rows[wanted[key]].append(row)
-    missing = [shown[path] for path, own in rows.items() if not own]
-    double = [shown[path] for path, own in rows.items() if len(own) > 1]
-    faults = [
-        f"{len(bad)} of {len(images)} images have {what} ({some(bad)})"
-        for what, bad in (("no row", missing), ("several rows", double))
-        if bad
-    ]
-    if faults:
-        surplus = [name for name, key in zip(names, keys, strict=True) if key not in wanted]
-        faults += [f"{len(surplus)} rows are of no image ({some(surplus)})"] * bool(surplus)
-        raise DataError(f"{source}, joined by {by}: {', and '.join(faults)}")
+    faults = {
+        "no row": [shown[path] for path, own in rows.items() if not own],
+        "several rows": [shown[path] for path, own in rows.items() if len(own) > 1],
+    }
+    if told := [f"{len(bad)} of {len(images)} images have {what} ({some(bad)})" for what, bad in faults.items() if bad]:
+        raise DataError(f"{source}, joined by {by}: {' and '.join(told)}")
     return {path: own[0] for path, own in rows.items()}, by
 
 
