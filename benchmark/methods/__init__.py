@@ -71,16 +71,14 @@ def load(name: str) -> Callable[..., Any]:
     known = entry(name)
     if not known.parts:
         return _class(known)
-    # By name, as all classes of methods are: their base asks this room for task losses.
-    base = getattr(importlib.import_module(f"{__name__}.{known.module}"), known.cls)
     for part in known.parts:
         _class(entry(part))
+    # By name, as all classes of methods are: their base asks this room for task losses.
+    base = getattr(importlib.import_module(f"{__name__}.{known.module}"), known.cls)
     return type(base.__name__, (base,), {"name": known.name, **known.defaults})
 
 
 def _class(method: Entry) -> type[Any]:
-    from torch import nn
-
     path = declarations.FOLDER / f"{method.module}.py"
     try:
         is_plugin = path in plugin_files()
@@ -91,11 +89,10 @@ def _class(method: Entry) -> type[Any]:
         line = f", line {frames[-1].lineno}" if frames else ""
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise BenchmarkError(f"{path}{line}: {method.name} cannot be imported: {what}") from error
+    base = importlib.import_module(f"{__name__}.base").Method
     for key in method.defaults:
-        if hasattr(nn.Module, key) or key in (*nn.Module.__annotations__, "task_loss"):
-            raise BenchmarkError(
-                f"{path}: {method.cls}.{key} hides what every torch.nn.Module or method has; rename it"
-            )
+        if hasattr(base, key) or key in (*base.__mro__[1].__annotations__, "task_loss"):
+            raise BenchmarkError(f"{path}: {method.cls}.{key} hides what every method has; rename it")
     return cls
 
 

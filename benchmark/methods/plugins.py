@@ -20,6 +20,8 @@ from types import ModuleType
 from ..errors import UsageError
 
 VARIABLE = "BENCHMARK_PLUGINS"  # files, parted by semicolons
+# Modules that lay beside a user's file and were imported by it, with their folder: Python knows one of a name.
+_neighbours: dict[str, Path] = {}
 GROUP = "embedding_distillation"  # begins the names of the groups of entry points: .methods, .backbones, .cards
 
 
@@ -82,9 +84,20 @@ def on_path(folder: Path) -> Iterator[None]:
 
 def module_of_text(path: Path, text: bytes) -> ModuleType:
     """Run the text of a user's file as a module, which finds what lies beside it. Raises whatever that raises."""
+
+    def is_beside(name: str) -> bool:
+        return path.with_name(f"{name}.py").exists() or path.with_name(name).is_dir()
+
+    for name, folder in _neighbours.items():
+        if folder != path.parent and is_beside(name):
+            raise ImportError(f"{folder} and {path.parent} both have a module {name}; rename one of them")
     module = ModuleType(f"_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}")
     module.__file__ = str(path)
+    before = {*sys.modules}
     sys.modules[module.__name__] = module  # where dataclasses look for it
     with on_path(path.parent):
-        exec(compile(text, str(path), "exec"), module.__dict__)
+        try:
+            exec(compile(text, str(path), "exec"), module.__dict__)
+        finally:
+            _neighbours.update({name: path.parent for name in sys.modules.keys() - before if is_beside(name)})
     return module
