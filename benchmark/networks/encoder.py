@@ -41,6 +41,13 @@ class Network(nn.Module, ABC):
     def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
         """Features of what the stream carries; maps are kept only where `needs` names them."""
 
+    def pooled(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Pooled features float32 [n, pooled] of what the stream carries, and the maps on the way."""
+        if self.trunk is None:
+            return inputs.float(), ()
+        pooled, maps = self.trunk(inputs)
+        return pooled.float(), maps
+
     def finished(self, embedding: Tensor) -> Tensor:
         """Embeddings [n, d], of unit length where the network normalises."""
         return F.normalize(embedding) if self.normalize else embedding
@@ -111,13 +118,6 @@ class Encoder(Network):
                     module.eval()
         return self
 
-    def pooled(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pooled features float32 [n, pooled] of what the stream carries, and the maps on the way."""
-        if self.trunk is None:
-            return inputs.float(), ()
-        pooled, maps = self.trunk(inputs)
-        return pooled.float(), maps
-
     @torch.no_grad()
     def calibrate(self, inputs: Tensor) -> None:
         """Set centre and scale from training images or features; BatchNorm statistics stay as they are. A plain head has none."""
@@ -152,28 +152,17 @@ class Encoder(Network):
 
 
 class Headless(Network):
-    """A trunk as it is: its pooled features are the embedding."""
+    """Features as they are: a trunk's, or, of so many numbers, those that the stream carries."""
 
-    def __init__(self, trunk: Trunk, *, normalize: bool = True) -> None:
-        super().__init__(Widths(trunk.pooled, trunk.pooled, trunk.widths), normalize, trunk)
+    def __init__(self, trunk: Trunk | None, width: int = 0, *, normalize: bool = True) -> None:
+        widths = Widths(width, width, ()) if trunk is None else Widths(trunk.pooled, trunk.pooled, trunk.widths)
+        super().__init__(widths, normalize, trunk)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
-        assert self.trunk is not None
-        pooled, maps = self.trunk(inputs)
-        pooled = pooled.float()
-        return Features(self.finished(pooled), pooled, tuple(map(Tensor.float, maps)) if "maps" in needs else ())
-
-
-class Identity(Network):
-    """Features as they are: the network of a run that has vectors and no head."""
-
-    def __init__(self, width: int, *, normalize: bool = True) -> None:
-        super().__init__(Widths(embedding=width, pooled=width, maps=()), normalize)
-
-    def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
-        pooled = inputs.float()
-        return Features(self.finished(pooled), pooled)
+        pooled, maps = self.pooled(inputs)
+        kept = tuple(map(Tensor.float, maps)) if "maps" in needs else ()
+        return Features(self.finished(pooled), pooled, kept)
 
 
 class Compressed(Network):
@@ -226,7 +215,7 @@ def encoder(backbone: str, dim: int, *, pretrained: bool = True, image: int = 22
 def network_of(spec: Spec, *, pretrained: bool) -> Network:
     """A run's network in a stream of images, at step 0 but for its scale. Raises as `trunk`."""
     if spec.reads_vectors:
-        return Identity(spec.dim, normalize=spec.normalize)
+        return Headless(None, spec.dim, normalize=spec.normalize)
     if not entry(spec.method).has_head:
         return Headless(trunk(spec.backbone, pretrained, spec.image), normalize=spec.normalize)
     return encoder(

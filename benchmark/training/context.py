@@ -13,7 +13,6 @@ import torch
 from ..data.cache import cache_dir, decoded
 from ..data.splits import DataSet, Split, holdout
 from ..methods import edition
-from ..networks.own import read_places
 from ..provenance import environment, sources
 from ..retrieval.metrics import NEAREST
 from ..retrieval.search import Floats, Ints, neighbours
@@ -43,7 +42,6 @@ class RunContext:
         # Once: they are of the code as it was loaded, not as it is when a run ends or another process begins.
         self.environment = self.environment or environment(self.device)
         self.sources = self.sources or sources()
-        read_places()
 
     def on(self, device: torch.device) -> RunContext:
         """The same on a device of another index or machine, for a process there that has loaded the same code."""
