@@ -6,7 +6,6 @@ import functools
 import hashlib
 import importlib
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ..errors import BenchmarkError, UsageError, unknown
 from ..spec import MATRYOSHKA, Scalar
 from . import declarations
 from .entries import Entry, combined, nested, out_of_bounds
-from .plugins import plugin_files, plugin_module
+from .plugins import plugin_files, plugin_module, words_of
 
 
 def catalogue() -> dict[str, Entry]:
@@ -85,10 +84,7 @@ def _class(method: Entry) -> type[Any]:
         module = plugin_module(path) if is_plugin else importlib.import_module(f"{__name__}.{method.module}")
         cls = getattr(module, method.cls)
     except Exception as error:  # whatever the file does
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = f", line {frames[-1].lineno}" if frames else ""
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BenchmarkError(f"{path}{line}: {method.name} cannot be imported: {what}") from error
+        raise BenchmarkError(f"{path}: {method.name} cannot be imported: {words_of(error)}") from error
     base = importlib.import_module(f"{__name__}.base").Method
     for key in method.defaults:
         if hasattr(base, key) or key in (*base.__mro__[1].__annotations__, "task_loss"):

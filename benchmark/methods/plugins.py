@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -59,10 +60,13 @@ def _installed() -> tuple[Path, ...]:
     return tuple(Path(place.origin).resolve() for place in places if place is not None and place.origin)
 
 
-def place_in_plugin(error: BaseException) -> str:
-    """Say where in a file of a plugin an error came from, to be put behind its message; nothing where it came from elsewhere."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) in plugin_files()]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+def words_of(error: BaseException) -> str:
+    """An error's own words in one line, with the user's line that led to it."""
+    places = sysconfig.get_paths()
+    inner = str(Path(__file__).parents[1]), places["stdlib"], places["purelib"], places["platlib"], "<frozen"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(inner)]
+    at = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{at}"
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Networks: a trunk that yields features at several depths, and an embedding head; or what stands in their place."""
+"""Networks: a trunk that yields features at several depths, and an embedding head; what stands in their place; and how they ship."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.decode import square
 from ..methods import entry
 from ..methods.base import Features, Widths
-from ..spec import Spec
+from ..spec import Fit, Spec
 from .trunks import Trunk, trunk
 
 if TYPE_CHECKING:
@@ -204,6 +207,33 @@ class Compressed(Network):
         embedding = torch.cat([part.embedding for part in parts], dim=1)
         made = self.method.stored(embedding) if self.gallery else self.method.compress(embedding)
         return Features(self.finished(made), parts[0].pooled)
+
+
+class Shipped(nn.Module):
+    """A network as it goes elsewhere: from images uint8 [n, size, size, 3], made square as for training, or own vectors [n, c], to embeddings [n, d].
+
+    Args:
+        image: pixels a side of the crop in the middle that the network reads; 0 of own vectors.
+        size: pixels a side of the square.
+        fit: how images become square.
+    """
+
+    def __init__(self, network: Network, image: int, size: int, fit: Fit = "squash") -> None:
+        super().__init__()
+        self.fit = fit
+        self.network = network
+        self.image = image
+        self.size = size
+
+    def preprocess(self, *files: str | Path) -> Tensor:
+        """Read image files as the network wants them, uint8 [n, size, size, 3]. Raises a DataError where a file is no image."""
+        return torch.from_numpy(np.stack([square(Path(file), self.size, self.fit) for file in files]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.image:
+            edge = (inputs.shape[1] - self.image) // 2
+            inputs = inputs[:, edge : edge + self.image, edge : edge + self.image]
+        return self.network(inputs).embedding
 
 
 def encoder(backbone: str, dim: int, *, pretrained: bool = True, image: int = 224, **head: Any) -> Encoder:

@@ -13,7 +13,6 @@ import importlib
 import json
 import os
 import pickle
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from ..errors import BenchmarkError, UsageError, WeightsError, some, unknown, wrong_field
 from ..files import digest, read_regular, write_atomically
-from ..methods.plugins import module_of_text, on_path
+from ..methods.plugins import module_of_text, on_path, words_of
 from ..spec import Frozen, Pixels
 from .names import IMAGENET, OWN_NAME, OWN_PLACE
 
@@ -274,16 +273,3 @@ def _state(path: Path) -> dict[str, Tensor]:
         keys = f" (its keys: {some(map(str, content))})" if isinstance(content, dict) and content else ""
         raise WeightsError(f"{path} holds no tensors by name, also not under {' or '.join(INSIDE)}{keys}; {way_out}")
     return content
-
-
-def words_of(error: BaseException) -> str:
-    """An error's own words in one line, with the user's line that led to it."""
-    inner = (
-        str(Path(__file__).parents[1]),
-        str(Path(torch.__file__).parents[1]),
-        "<frozen",
-        str(Path(os.__file__).parent),
-    )
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(inner)]
-    at = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{at}"

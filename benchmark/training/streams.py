@@ -86,12 +86,11 @@ class FeatureInputs:
         # Without labels the teacher's neighbours are to be found, also by what is made of its students.
         roots = [] if dataset.labelled else [spec.taught_by for spec in group]
         for spec in readers([*group, *roots]):
-            if spec.joined:
-                continue
-            origin = _origin(spec)
-            if origin not in sources:
-                sources[origin] = _source(spec, self.stream, dataset, context)
-            self._sources[spec.id] = sources[origin]
+            if not spec.joined:
+                origin = _origin(spec)
+                if origin not in sources:
+                    sources[origin] = _source(spec, self.stream, dataset, context)
+                self._sources[spec.id] = sources[origin]
         for spec in group:
             if _posthoc(spec) and not spec.joined:
                 self._sources[spec.id] = self._sources[spec.members[0].id]

@@ -197,11 +197,11 @@ def test_classes_beside_methods_are_none(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"head": "import lacking\nfrom .base import Method\n"}, "a.py, line 1: a cannot be imported: ModuleNotFoundError: No"),
-        ({"head": "from .lacking import x\nfrom .base import Method\n"}, "a.py, line 1: a cannot be imported: ModuleNotFound"),
-        ({"head": "from .base import Method, absent\n\n"}, "a.py, line 1: a cannot be imported: ImportError: cannot import"),
-        ({"head": "import typing\nfrom .base import Method\n", "x": "TOP: typing.ClassVar = 1 / 0"}, "a.py, line 8: a cannot"),
-        ({"class": "@final\nclass A(Method):"}, "a.py, line 3: a cannot be imported: NameError: name 'final' is not defined"),
+        ({"head": "import lacking\nfrom .base import Method\n"}, "a.py: a cannot be imported: ModuleNotFoundError: No"),
+        ({"head": "from .lacking import x\nfrom .base import Method\n"}, "a.py: a cannot be imported: ModuleNotFound"),
+        ({"head": "from .base import Method, absent\n\n"}, "a.py: a cannot be imported: ImportError: cannot import"),
+        ({"head": "import typing\nfrom .base import Method\n", "x": "TOP: typing.ClassVar = 1 / 0"}, "a.py: a cannot be imported: ZeroDivisionError: division by zero (a.py, line 8)"),
+        ({"class": "@final\nclass A(Method):"}, "a.py: a cannot be imported: NameError: name 'final' is not defined"),
         ({"weight": "half: float = 1.0"}, "a.py: A.half hides what every method has; rename it"),
         ({"weight": "task_loss: float = 1.0"}, "a.py: A.task_loss hides what every method has"),
         ({"weight": "training: bool = True"}, "a.py: A.training hides what every method has"),
