@@ -29,11 +29,6 @@ def catalogue() -> dict[str, Entry]:
     return entries
 
 
-def faults() -> tuple[str, ...]:
-    """Tell what is wrong with files and classes that hold no method that can be, a line each."""
-    return declarations.read().faults
-
-
 def _first(faults: tuple[str, ...]) -> str:
     return faults[0] + (f" (and {len(faults) - 1} more: benchmark list methods)" if len(faults) > 1 else "")
 

@@ -65,14 +65,12 @@ class MethodClass(NamedTuple):
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                 annotation = ast.unparse(item.annotation).strip("'\"").removeprefix("typing.")
                 yield item.target.id, Attribute(item.lineno, annotation, item.value)
-            elif isinstance(item, ast.Assign) and len(item.targets) == 1 and isinstance(item.targets[0], ast.Name):
-                yield item.targets[0].id, Attribute(item.lineno, "", item.value)
-            elif isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+            elif isinstance(item, ast.FunctionDef):
                 yield item.name, Attribute(item.lineno, is_function=True)
-            elif not isinstance(item, ast.ClassDef):
-                for node in ast.walk(item):
-                    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                        yield node.id, Attribute(node.lineno)
+            elif isinstance(item, ast.Assign):
+                names = [node.id for target in item.targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+                for name in names:
+                    yield name, Attribute(item.lineno, "", item.value if len(names) == 1 else None)
 
     def wrong(self, why: str, line: int = 0) -> BenchmarkError:
         """The error of the class, or of one of its attributes, with which `why` begins then."""

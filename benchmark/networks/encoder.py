@@ -210,7 +210,9 @@ class Compressed(Network):
 
 
 class Shipped(nn.Module):
-    """A network as it goes elsewhere: from images uint8 [n, size, size, 3], made square as for training, or own vectors [n, c], to embeddings [n, d].
+    """A network as it goes elsewhere.
+
+    From images uint8 [n, size, size, 3], made square as for training, or own vectors [n, c], to embeddings [n, d].
 
     Args:
         image: pixels a side of the crop in the middle that the network reads; 0 of own vectors.

@@ -260,13 +260,11 @@ class Driver:
         """Say where each wave would run, by how many workers and in how many parts."""
         for number, wave in enumerate(waves(list(specs)), 1):
             runs = [spec for group in wave for spec in group]
-            for name, workers, executor, parts in self._placed(runs, device):
+            for name, workers, _, parts in self._placed(runs, device):
                 most = max(map(len, parts))
                 self.say(
                     f"wave {number}: {name}, workers: {workers}, parts: {len(parts)}, runs in a part: up to {most}"
                 )
-                if preview := executor.preview(self.plan.request, device, parts):
-                    self.say(preview)
 
     def rehearse(self, specs: Sequence[Spec], device: torch.device) -> None:
         """Meet what `run` would refuse before its first step, as far as that takes neither a download nor training.

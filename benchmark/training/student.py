@@ -171,7 +171,7 @@ class Student:
             state = peek(path, device)
             for name in STATEFUL:
                 getattr(self, name).load_state_dict(state[name])
-            plain = {name: state[name] for name in PLAIN if name in state or name != "history"}  # older ones have none
+            plain = {name: state[name] for name in PLAIN}
         except Exception as error:  # torch.load has no error type of its own
             raise BenchmarkError(
                 f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start that run again"

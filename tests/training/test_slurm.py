@@ -62,13 +62,11 @@ def test_a_job_without_a_result_is_a_failure(
     assert not records(folder("."))
 
 
-def test_a_dry_run_shows_the_script(cli: Any, words: list[str], tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_parts(cli: Any, words: list[str], tmp_path: Path) -> None:
     asked = [word for pair in ("partition=gpu", "time=90", "cpus=3", "gpus=1") for word in ("--slurm", pair)]
     dry = cli(*words, *FEW, "--results", tmp_path / "new", "--executor", "slurm", *asked, "--dry-run", "--parts", "3")
     assert dry.code == 0 and "wave 2: slurm, workers: 1, parts: 3" in dry.out, dry
-    for line in ("--partition=gpu", "--time=90", "--cpus-per-task=3", "--gpus-per-node=1", "--array=0-2%"):
-        assert f"#SBATCH {line}" in dry.out, dry.out
-    assert "submitit.core._submit" in dry.out and not (tmp_path / "new").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_slurm_cannot_do_is_a_line(cli: Any, words: list[str], tmp_path: Path) -> None:

@@ -45,12 +45,10 @@ class Executor:
     Args:
         run: yields what comes of each run. Raises `Interrupted` when the user stops it: checkpoints are written.
         workers: how many groups run at a time, by the request, on devices of a kind.
-        preview: lines on what would be submitted, for a dry run.
     """
 
     run: Callable[[Task, Sequence[Group]], Iterator[Outcome]]
     workers: Callable[[Shared, torch.device, Sequence[Group]], int]
-    preview: Callable[[Shared, torch.device, Sequence[Group]], str] = lambda request, device, groups: ""
 
 
 def executor_names() -> list[str]:

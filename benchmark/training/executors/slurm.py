@@ -33,16 +33,12 @@ SHORT = {"cpus": "cpus_per_task", "gpus": "gpus_per_node", "name": "job_name"}
 CLUSTERS = ("slurm", "local", "debug")
 
 
-class _Preview(submitit.SlurmExecutor):
-    """Writes scripts where there is no Slurm."""
+class _Checked(submitit.SlurmExecutor):
+    """Looks at parameters where there is no Slurm."""
 
     @classmethod
     def affinity(cls) -> int:
         return 1
-
-    @property
-    def script(self) -> str:
-        return self._make_submission_file_text(self._submitit_command_str, "preview")
 
 
 def _parameters(request: Shared, device: torch.device) -> tuple[str, dict[str, Any]]:
@@ -59,7 +55,7 @@ def _parameters(request: Shared, device: torch.device) -> tuple[str, dict[str, A
     if cluster not in CLUSTERS:
         raise UsageError(f"--slurm cluster={cluster}: write {', '.join(CLUSTERS)}")
     try:
-        _Preview("jobs").update_parameters(**given)
+        _Checked("jobs").update_parameters(**given)
     except (ValueError, TypeError) as error:
         raise UsageError(f"--slurm: {str(error).splitlines()[0]}") from None
     return cluster, given
@@ -68,16 +64,6 @@ def _parameters(request: Shared, device: torch.device) -> tuple[str, dict[str, A
 def _workers(request: Shared, device: torch.device, groups: Sequence[Group]) -> int:
     """So many as the queue takes at a time; without a word on that, a group each."""
     return int(_parameters(request, device)[1].get("array_parallelism", len(groups)))
-
-
-def _preview(request: Shared, device: torch.device, parts: Sequence[Group]) -> str:
-    cluster, parameters = _parameters(request, device)
-    if cluster != CLUSTERS[0]:
-        return f"jobs are run by submitit's {cluster} executor, which needs no script"
-    preview = _Preview("jobs")
-    preview.update_parameters(**parameters)
-    preview.parameters["map_count"] = len(parts)  # as submitit does for an array
-    return preview.script
 
 
 @dataclass(frozen=True)
@@ -179,4 +165,4 @@ def _run(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
             raise
 
 
-EXECUTOR = Executor(_run, _workers, _preview)
+EXECUTOR = Executor(_run, _workers)
