@@ -29,6 +29,28 @@ atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
+# A method as a user writes it in a file of their own.
+COSINE_PAIRS = '''"""Match cosine similarities of all pairs."""
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from benchmark.methods.base import Batch, Method, cosines
+
+
+class CosinePairs(Method):
+    """Mean squared difference of the two networks' cosine similarities."""
+
+    name = "cosine-pairs"
+    kind = "relational"
+    reference = "mine"
+
+    weight: float = 1.0
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.weight * mse_loss(cosines(batch.student.embedding), batch.of_teacher(cosines))
+'''
+
 
 class Result(NamedTuple):
     code: int

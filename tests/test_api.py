@@ -9,30 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import COSINE_PAIRS
 from PIL import Image
 
 import benchmark
 from benchmark.errors import UsageError
-
-METHOD = '''"""Match means."""
-
-from torch import Tensor
-
-from benchmark.methods.base import Batch, Method, distances
-
-
-class Mine(Method):
-    """Squared difference of mean distances."""
-
-    name = "mine"
-    kind = "relational"
-    reference = "mine"
-
-    weight: float = 1.0
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.weight * (distances(batch.student.embedding).mean() - batch.of_teacher(distances).mean()).square()
-'''
 
 
 def test_from_a_run_to_embeddings(data_dir: Path, tmp_path: Path) -> None:
@@ -68,7 +49,7 @@ def test_settings_are_tuned_by_lists(data_dir: Path, tmp_path: Path) -> None:
 
 def test_a_script_needs_no_guard_for_its_children(data_dir: Path, tmp_path: Path) -> None:
     """Child processes do not run the script that began them again; a file of methods is named by a word."""
-    (tmp_path / "mine.py").write_text(METHOD)
+    (tmp_path / "mine.py").write_text(COSINE_PAIRS.replace("cosine-pairs", "mine"))
     script = tmp_path / "script.py"
     script.write_text(
         "import benchmark\n"

@@ -33,7 +33,7 @@ FLOORS = [
 HEIGHT = {name: len(FLOORS) - number for number, names in enumerate(FLOORS) for name in names}
 STANDARD = set(sys.stdlib_module_names)
 # As few as it has, on the way to 10,000: whoever makes it smaller lowers the number, and whoever adds says why.
-LINES, FILE_LINES, FUNCTION_LINES = 21_374, 300, 60
+LINES, FILE_LINES, FUNCTION_LINES = 21_077, 300, 60
 LONG = {"fit": "the training loop, which is read from top to bottom"}
 OPENINGS = ("Of ", "What ", "That ", "As ", "Those ")
 NO_NOUNS = {"found", "one", "ours", "theirs"}
@@ -152,14 +152,12 @@ def test_no_room_hands_on_what_another_module_defines() -> None:
 def test_methods_import_torch_and_their_own_package_only() -> None:
     allowed = {"torch", "pytorch_metric_learning", "numpy", "faiss", "scipy"}  # the last three for controls
     faults = []
+    # The catalogue has errors for users, and checks what is declared.
+    catalogue = {"methods", "methods.declarations", "methods.entries", "methods.plugins"}
     for module in room("methods"):
-        faults += [f"{module} imports {name}" for name in outside(module) - allowed]
-        if module in (
-            "methods",
-            "methods.declarations",
-            "methods.entries",
-            "methods.plugins",
-        ):  # the catalogue, which has errors for users
+        more = {"pydantic"} if module in catalogue else set()
+        faults += [f"{module} imports {name}" for name in outside(module) - allowed - more]
+        if module in catalogue:
             continue
         faults += [
             f"{module} reaches out of methods, to {target}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import methods
 from ..errors import UsageError
-from ..methods.plugins import place_in_plugin
+from ..methods.plugins import words_of
 from .console import say
 
 
@@ -25,8 +25,7 @@ def check(method: str, /) -> int:
     try:
         lines = breaches(method)
     except Exception as error:  # whatever the loss does
-        words = " ".join(str(error).split())
-        lines = [f"it fails on a batch of made-up features: {type(error).__name__}: {words}{place_in_plugin(error)}"]
+        lines = [f"it fails on a batch of made-up features: {words_of(error)}"]
     kept = f"{method} keeps the contract; its edition is {methods.edition(method)}"
     say(*(f"{method}: {line}" for line in lines) if lines else (kept,))
     return int(bool(lines))

@@ -8,7 +8,6 @@ from cyclopts import Parameter
 
 from ..costs import write_costs
 from ..costs.measure import measure_costs
-from ..networks.own import read_places
 from ..protocol.request import Device
 from .console import RESULTS, device_of, folders_of, say, say_written
 from .options import Results
@@ -32,7 +31,6 @@ def costs(
     where = device_of(device)
     for folder in folders_of(results):
         if folder.runs:
-            read_places()
             measured = measure_costs(folder.runs, where, say=say, onnxruntime=onnxruntime)
             say(
                 f"{folder.path}: latency, throughput and size of {len(measured.networks)} networks, and exact search in "

@@ -25,7 +25,7 @@ def list(what: Literal["datasets", "methods", "backbones", "presets"], /, *, jso
         datasets, methods, backbones or presets
     """
     rows = _rows(what)
-    faults = methods.faults() if what == "methods" else ()
+    faults = methods.declarations.read().faults if what == "methods" else ()
     for fault in faults:
         err.print(f"benchmark: {fault}", markup=False, soft_wrap=True)
     if json:
@@ -61,6 +61,6 @@ def _rows(what: str) -> Rows:
             {"name": name, "weights": f"{place}, of an installed package"}
             for name, place in registered("backbones").items()
         ]
-        return [*({"name": family.name, "weights": family.weights} for family in zoo.FAMILIES), *others]
+        return [*({"name": name, "weights": weights} for name, weights in zoo.FAMILIES.items()), *others]
     protocols = map(presets.read_preset, presets.preset_names())
     return [{"name": preset.name, "for": ", ".join(preset.datasets), "title": preset.title} for preset in protocols]

@@ -24,9 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import BenchmarkError
 from ..machine import set_threads
-from ..networks.encoder import Headless, Network, encoder
+from ..networks.encoder import Headless, Network, Shipped, encoder
 from ..networks.onnx import Session, runtime_version, write_onnx
-from ..networks.shipped import Shipped
 from ..record import Record
 from ..spec import Spec
 from ..timing import repeated

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import importlib
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ..errors import BenchmarkError, UsageError, unknown
 from ..spec import MATRYOSHKA, Scalar
 from . import declarations
 from .entries import Entry, combined, nested, out_of_bounds
-from .plugins import plugin_files, plugin_module
+from .plugins import plugin_files, plugin_module, words_of
 
 
 def catalogue() -> dict[str, Entry]:
@@ -28,11 +27,6 @@ def catalogue() -> dict[str, Entry]:
     if faults:
         raise BenchmarkError(_first(faults))
     return entries
-
-
-def faults() -> tuple[str, ...]:
-    """Tell what is wrong with files and classes that hold no method that can be, a line each."""
-    return declarations.read().faults
 
 
 def _first(faults: tuple[str, ...]) -> str:
@@ -71,31 +65,25 @@ def load(name: str) -> Callable[..., Any]:
     known = entry(name)
     if not known.parts:
         return _class(known)
-    # By name, as all classes of methods are: their base asks this room for task losses.
-    base = getattr(importlib.import_module(f"{__name__}.{known.module}"), known.cls)
     for part in known.parts:
         _class(entry(part))
+    # By name, as all classes of methods are: their base asks this room for task losses.
+    base = getattr(importlib.import_module(f"{__name__}.{known.module}"), known.cls)
     return type(base.__name__, (base,), {"name": known.name, **known.defaults})
 
 
 def _class(method: Entry) -> type[Any]:
-    from torch import nn
-
     path = declarations.FOLDER / f"{method.module}.py"
     try:
         is_plugin = path in plugin_files()
         module = plugin_module(path) if is_plugin else importlib.import_module(f"{__name__}.{method.module}")
         cls = getattr(module, method.cls)
     except Exception as error:  # whatever the file does
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = f", line {frames[-1].lineno}" if frames else ""
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BenchmarkError(f"{path}{line}: {method.name} cannot be imported: {what}") from error
+        raise BenchmarkError(f"{path}: {method.name} cannot be imported: {words_of(error)}") from error
+    base = importlib.import_module(f"{__name__}.base").Method
     for key in method.defaults:
-        if hasattr(nn.Module, key) or key in (*nn.Module.__annotations__, "task_loss"):
-            raise BenchmarkError(
-                f"{path}: {method.cls}.{key} hides what every torch.nn.Module or method has; rename it"
-            )
+        if hasattr(base, key) or key in (*base.__mro__[1].__annotations__, "task_loss"):
+            raise BenchmarkError(f"{path}: {method.cls}.{key} hides what every method has; rename it")
     return cls
 
 

@@ -9,21 +9,17 @@ from . import entry, load
 from .base import Batch, Method, Widths
 
 
-class Combination(Method):
-    """The sum of methods' losses, each with the weights that it has alone, and what it learns at the rate that it has alone.
+class Several(Method):
+    """A method that consists of others."""
 
-    A task loss that several of their recipes have is in the sum once. Hyper-parameters are called METHOD.KEY. `methods.load` makes a
-    class of this for every sum.
-    """
-
-    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
-        params: dict[str, dict[str, Any]] = {name: {} for name in entry(self.name).parts}
-        for key in entry(self.name).defaults:
-            name, _, parameter = key.partition(".")
-            params[name][parameter] = getattr(self, key)
-        self.methods = [load(name)(student, teacher, classes, **own) for name, own in params.items()]
+    def take(self, methods: list[Method]) -> None:
+        self.methods = methods
         # By which torch finds what they learn and remember.
-        self.parts = nn.ModuleList(self.methods)
+        self.parts = nn.ModuleList(methods)
+
+    def seen(self, batch: Batch) -> Iterator[tuple[Method, Batch]]:
+        """Each method with the batch as it sees it."""
+        return ((method, batch) for method in self.methods)
 
     @property
     def prepares(self) -> bool:
@@ -38,8 +34,8 @@ class Combination(Method):
             method.prepare(embeddings, labels)
 
     def update(self, batch: Batch) -> None:
-        for method in self.methods:
-            method.update(batch)
+        for method, seen in self.seen(batch):
+            method.update(seen)
 
     def learned(self) -> Iterator[tuple[list[nn.Parameter], float]]:
         for method in self.methods:
@@ -47,8 +43,22 @@ class Combination(Method):
 
     def to_teacher_space(self, embedding: Tensor) -> Tensor | None:
         """By the first of them that aligns coordinates."""
-        points = (method.to_teacher_space(embedding) for method in self.methods)
-        return next((mapped for mapped in points if mapped is not None), None)
+        return next((method.to_teacher_space(embedding) for method in self.methods if method.aligns), None)
+
+
+class Combination(Several):
+    """The sum of methods' losses, each with the weights that it has alone, and what it learns at the rate that it has alone.
+
+    A task loss that several of their recipes have is in the sum once. Hyper-parameters are called METHOD.KEY. `methods.load` makes a
+    class of this for every sum.
+    """
+
+    def build(self, student: Widths, teacher: Widths, classes: int) -> None:
+        params: dict[str, dict[str, Any]] = {name: {} for name in entry(self.name).parts}
+        for key in entry(self.name).defaults:
+            name, _, parameter = key.partition(".")
+            params[name][parameter] = getattr(self, key)
+        self.take([load(name)(student, teacher, classes, **own) for name, own in params.items()])
 
     def loss(self, batch: Batch) -> Tensor:
         """Each task loss by the largest of its weights among the parts, then the losses that transfer."""

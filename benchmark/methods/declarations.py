@@ -10,33 +10,28 @@ import contextlib
 import functools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import BenchmarkError
+from pydantic import ValidationError
+
+from ..errors import BenchmarkError, wrong_field
 from ..spec import Spec
-from .entries import FACTS, TYPES, Entry, impossible, out_of_bounds
+from .entries import TYPES, Entry, out_of_bounds
 from .plugins import plugin_files
 
 FOLDER = Path(__file__).parent
-NO_METHODS = (
-    "__init__",
-    "combination",
-    "contract",
-    "declarations",
-    "entries",
-    "matryoshka",
-    "plugins",
-)  # files that hold none
 Key = tuple[str, str]  # file and class
 METHOD: Key = ("base", "Method")
-# The bases of methods that are not trained, by kind, and what each of these defines.
-UNTRAINED: dict[str, tuple[Key, str]] = {
-    "posthoc": (("posthoc", "PostHoc"), "compress(self, embedding)"),
-    "control": (("closed", "ClosedForm"), "directions(self, features, labels, teacher)"),
-}
+# The bases of methods that are not trained, by kind.
+BASES: dict[str, Key] = {"posthoc": ("posthoc", "PostHoc"), "control": ("closed", "ClosedForm")}
+FACTS = Entry.model_fields.keys() - {"defaults", "module", "cls", "parts"}
+FORM = (
+    "write a fact as kind = 'relational', a hyper-parameter as weight: float = 1.0 (of type bool, int, float or str), a constant as "
+    "top: ClassVar = ... or _top = ..., with literals, as the file is read without running it; what is learned, `build` makes"
+)
 
 
 class Catalogue(NamedTuple):
@@ -44,8 +39,17 @@ class Catalogue(NamedTuple):
     faults: tuple[str, ...]  # of files and classes that could not be read, a line each
 
 
+class Attribute(NamedTuple):
+    """A name that a class's body binds: `name: annotation = value`, or a function."""
+
+    line: int
+    annotation: str = ""
+    value: ast.expr | None = None
+    is_function: bool = False
+
+
 class MethodClass(NamedTuple):
-    """A class in a file of the package."""
+    """A class in a file of the package or in a plugin."""
 
     path: Path
     node: ast.ClassDef
@@ -55,33 +59,22 @@ class MethodClass(NamedTuple):
     def key(self) -> Key:
         return module_of(self.path), self.node.name
 
-    def wrong(self, why: str, name: str = "", line: int = 0) -> BenchmarkError:
-        """The error of the class, or of one of its attributes."""
-        subject = f"{self.node.name}.{name}" if name else self.node.name
-        return BenchmarkError(f"{self.path}, line {line or self.node.lineno}: {subject} {why}")
-
-
-class Attribute(NamedTuple):
-    """A name that a class's body binds: `name: annotation = value`, or a function."""
-
-    source: MethodClass
-    name: str
-    line: int
-    annotation: str = ""
-    value: ast.expr | None = None
-    is_function: bool = False
-
-    def wrong(self, why: str) -> BenchmarkError:
-        return self.source.wrong(why, self.name, self.line)
-
     @property
-    def literal(self) -> Any:
-        """The value. Raises a BenchmarkError where only running the file would tell it."""
-        assert self.value is not None
-        try:
-            return ast.literal_eval(self.value)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            raise self.wrong("must be a literal, since the file is read without running it") from None
+    def body(self) -> Iterator[tuple[str, Attribute]]:
+        for item in self.node.body:
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                annotation = ast.unparse(item.annotation).strip("'\"").removeprefix("typing.")
+                yield item.target.id, Attribute(item.lineno, annotation, item.value)
+            elif isinstance(item, ast.FunctionDef):
+                yield item.name, Attribute(item.lineno, is_function=True)
+            elif isinstance(item, ast.Assign):
+                names = [node.id for target in item.targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+                for name in names:
+                    yield name, Attribute(item.lineno, "", item.value if len(names) == 1 else None)
+
+    def wrong(self, why: str, line: int = 0) -> BenchmarkError:
+        """The error of the class, or of one of its attributes, with which `why` begins then."""
+        return BenchmarkError(f"{self.path}, line {line or self.node.lineno}: {self.node.name}{why}")
 
 
 def read() -> Catalogue:
@@ -98,8 +91,7 @@ def module_of(path: Path) -> str:
 def _read(folder: Path, plugins: tuple[Path, ...]) -> Catalogue:
     faults: dict[str, None] = {}
     sources: dict[Key, MethodClass] = {}
-    entries: dict[str, Entry] = {}
-    first: dict[str, Entry] = {}
+    called: dict[str, list[tuple[MethodClass, Entry]]] = defaultdict(list)
 
     @contextlib.contextmanager
     def noted() -> Iterator[None]:
@@ -110,33 +102,27 @@ def _read(folder: Path, plugins: tuple[Path, ...]) -> Catalogue:
 
     for path in (*sorted(folder.glob("*.py")), *plugins):
         with noted():
-            sources |= {} if module_of(path) in NO_METHODS else _classes(path)
-    bases = {base for source in sources.values() for base in source.bases}
-    for key, source in sources.items():
+            sources |= _classes(path)
+    for source in sources.values():
         with noted():
-            if (method := _entry(source, sources, is_base=key in bases)) is None:
-                continue
-            other = first.setdefault(method.name, method)
-            if other is not method:
-                # Which of them is meant, nobody knows.
-                entries.pop(method.name, None)
-                raise source.wrong(
-                    f"is called {method.name!r}, as {other.cls} in {other.module}.py is; rename one of them"
-                )
-            entries[method.name] = method
-    tasks = {
-        name: method for name, method in entries.items() if method.kind == "none" and method.trains and not method.task
-    }
-    for method in [method for method in entries.values() if method.task]:
+            if (method := _entry(source, sources)) is not None:
+                called[method.name].append((source, method))
+    # Which of several is meant, nobody knows.
+    entries = {name: methods[0][1] for name, methods in called.items() if len(methods) == 1}
+    tasks = {name: task for name, task in entries.items() if task.kind == "none" and task.trains and not task.task}
+    for name, ((source, method), *others) in called.items():
         with noted():
-            if (task := tasks.get(method.task)) is None:
-                del entries[method.name]
-                attribute = _attributes(_lineage(sources[method.module, method.cls], sources))["task"]
-                raise attribute.wrong(
-                    f"is {method.task!r}, which is no loss of labels alone; write one of {', '.join(tasks)}"
-                )
+            if others:
+                twin = others[0][0]
+                raise twin.wrong(f" is called {name!r}, as {method.cls} in {source.path.name} is; rename one of them")
+            if method.task and method.task not in tasks:
+                del entries[name]
+                raise source.wrong(f".task is {method.task!r}, which is no loss of labels alone: {', '.join(tasks)}")
+        if name in entries and method.task:
+            task = tasks[method.task]
             needs = tuple(dict.fromkeys((*method.needs, *task.needs)))
-            entries[method.name] = replace(method, needs=needs, is_random=method.is_random or task.is_random)
+            is_random = method.is_random or task.is_random
+            entries[name] = method.model_copy(update={"needs": needs, "is_random": is_random})
     return Catalogue(dict(sorted(entries.items())), tuple(faults))
 
 
@@ -167,113 +153,87 @@ def origins(tree: ast.Module) -> dict[str, Key]:
 def _classes(path: Path) -> dict[Key, MethodClass]:
     """The classes of a file, by file and name."""
     tree = parsed(path)
-    nodes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    known = {node.name: (module_of(path), node.name) for node in nodes} | origins(tree)
-    result: dict[Key, MethodClass] = {}
-    for node in nodes:
-        names = [ast.unparse(base).partition(".") for base in node.bases]
-        bases = tuple((known[first][0], rest or known[first][1]) for first, _, rest in names if first in known)
-        source = MethodClass(path, node, bases)
-        if source.key in result:
-            raise source.wrong(f"is defined in line {result[source.key].node.lineno} already; rename one of them")
-        result[source.key] = source
+    known, result = origins(tree), dict[Key, MethodClass]()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            names = [ast.unparse(base).partition(".") for base in node.bases]
+            bases = tuple((known[first][0], rest or known[first][1]) for first, _, rest in names if first in known)
+            known[node.name] = key = module_of(path), node.name
+            result[key] = MethodClass(path, node, bases)
     return result
 
 
 def _lineage(source: MethodClass, sources: Mapping[Key, MethodClass], below: tuple[Key, ...] = ()) -> list[MethodClass]:
     """The class and its bases in this package, the farthest first."""
-    if source.key in below:
-        raise source.wrong("is its own base; write class NAME(Method), with `from .base import Method`")
-    bases = [sources[key] for key in reversed(source.bases) if key in sources]
-    return [*(each for base in bases for each in _lineage(base, sources, (*below, source.key))), source]
+    below = (*below, source.key)
+    bases = [sources[key] for key in reversed(source.bases) if key in sources and key not in below]
+    return [*(each for base in bases for each in _lineage(base, sources, below)), source]
 
 
-def _entry(source: MethodClass, sources: Mapping[Key, MethodClass], *, is_base: bool) -> Entry | None:
-    """The method that a class is; None of another class, and of one that only serves others as a base.
+def _entry(source: MethodClass, sources: Mapping[Key, MethodClass]) -> Entry | None:
+    """The method that a class is; None of another class, and of one without a name, which serves others as a base.
 
     Raises:
         BenchmarkError: it declares something that no method can be.
     """
-    own = {item.name: item for item in _body(source)}
+    own = dict(source.body)
     lineage = _lineage(source, sources)
     keys = [each.key for each in lineage]
+    if "name" not in own or source.key == METHOD:
+        return None
     if METHOD not in keys:
-        if "name" in own and ("kind" in own or not own["name"].annotation):
-            raise source.wrong("derives from no Method; write class NAME(Method), with `from .base import Method`")
+        if own["name"].annotation:
+            return None
+        raise source.wrong(" derives from no Method; write class NAME(Method), with `from .base import Method`")
+    facts, defaults = dict[str, Any](), dict[str, Any]()
+    for each in lineage:
+        for name, attribute in each.body:
+            if name in FACTS and (value := _literal(each, name, attribute)) is not None:
+                facts[name] = value
+            elif each.key != METHOD and _is_hyper_parameter(name, attribute):
+                defaults[name] = _default(each, name, attribute)
+    try:
+        entry = Entry(**facts, defaults=defaults, module=module_of(source.path), cls=source.node.name)
+    except ValidationError as error:
+        place = error.errors()[0]["loc"][:1]
+        line = own[str(place[0])].line if place and place[0] in own else 0
+        raise source.wrong(f"{'.' if place else ': '}{wrong_field(error)}", line) from None
+    for kind, base in BASES.items():
+        if (entry.kind == kind) != (base in keys):
+            raise source.wrong(f".kind is {entry.kind!r}; {kind} is for what derives from {base[1]} of {base[0]}.py")
+    if entry.trains and not any(name == "forward" for each in lineage if each.key != METHOD for name, _ in each.body):
+        raise source.wrong(" defines no forward(self, batch)")
+    return entry
+
+
+def _is_hyper_parameter(name: str, attribute: Attribute) -> bool:
+    """Whether a name that is no fact is read as a hyper-parameter: all but functions, constants and what is private."""
+    if attribute.is_function:
+        return name == "__init__"
+    return not (name in FACTS or name.startswith("_") or re.match(r"ClassVar\b", attribute.annotation))
+
+
+def _literal(source: MethodClass, name: str, attribute: Attribute) -> Any:
+    """The value of an attribute; None where `base.Method` only says its type."""
+    if source.key == METHOD and attribute.value is None:
         return None
-    attributes = _attributes(lineage)
-    if source.key == METHOD or (("name" not in own) and (is_base or source.node.name.startswith("_"))):
-        return None
-    if "name" not in own:
-        raise source.wrong(f"declares no name, so that nobody can ask for it; write name = {FACTS['name']!r}")
-    base = next((kind for kind, (key, _) in UNTRAINED.items() if key in keys), "")
-    facts = {name: attributes[name].literal for name in FACTS if name in attributes}
-    defaults = {name: item.literal for name, item in attributes.items() if item.annotation in TYPES}
-    for name in FACTS:
-        if name not in facts:
-            raise source.wrong(f"declares no {name}; write {name} = {FACTS[name]!r}")
-        if why := impossible(name, facts, defaults, base):
-            raise source.wrong(why, name, own[name].line if name in own else 0)
-    key, needed = UNTRAINED.get(base, (METHOD, "forward(self, batch)"))
-    if (facts["trains"] or base) and attributes[needed.partition("(")[0]].source.key == key:
-        raise source.wrong(f"defines no {needed}")
-    return Entry(**facts, defaults=defaults, module=module_of(source.path), cls=source.node.name)
+    try:
+        if attribute.value is None or (name in FACTS and not re.match(r"(ClassVar\b|$)", attribute.annotation)):
+            raise ValueError
+        return ast.literal_eval(attribute.value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise source.wrong(f".{name}: {FORM}", attribute.line) from None
 
 
-def _attributes(lineage: Iterable[MethodClass]) -> dict[str, Attribute]:
-    """Gather what a class and its bases bind, by name. Raises a BenchmarkError where one of these is not written as it is read."""
-    result: dict[str, Attribute] = {}
-    for item in (item for source in lineage for item in _body(source)):
-        _check_attribute(item)
-        before = result.get(item.name, item)
-        if before.is_function != item.is_function:
-            raise item.wrong(
-                f"is {'a function' if before.is_function else 'a value'} of {before.source.node.name}; rename it"
-            )
-        if item.value is not None or item.is_function:
-            result[item.name] = item
-    return result
-
-
-def _body(source: MethodClass) -> Iterator[Attribute]:
-    for item in source.node.body:
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            annotation = ast.unparse(item.annotation).strip("'\"")
-            yield Attribute(source, item.target.id, item.lineno, annotation.removeprefix("typing."), item.value)
-        elif isinstance(item, ast.Assign) and len(item.targets) == 1 and isinstance(item.targets[0], ast.Name):
-            yield Attribute(source, item.targets[0].id, item.lineno, "", item.value)
-        elif isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield Attribute(source, item.name, item.lineno, is_function=True)
-        elif not isinstance(item, ast.ClassDef):
-            names = [node for node in ast.walk(item) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-            yield from (Attribute(source, node.id, node.lineno) for node in names)
-
-
-def _check_attribute(item: Attribute) -> None:
-    """Raise a BenchmarkError where a name is bound in a way that would be without effect, or stand for two things."""
-    name = item.name
-    if item.is_function:
-        if name == "__init__" and item.source.key != METHOD:
-            raise item.wrong(
-                "sets nothing: hyper-parameters are annotated attributes, what it learns is made by `build`"
-            )
-    elif name.startswith("_") or re.match(r"ClassVar\b", item.annotation):
-        return
-    elif name in FACTS:
-        if item.value is None or item.annotation:
-            raise item.wrong(f"is a fact about the method; write {name} = {FACTS[name]!r}, without a type")
-    elif item.annotation not in TYPES:
-        raise item.wrong(
-            f"is {f'of type {item.annotation}' if item.annotation else 'without a type'}; a hyper-parameter is written {name}: float = 1.0 "
-            f"({', '.join(TYPES)}), a constant {name}: ClassVar = ... or _{name} = ..., and what it learns is made by `build`"
-        )
-    elif item.value is None:
-        raise item.wrong(f"has no default; write {name}: {item.annotation} = ...")
-    elif name in Spec.model_fields:
-        raise item.wrong(
-            f"is called as a field of every run, so that --set METHOD.{name} would mean two things; rename it"
-        )
-    elif type(item.literal).__name__ != item.annotation or item.literal in (math.inf, -math.inf):
-        raise item.wrong(f"is {item.annotation}, and its default {item.literal!r} is not")
-    elif bounds := out_of_bounds(name, item.literal):
-        raise item.wrong(f"is {bounds}, and its default {item.literal!r} is not")
+def _default(source: MethodClass, name: str, attribute: Attribute) -> Any:
+    """The published value of a hyper-parameter."""
+    value = _literal(source, name, attribute)
+    if name in Spec.model_fields:
+        why = f"is called as a field of every run, so that --set METHOD.{name} would mean two things; rename it"
+        raise source.wrong(f".{name} {why}", attribute.line)
+    kind = attribute.annotation
+    if kind not in TYPES or type(value).__name__ != kind or value in (math.inf, -math.inf):
+        raise source.wrong(f".{name} is {kind or 'without a type'}; {FORM}", attribute.line)
+    if bounds := out_of_bounds(name, value):
+        raise source.wrong(f".{name} is {bounds}, and its default {value!r} is not", attribute.line)
+    return value

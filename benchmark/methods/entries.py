@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ..errors import UsageError
-from ..spec import MATRYOSHKA, Scalar
+from ..spec import MATRYOSHKA, Frozen, Scalar
 
-Kind = Literal["none", "individual", "relational", "mixed", "posthoc", "control"]
-KINDS = ("none", "individual", "relational", "posthoc", "control")  # that a method may declare
-UNTRAINED = {"posthoc": "PostHoc of posthoc.py", "control": "ClosedForm of closed.py"}  # kinds with a base of their own
-FEATURES = ("embedding", "pooled", "maps", "labels", "teacher")  # that it may read; a control, the last
+Kind = Literal["none", "individual", "relational", "mixed", "posthoc", "control"]  # mixed: of sums
+Feature = Literal["embedding", "pooled", "maps", "labels", "teacher"]  # that it may read; a control, the last
+UNTRAINED = ("posthoc", "control")
 RESERVED = ("all", "individual", "relational", "posthoc", "control", "none", "teacher")  # words of the command line
-LONGEST = 100  # letters of a name, which is part of files' names
 TYPES = ("bool", "int", "float", "str")  # that a hyper-parameter may have
-# Facts that a class declares about its method, each with an example.
-FACTS: dict[str, Any] = {
-    "name": "my-method",
-    "kind": "relational",
-    "reference": "Author et al., Title, venue, year",
-    "needs": ("embedding", "labels"),
-    "optional": ("maps",),
-    "task": "triplet",
-    "normalize": False,
-    "trains": False,
-    "has_head": False,
-    "ranges": {"weight": (0.1, 10.0)},
-    "later": ("weight",),
-    "self_taught": True,
-    "same_size": True,
-    "is_random": True,
-}
 # Numbers that have a meaning, by the last word of a hyper-parameter's name: low, high, whether low itself is among them.
 BOUNDS = {
     "weight": (0.0, math.inf, True),
@@ -46,15 +28,16 @@ BOUNDS = {
 WORDS = {"miner": ("ours", "authors")}
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Frozen):
     """A method as its source declares it; what a class does not declare is `base.Method`'s."""
 
-    name: str
+    model_config = ConfigDict(strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=100)]  # part of files' names
     kind: Kind
-    reference: str
-    needs: tuple[str, ...]
-    optional: tuple[str, ...]
+    reference: Annotated[str, Field(pattern=r"\S")]
+    needs: tuple[Feature, ...]
+    optional: tuple[Feature, ...]
     task: str
     normalize: bool
     trains: bool
@@ -68,6 +51,33 @@ class Entry:
     module: str
     cls: str
     parts: tuple[str, ...] = ()  # of a combination
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_word(cls, name: str) -> str:
+        if name in RESERVED:
+            raise ValueError(f"{name!r} is a word of the command line")
+        return name
+
+    @field_validator("ranges", "later")
+    @classmethod
+    def _are_of_hyper_parameters(cls, names: Any, info: ValidationInfo) -> Any:
+        defaults = info.data.get("defaults", {})
+        for name in names:
+            if name not in defaults:
+                raise ValueError(f"{name!r} is none of its hyper-parameters: {', '.join(defaults) or 'it has none'}")
+            low, high = names[name] if info.field_name == "ranges" else (0, 0)
+            if low != high and not (type(defaults[name]) is float and 0 < low <= defaults[name] <= high):
+                raise ValueError(f"of {name} write (low, high) above 0, with the default, a float, between")
+        return names
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Entry:
+        if self.kind == "mixed" or (self.kind != "none" and self.trains == (self.kind in UNTRAINED)):
+            raise ValueError(f"no method of the kind {self.kind} has trains = {self.trains}")
+        if self.trains and not self.has_head:
+            raise ValueError("has_head = False leaves nothing to train; write trains = False as well")
+        return self
 
     @property
     def needs_teacher(self) -> bool:
@@ -112,34 +122,26 @@ def combined(name: str, parts: Sequence[Entry]) -> Entry:
     """
     names = tuple(part.name for part in parts)
     for part in parts:
-        if not part.trains:
-            raise UsageError(f"{name}: {part.name} has no loss to add; only methods that train are in a sum")
-        if names.count(part.name) > 1:
-            raise UsageError(
-                f"{name}: {part.name} stands in it {names.count(part.name)} times; a sum has a method once"
-            )
+        if not part.trains or names.count(part.name) > 1:
+            raise UsageError(f"{name}: {part.name} cannot be added; a sum is of methods that train, each once")
     kinds = {part.kind for part in parts} - {"none"}
     needs = tuple(dict.fromkeys(need for part in parts for need in part.needs))
-    return Entry(
-        name="+".join(names),
-        kind=next(iter(kinds), "none") if len(kinds) < 2 else "mixed",
-        reference="; ".join(part.reference for part in parts),
-        needs=needs,
-        optional=tuple(dict.fromkeys(need for part in parts for need in part.optional if need not in needs)),
-        task="",  # of the parts, each once
-        normalize=any(part.normalize for part in parts),  # a task loss wants it, and relations can do with it
-        trains=True,
-        has_head=True,
-        same_size=any(part.same_size for part in parts),
-        self_taught=bool(kinds) and all(part.self_taught or part.kind == "none" for part in parts),
-        defaults={f"{part.name}.{key}": value for part in parts for key, value in part.defaults.items()},
-        ranges={f"{part.name}.{key}": range_ for part in parts for key, range_ in part.ranges.items()},
-        later=tuple(f"{part.name}.{key}" for part in parts for key in part.later),
-        is_random=any(part.is_random for part in parts),
-        module="combination",
-        cls="Combination",
-        parts=names,
-    )
+    facts = {
+        "name": "+".join(names),
+        "kind": next(iter(kinds), "none") if len(kinds) < 2 else "mixed",
+        "reference": "; ".join(part.reference for part in parts),
+        "needs": needs,
+        "optional": tuple(dict.fromkeys(need for part in parts for need in part.optional if need not in needs)),
+        "task": "",  # of the parts, each once
+        "normalize": any(part.normalize for part in parts),  # a task loss wants it, and relations can do with it
+        "same_size": any(part.same_size for part in parts),
+        "self_taught": bool(kinds) and all(part.self_taught or part.kind == "none" for part in parts),
+        "defaults": {f"{part.name}.{key}": value for part in parts for key, value in part.defaults.items()},
+        "ranges": {f"{part.name}.{key}": range_ for part in parts for key, range_ in part.ranges.items()},
+        "later": tuple(f"{part.name}.{key}" for part in parts for key in part.later),
+        "is_random": any(part.is_random for part in parts),
+    }
+    return parts[0].model_copy(update=facts | {"module": "combination", "cls": "Combination", "parts": names})
 
 
 def nested(name: str, inner: Entry) -> Entry:
@@ -148,7 +150,8 @@ def nested(name: str, inner: Entry) -> Entry:
         raise UsageError(
             f"{name}: {inner.name} cannot be nested; only methods that train a student of any dimension can"
         )
-    return replace(inner, name=name, task="", module="matryoshka", cls="Matryoshka", parts=(inner.name,))
+    place = {"module": "matryoshka", "cls": "Matryoshka", "parts": (inner.name,)}
+    return inner.model_copy(update={"name": name, "task": "", **place})
 
 
 def out_of_bounds(name: str, value: Scalar) -> str:
@@ -160,36 +163,3 @@ def out_of_bounds(name: str, value: Scalar) -> str:
     if low < value <= high or (closed and value == low):
         return ""
     return f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more" if closed else f"more than {low:g}"
-
-
-def impossible(name: str, facts: Mapping[str, Any], defaults: Mapping[str, Scalar], base: str) -> str:
-    """Tell why a fact cannot be; else nothing. `base`: the kind of `UNTRAINED` whose base the class derives from, if any."""
-    value, kind = facts[name], type(FACTS[name])
-    if type(value) is not kind or (name == "reference" and not value.strip()):
-        return f"is {value!r}; write a {kind.__name__}, such as {name} = {FACTS[name]!r}"
-    if name == "name" and (
-        not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value) or value in RESERVED or len(value) > LONGEST
-    ):
-        words = ", ".join(RESERVED)
-        return f"is {value!r}; write small letters, digits and single hyphens, at most {LONGEST}, and none of {words}"
-    if name == "kind" and value not in KINDS:
-        return f"is {value!r}; write one of {', '.join(KINDS)}"
-    for kind_of in UNTRAINED if name == "kind" else ():
-        if (value == kind_of) != (base == kind_of):
-            return f"is {value!r}; {kind_of} is for classes that derive from {UNTRAINED[kind_of]}, and for no others"
-    allowed: Sequence[str] = FEATURES if name in ("needs", "optional") else list(defaults)
-    for word in value if kind in (tuple, dict) else ():
-        if word not in allowed:
-            return f"names {word!r}; write only what is among {', '.join(allowed) or 'its hyper-parameters, and it has none'}"
-        if name == "ranges" and not _is_range(value[word], defaults[word]):
-            return f"has {value[word]!r} for {word}; write (low, high) above 0, with the default between, of a float"
-    if name == "trains" and facts["kind"] != "none" and value == (facts["kind"] in UNTRAINED):
-        return f"is {value}, which no method of the kind {facts['kind']} can be"
-    if name == "has_head" and facts["trains"] and not value:
-        return "is False, and without a head there is nothing to train; write trains = False as well"
-    return ""
-
-
-def _is_range(span: Any, default: Scalar) -> bool:
-    numbers = isinstance(span, tuple) and len(span) == 2 and all(type(number) in (int, float) for number in span)
-    return numbers and isinstance(default, float) and 0 < span[0] <= default <= span[1] < math.inf and span[0] < span[1]

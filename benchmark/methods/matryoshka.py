@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import entry, load
 from .base import Batch, Features, Method, Widths
+from .combination import Several
 
 LEAST = 8  # numbers of the smallest embedding
 
 
-class Matryoshka(Method):
+class Matryoshka(Several):
     """The sum of a method's loss over nested embeddings: the first d, d/2, d/4, ... numbers, down to 8, each weighed alike.
 
     Each nested embedding is l2-normalised where the student's is, and has of its own what the method learns or remembers.
@@ -26,46 +27,17 @@ class Matryoshka(Method):
         self.sizes = [student.embedding]
         while self.sizes[-1] // 2 >= LEAST:
             self.sizes.append(self.sizes[-1] // 2)
-        self.methods = [
-            load(inner)(student._replace(embedding=size), teacher, classes, **params) for size in self.sizes
-        ]
-        # By which torch finds what they learn and remember.
-        self.parts = nn.ModuleList(self.methods)
+        self.take([load(inner)(student._replace(embedding=size), teacher, classes, **params) for size in self.sizes])
 
-    def _nested(self, batch: Batch) -> Iterator[tuple[Method, Batch]]:
-        """Each method with the batch as it sees it."""
+    def seen(self, batch: Batch) -> Iterator[tuple[Method, Batch]]:
         student = batch.student
         for size, method in zip(self.sizes, self.methods, strict=True):
             first = student.embedding[:, :size]
             seen = Features(F.normalize(first) if student.unit else first, student.pooled, student.maps, student.unit)
             yield method, Batch(seen, batch.teacher, batch.labels, batch.index, batch.progress, batch.shared)
 
-    @property
-    def prepares(self) -> bool:
-        return self.methods[0].prepares
-
-    @property
-    def aligns(self) -> bool:
-        return self.methods[0].aligns
-
-    def prepare(self, embeddings: Tensor, labels: Tensor) -> None:
-        for method in self.methods:
-            method.prepare(embeddings, labels)
-
-    def update(self, batch: Batch) -> None:
-        for method, seen in self._nested(batch):
-            method.update(seen)
-
-    def learned(self) -> Iterator[tuple[list[nn.Parameter], float]]:
-        for method in self.methods:
-            yield from method.learned()
-
-    def to_teacher_space(self, embedding: Tensor) -> Tensor | None:
-        """By the whole embedding."""
-        return self.methods[0].to_teacher_space(embedding)
-
     def forward(self, batch: Batch) -> Tensor:
         total = batch.student.embedding.new_zeros(())
-        for method, seen in self._nested(batch):
+        for method, seen in self.seen(batch):
             total = total + method.loss(seen)
         return total

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -20,6 +21,8 @@ from types import ModuleType
 from ..errors import UsageError
 
 VARIABLE = "BENCHMARK_PLUGINS"  # files, parted by semicolons
+# Modules that lay beside a user's file and were imported by it, with their folder: Python knows one of a name.
+_neighbours: dict[str, Path] = {}
 GROUP = "embedding_distillation"  # begins the names of the groups of entry points: .methods, .backbones, .cards
 
 
@@ -57,10 +60,13 @@ def _installed() -> tuple[Path, ...]:
     return tuple(Path(place.origin).resolve() for place in places if place is not None and place.origin)
 
 
-def place_in_plugin(error: BaseException) -> str:
-    """Say where in a file of a plugin an error came from, to be put behind its message; nothing where it came from elsewhere."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) in plugin_files()]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+def words_of(error: BaseException) -> str:
+    """An error's own words in one line, with the user's line that led to it."""
+    places = sysconfig.get_paths()
+    inner = str(Path(__file__).parents[1]), places["stdlib"], places["purelib"], places["platlib"], "<frozen"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(inner)]
+    at = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{at}"
 
 
 @functools.cache
@@ -82,9 +88,20 @@ def on_path(folder: Path) -> Iterator[None]:
 
 def module_of_text(path: Path, text: bytes) -> ModuleType:
     """Run the text of a user's file as a module, which finds what lies beside it. Raises whatever that raises."""
+
+    def is_beside(name: str) -> bool:
+        return path.with_name(f"{name}.py").exists() or path.with_name(name).is_dir()
+
+    for name, folder in _neighbours.items():
+        if folder != path.parent and is_beside(name):
+            raise ImportError(f"{folder} and {path.parent} both have a module {name}; rename one of them")
     module = ModuleType(f"_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}")
     module.__file__ = str(path)
+    before = {*sys.modules}
     sys.modules[module.__name__] = module  # where dataclasses look for it
     with on_path(path.parent):
-        exec(compile(text, str(path), "exec"), module.__dict__)
+        try:
+            exec(compile(text, str(path), "exec"), module.__dict__)
+        finally:
+            _neighbours.update({name: path.parent for name in sys.modules.keys() - before if is_beside(name)})
     return module

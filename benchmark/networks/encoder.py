@@ -1,4 +1,4 @@
-"""Networks: a trunk that yields features at several depths, and an embedding head; or what stands in their place."""
+"""Networks: a trunk that yields features at several depths, and an embedding head; what stands in their place; and how they ship."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.decode import square
 from ..methods import entry
 from ..methods.base import Features, Widths
-from ..spec import Spec
+from ..spec import Fit, Spec
 from .trunks import Trunk, trunk
 
 if TYPE_CHECKING:
@@ -40,6 +43,13 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
         """Features of what the stream carries; maps are kept only where `needs` names them."""
+
+    def pooled(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Pooled features float32 [n, pooled] of what the stream carries, and the maps on the way."""
+        if self.trunk is None:
+            return inputs.float(), ()
+        pooled, maps = self.trunk(inputs)
+        return pooled.float(), maps
 
     def finished(self, embedding: Tensor) -> Tensor:
         """Embeddings [n, d], of unit length where the network normalises."""
@@ -111,13 +121,6 @@ class Encoder(Network):
                     module.eval()
         return self
 
-    def pooled(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pooled features float32 [n, pooled] of what the stream carries, and the maps on the way."""
-        if self.trunk is None:
-            return inputs.float(), ()
-        pooled, maps = self.trunk(inputs)
-        return pooled.float(), maps
-
     @torch.no_grad()
     def calibrate(self, inputs: Tensor) -> None:
         """Set centre and scale from training images or features; BatchNorm statistics stay as they are. A plain head has none."""
@@ -152,28 +155,17 @@ class Encoder(Network):
 
 
 class Headless(Network):
-    """A trunk as it is: its pooled features are the embedding."""
+    """Features as they are: a trunk's, or, of so many numbers, those that the stream carries."""
 
-    def __init__(self, trunk: Trunk, *, normalize: bool = True) -> None:
-        super().__init__(Widths(trunk.pooled, trunk.pooled, trunk.widths), normalize, trunk)
+    def __init__(self, trunk: Trunk | None, width: int = 0, *, normalize: bool = True) -> None:
+        widths = Widths(width, width, ()) if trunk is None else Widths(trunk.pooled, trunk.pooled, trunk.widths)
+        super().__init__(widths, normalize, trunk)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
-        assert self.trunk is not None
-        pooled, maps = self.trunk(inputs)
-        pooled = pooled.float()
-        return Features(self.finished(pooled), pooled, tuple(map(Tensor.float, maps)) if "maps" in needs else ())
-
-
-class Identity(Network):
-    """Features as they are: the network of a run that has vectors and no head."""
-
-    def __init__(self, width: int, *, normalize: bool = True) -> None:
-        super().__init__(Widths(embedding=width, pooled=width, maps=()), normalize)
-
-    def forward(self, inputs: Tensor, needs: frozenset[str] = EMBEDDING) -> Features:
-        pooled = inputs.float()
-        return Features(self.finished(pooled), pooled)
+        pooled, maps = self.pooled(inputs)
+        kept = tuple(map(Tensor.float, maps)) if "maps" in needs else ()
+        return Features(self.finished(pooled), pooled, kept)
 
 
 class Compressed(Network):
@@ -217,6 +209,35 @@ class Compressed(Network):
         return Features(self.finished(made), parts[0].pooled)
 
 
+class Shipped(nn.Module):
+    """A network as it goes elsewhere.
+
+    From images uint8 [n, size, size, 3], made square as for training, or own vectors [n, c], to embeddings [n, d].
+
+    Args:
+        image: pixels a side of the crop in the middle that the network reads; 0 of own vectors.
+        size: pixels a side of the square.
+        fit: how images become square.
+    """
+
+    def __init__(self, network: Network, image: int, size: int, fit: Fit = "squash") -> None:
+        super().__init__()
+        self.fit = fit
+        self.network = network
+        self.image = image
+        self.size = size
+
+    def preprocess(self, *files: str | Path) -> Tensor:
+        """Read image files as the network wants them, uint8 [n, size, size, 3]. Raises a DataError where a file is no image."""
+        return torch.from_numpy(np.stack([square(Path(file), self.size, self.fit) for file in files]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.image:
+            edge = (inputs.shape[1] - self.image) // 2
+            inputs = inputs[:, edge : edge + self.image, edge : edge + self.image]
+        return self.network(inputs).embedding
+
+
 def encoder(backbone: str, dim: int, *, pretrained: bool = True, image: int = 224, **head: Any) -> Encoder:
     """A network for streams of images; `head` as for `Encoder`. Raises as `trunk`."""
     made = trunk(backbone, pretrained, image)
@@ -226,7 +247,7 @@ def encoder(backbone: str, dim: int, *, pretrained: bool = True, image: int = 22
 def network_of(spec: Spec, *, pretrained: bool) -> Network:
     """A run's network in a stream of images, at step 0 but for its scale. Raises as `trunk`."""
     if spec.reads_vectors:
-        return Identity(spec.dim, normalize=spec.normalize)
+        return Headless(None, spec.dim, normalize=spec.normalize)
     if not entry(spec.method).has_head:
         return Headless(trunk(spec.backbone, pretrained, spec.image), normalize=spec.normalize)
     return encoder(

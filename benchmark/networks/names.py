@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import UsageError, unknown
 from ..spec import BY_NAME, TEACHER_VECTORS, VECTORS
@@ -15,36 +15,20 @@ HALF = (0.5,) * 3, (0.5,) * 3
 OWN_PLACE = re.compile(r"(?!timm:|own:)([^:@;=]+):([A-Za-z_]\w{0,99})(?:@([^;=]+))?")
 OWN_NAME = re.compile(r"own:[A-Za-z_]\w*-[0-9a-f]{16}")
 WIDEST = 4096  # channels of conv4: its weights are 1.8 GB then
-DOWNLOADED, IN_WHEEL = "ImageNet, torchvision's (downloaded)", "ImageNet, from the extra 'weights' (no network)"
-
-
-class Family(NamedTuple):
-    """Networks of one make, or one network: a row of `benchmark list backbones`.
-
-    Args:
-        pooled: how many pooled features the one network has.
-        maps: whether it has feature maps of several sizes.
-    """
-
-    name: str
-    weights: str
-    pooled: int = 0
-    maps: bool = True
-
-
-# Networks by make: how many pooled features they have.
+# How many pooled features networks have, by make.
 RESNETS = {"resnet18": 512, "resnet50": 2048}
 LITE = {"efficientnet_lite0": 1280, "efficientnet_lite1": 1280, "efficientnet_lite2": 1280}
-FAMILIES = (
-    *(Family(name, DOWNLOADED, pooled) for name, pooled in RESNETS.items()),
-    *(Family(name, IN_WHEEL, pooled) for name, pooled in LITE.items()),
-    Family("conv4-W", "none: trained from scratch; W channels, such as conv4-32"),
-    Family("timm:NAME", "ImageNet or other, timm's default for the model (downloaded)"),
-    Family("FILE.py:FACTORY@CHECKPOINT", "your own module's (docs/extending.md); PACKAGE.MODULE:FACTORY, too"),
-    Family(VECTORS, "none: your own vectors, run --features"),
-    Family(TEACHER_VECTORS, "none: your own vectors, run --teacher-features"),
-)
-NETWORKS = {family.name: family for family in FAMILIES if family.pooled}
+NETWORKS = {**RESNETS, **LITE}
+# Where weights are from, by network or kind of network: the rows of `benchmark list backbones`.
+FAMILIES = {
+    **dict.fromkeys(RESNETS, "ImageNet, torchvision's (downloaded)"),
+    **dict.fromkeys(LITE, "ImageNet, from the extra 'weights' (no network)"),
+    "conv4-W": "none: trained from scratch; W channels, such as conv4-32",
+    "timm:NAME": "ImageNet or other, timm's default for the model (downloaded)",
+    "FILE.py:FACTORY@CHECKPOINT": "your own module's (docs/extending.md); PACKAGE.MODULE:FACTORY, too",
+    VECTORS: "none: your own vectors, run --features",
+    TEACHER_VECTORS: "none: your own vectors, run --teacher-features",
+}
 
 
 def check_name(name: str) -> None:
@@ -54,7 +38,7 @@ def check_name(name: str) -> None:
     if OWN_NAME.fullmatch(name):
         return
     if name not in NETWORKS and not re.fullmatch(r"conv4-[1-9]\d*|timm:.+", name):
-        raise unknown("backbone", name, [family.name for family in FAMILIES])
+        raise unknown("backbone", name, FAMILIES)
     width = name.removeprefix("conv4-")
     if width != name and (len(width) > 9 or int(width) > WIDEST):
         raise UsageError(f"backbone {name[:40]} is too wide: conv4-{WIDEST} is the widest")
@@ -70,14 +54,14 @@ def pooled(name: str) -> int:
     check_name(name)
     if name.startswith("timm:"):
         return timm_sizes(name)[0]
-    return NETWORKS[name].pooled if name in NETWORKS else int(name.removeprefix("conv4-"))
+    return NETWORKS[name] if name in NETWORKS else int(name.removeprefix("conv4-"))
 
 
 def has_maps(name: str) -> bool:
     """Whether a backbone has feature maps of several sizes: a transformer's tokens are none, and of own modules nothing is known."""
     if name.startswith("timm:"):
         return bool(timm_sizes(name)[1])
-    return NETWORKS[name].maps if name in NETWORKS else not OWN_NAME.fullmatch(name)
+    return not OWN_NAME.fullmatch(name)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,23 +105,14 @@ class Session:
 def quantise(path: Path, out: Path, batches: Iterable[np.ndarray]) -> None:
     """Write the int8 form of an ONNX file: weights by channel, activations by what they are on some batches of its input."""
     quantization = _imported("onnxruntime.quantization")
-    reader = _Batches(Session(path).name, iter(batches))
+    name = Session(path).name
+    feeds = ({name: batch} for batch in batches)
+    reader: Any = SimpleNamespace(get_next=lambda: next(feeds, None))  # as onnxruntime's calibration asks for them
     with _silenced():
         quantization.quantize_static(
             str(path), str(out), reader, per_channel=True, quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Gemm", "MatMul"],
         )  # fmt: skip
-
-
-class _Batches:
-    """Batches in the form in which onnxruntime's calibration asks for them."""
-
-    def __init__(self, name: str, batches: Iterator[np.ndarray]) -> None:
-        self._name, self._batches = name, batches
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {self._name: batch}
 
 
 def runtime_version() -> str:

@@ -11,25 +11,25 @@ import functools
 import hashlib
 import importlib
 import json
-import math
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
-from filelock import FileLock
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
-from ..errors import BenchmarkError, UsageError, WeightsError, unknown
+from ..errors import BenchmarkError, UsageError, WeightsError, some, unknown, wrong_field
 from ..files import digest, read_regular, write_atomically
-from ..methods.plugins import module_of_text, on_path
+from ..methods.plugins import module_of_text, on_path, words_of
+from ..spec import Frozen, Pixels
 from .names import IMAGENET, OWN_NAME, OWN_PLACE
-from .own_weights import load_weights, words_of
 
 VARIABLE = "BENCHMARK_OWN"  # NAME=PLACE or PLACE, parted by semicolons; a PLACE is FILE.py:FACTORY@CHECKPOINT
-FILE = "own.json"
+INSIDE = ("state_dict", "model")  # keys under which training scripts keep weights
 WIDEST = 2**20
 
 
@@ -60,6 +60,31 @@ class OwnNetwork(NamedTuple):
         return module.float()
 
 
+class Wanted(Frozen):
+    """The images that a module wants, by its attributes of these names."""
+
+    mean: tuple[float, float, float] = IMAGENET[0]
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = IMAGENET[
+        1
+    ]
+    image: Pixels | None = None  # None: any size
+
+    @classmethod
+    def by(cls, module: nn.Module, place: str) -> Wanted:
+        """Read a module's attributes. Raises a UsageError where one is none that can be."""
+        try:
+            return cls(**{name: getattr(module, name) for name in cls.model_fields if hasattr(module, name)})
+        except ValidationError as error:
+            raise UsageError(f"{place}: its attribute {wrong_field(error)}") from None
+
+    def resized(self, images: Tensor) -> Tensor:
+        """Bring images [n, 3, h, w] to the module's size."""
+        if self.image is None or tuple(images.shape[2:]) == (self.image, self.image):
+            return images
+        smaller = images.shape[2] > self.image
+        return nn.functional.interpolate(images, (self.image, self.image), mode="bilinear", antialias=smaller)
+
+
 def absolute(place: str) -> str:
     """A place with whole paths. Raises a UsageError where it is none."""
     match = OWN_PLACE.fullmatch(place)
@@ -79,16 +104,12 @@ def open_own(place: str) -> OwnNetwork:
         BenchmarkError: its code fails.
     """
     code, _, weights = OWN_PLACE.fullmatch(place).groups()  # type: ignore[union-attr]
-    stamps = [(status.st_mtime_ns, status.st_size) for path in (code, weights) if path and (status := _status(path))]
-    network = _opened(place, tuple(stamps))
-    say_place(network.name, place)
+    files = [path for path in map(Path, (code, weights or "")) if path.is_file()]
+    network = _opened(place, tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+    named, unnamed = _said()
+    places = {**named, network.name: place}
+    os.environ[VARIABLE] = ";".join([*unnamed, *(f"{name}={where}" for name, where in places.items())])
     return network
-
-
-def _status(path: str) -> os.stat_result | None:
-    with contextlib.suppress(OSError):
-        return Path(path).stat()
-    return None
 
 
 @functools.lru_cache(8)
@@ -112,19 +133,16 @@ def _opened(place: str, stamps: tuple[tuple[int, int], ...]) -> OwnNetwork:
 
 def own_network(name: str) -> OwnNetwork:
     """The network of a name, where it is known to lie. Raises a WeightsError where it is not, or is another one now; else as `open_own`."""
-    places, unnamed = _said()
-    for candidate in unnamed:
+    for candidate in _said()[1]:
         if (network := open_own(absolute(candidate))).name == name:
             return network
-    place = places.get(name)
-    code, _, weights = OWN_PLACE.fullmatch(place).groups() if place else ("", "", "")  # type: ignore[union-attr]
-    gone = [
-        path for path in (code, weights) if path and (path == weights or path.endswith(".py")) and not _status(path)
-    ]
-    if place is None or gone:
-        where = f"{gone[0]} is gone" if gone else "it is not known on this machine"
-        raise WeightsError(f"{name}: {where}; say where it is, by {VARIABLE}=FILE.py:FACTORY@CHECKPOINT")
-    network = open_own(place)
+    where = f"say where it is, by {VARIABLE}=FILE.py:FACTORY@CHECKPOINT"
+    if (place := _place_of(name)) is None:
+        raise WeightsError(f"{name}: it is not known on this machine; {where}")
+    try:
+        network = open_own(place)
+    except UsageError as error:
+        raise WeightsError(f"{name}: {error}; {where}") from error
     if network.name != name:
         raise WeightsError(
             f"{name}: {place} has changed since, and is {network.name} now; bring back its code or weights"
@@ -143,51 +161,19 @@ def own_width(name: str, pixels: int) -> int:
     try:
         with torch.device("cpu"), _random(0), torch.no_grad(), on_path(network.folder):
             module = network.make().eval()
-            output = module(as_it_wants(module, network.place)[2](torch.zeros(2, 3, pixels, pixels)))
+            output = module(Wanted.by(module, network.place).resized(torch.zeros(2, 3, pixels, pixels)))
     except BenchmarkError:
         raise
     except Exception as error:
         raise UsageError(f"{network.place} fails on images [2, 3, {pixels}, {pixels}]: {words_of(error)}") from error
-    if not isinstance(output, Tensor):
-        raise UsageError(f"{network.place} makes a {type(output).__name__} of images, not a tensor of vectors [n, d]")
-    shape = list(output.shape)
-    if len(shape) != 2 or shape[0] != 2 or not 1 <= shape[1] <= WIDEST or not output.is_floating_point():
-        raise UsageError(f"{network.place} makes {output.dtype} {shape} of 2 images, not vectors of floats [2, d]")
-    if not torch.isfinite(output).all():
-        raise UsageError(f"{network.place} makes numbers that are not finite (NaN, infinity) of an image of zeros")
-    return shape[1]
-
-
-Statistics = tuple[float, ...]
-
-
-def as_it_wants(module: nn.Module, place: str) -> tuple[Statistics, Statistics, Callable[[Tensor], Tensor]]:
-    """Mean and standard deviation of the images that a module wants, and what brings them to its size: by its attributes `mean`, `std` and
-    `image`; without them ImageNet's, and any size.
-
-    Raises:
-        UsageError: an attribute is none that can be.
-    """
-    statistics = []
-    for name, default in zip(("mean", "std"), IMAGENET, strict=True):
-        value = getattr(module, name, default)
-        numbers = isinstance(value, tuple | list) and all(isinstance(each, int | float) for each in value)
-        if not numbers or len(value) != 3 or not all(map(math.isfinite, value)) or (name == "std" and min(value) <= 0):
-            raise UsageError(
-                f"{place}: its attribute {name} is {_short(value)}; write three numbers, such as {default}"
-            )
-        statistics.append(tuple(map(float, value)))
-    size = getattr(module, "image", None)
-    if size is not None and not (type(size) is int and 1 <= size <= 2**16):
-        raise UsageError(f"{place}: its attribute image is {_short(size)}; write pixels a side, such as 224")
-
-    def resized(images: Tensor) -> Tensor:
-        if size is None or tuple(images.shape[2:]) == (size, size):
-            return images
-        smaller = images.shape[2] > size
-        return nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=smaller)
-
-    return statistics[0], statistics[1], resized
+    made = f"a {type(output).__name__}"
+    if isinstance(output, Tensor):
+        shape, made = list(output.shape), f"{output.dtype} {list(output.shape)}"
+        if len(shape) == 2 and shape[0] == 2 and 1 <= shape[1] <= WIDEST and output.is_floating_point():
+            if torch.isfinite(output).all():
+                return shape[1]
+            made = "numbers that are not finite (NaN, infinity)"
+    raise UsageError(f"{network.place} makes {made} of 2 images of zeros, not vectors of floats [2, d]")
 
 
 def _said() -> tuple[dict[str, str], list[str]]:
@@ -197,36 +183,26 @@ def _said() -> tuple[dict[str, str], list[str]]:
     return named, ["".join(entry) for entry in entries if entry[0] not in named]
 
 
-def say_place(name: str, place: str) -> None:
-    """Tell this process and its children, by the environment variable, where the network of a name is."""
-    named, unnamed = _said()
-    os.environ[VARIABLE] = ";".join([*unnamed, *(f"{key}={value}" for key, value in {**named, name: place}.items())])
+def place_file(name: str) -> Path:
+    """The user's own file of where a network lies. Not one beside results: who hands on a folder would have its readers run code."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "embedding-distillation-benchmark" / name.replace(":", "-")
 
 
-def places_file() -> Path:
-    """The user's own file of where networks lie. Not one beside results: who hands on a folder would have its readers run code."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embedding-distillation-benchmark" / FILE
-
-
-def read_places() -> None:
-    """Take over from the user's file where networks lie, but for those of which the environment variable says it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        for name, place in json.loads(read_regular(places_file())).items():
-            if name not in _said()[0] and OWN_NAME.fullmatch(name) and OWN_PLACE.fullmatch(place):
-                say_place(name, place)
+def _place_of(name: str) -> str | None:
+    """Where a network lies, as the environment variable says it, else the user's file."""
+    with contextlib.suppress(OSError, ValueError):
+        place = _said()[0].get(name) or read_regular(place_file(name)).decode()
+        return place if OWN_PLACE.fullmatch(place) else None
+    return None
 
 
 def write_places(backbones: Iterable[str]) -> None:
-    """Write into the user's file where the networks of some runs lie, for later commands."""
-    read_places()
-    places, _ = _said()
-    if own := {name: places[name] for name in backbones if name in places}:
-        path, before = places_file(), dict[str, str]()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            with contextlib.suppress(OSError, ValueError):
-                before = json.loads(read_regular(path))
-            write_atomically(path, json.dumps({**before, **own}, indent=1, sort_keys=True) + "\n")
+    """Write into the user's files where the networks of some runs lie, for later commands."""
+    for name in backbones:
+        if OWN_NAME.fullmatch(name) and (place := _place_of(name)):
+            place_file(name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(place_file(name), place)
 
 
 def _imported(code: str) -> tuple[ModuleType, bytes, Path]:
@@ -240,15 +216,11 @@ def _imported(code: str) -> tuple[ModuleType, bytes, Path]:
                 return module, read_regular(Path(module.__file__ or "")), folder
             text = read_regular(Path(code))
         return module_of_text(Path(code), text), text, folder  # of the very text that is its identity
-    except FileNotFoundError as error:
-        if error.filename == code or not is_file:
-            raise UsageError(f"there is no file of Python's {code}") from error
-        raise BenchmarkError(f"{code} cannot be imported: {words_of(error)}") from error
-    except ModuleNotFoundError as error:
-        if not is_file and f"{code}.".startswith(f"{error.name}."):
-            raise UsageError(f"there is no module {code} here: Python finds no {error.name}") from error
-        raise BenchmarkError(f"{code} cannot be imported: {words_of(error)}") from error
     except (Exception, SystemExit) as error:
+        if isinstance(error, FileNotFoundError) and error.filename == code:
+            raise UsageError(f"there is no file of Python's {code}") from error
+        if isinstance(error, ModuleNotFoundError) and not is_file and f"{code}.".startswith(f"{error.name}."):
+            raise UsageError(f"there is no module {code} here: Python finds no {error.name}") from error
         raise BenchmarkError(f"{code} cannot be imported: {words_of(error)}") from error
 
 
@@ -270,6 +242,34 @@ def _random(seed: int) -> Iterator[None]:
         yield
 
 
-def _short(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Give a module the weights of a file, all of them and no others. Raises a WeightsError where that cannot be."""
+    state = _state(path)
+    if all(name.startswith("module.") for name in state):  # as parallel training saves them
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} holds the weights of another network: {words_of(error)}") from error
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, read without unpickling anything else."""
+    way_out = "save the weights alone: torch.save(model.state_dict(), ...), or a .safetensors file"
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(f"{path} wants unpickling, which may run any code, and is refused; {way_out}") from error
+    except Exception as error:  # torch and safetensors have error types of their own
+        raise WeightsError(f"{path} cannot be read as weights ({words_of(error)}); {way_out}") from error
+    for key in INSIDE:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not (isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values())):
+        keys = f" (its keys: {some(map(str, content))})" if isinstance(content, dict) and content else ""
+        raise WeightsError(f"{path} holds no tensors by name, also not under {' or '.join(INSIDE)}{keys}; {way_out}")
+    return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 from abc import ABC, abstractmethod
@@ -12,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError, WeightsError
-from .names import HALF, IMAGENET, LITE, NETWORKS, OWN_NAME, RESNETS, check_name, sizes_of
-from .own import as_it_wants, own_network, own_width
+from ..errors import WeightsError
+from .names import HALF, IMAGENET, LITE, OWN_NAME, RESNETS, check_name, sizes_of
+from .own import Wanted, own_network, own_width
 
 Stages = tuple[Tensor, tuple[Tensor, ...]]  # pooled features [n, pooled], and the maps at the ends of the stages
 
@@ -81,8 +82,9 @@ class OwnTrunk(Trunk):
     """A module of the user's; its vectors are the pooled features, and it has no maps."""
 
     def __init__(self, module: nn.Module, place: str, width: int) -> None:
-        mean, std, self.resized = as_it_wants(module, place)
-        super().__init__(width, (), (mean, std))
+        wanted = Wanted.by(module, place)
+        super().__init__(width, (), (wanted.mean, wanted.std))
+        self.resized = wanted.resized
         self.module = module
 
     def stages(self, x: Tensor) -> Stages:
@@ -109,12 +111,7 @@ def trunk(name: str, pretrained: bool, image: int = 224) -> Trunk:
         return OwnTrunk(own.make(load=pretrained), own.place, own_width(name, image))
     if name.startswith("timm:"):
         return _timm(name, pretrained, image)
-    make = MAKES.get(name, None if name in NETWORKS else _conv4)
-    if make is None:
-        raise UsageError(
-            f"backbone {name} has a row in FAMILIES (networks/names.py) and none in MAKES (networks/trunks.py)"
-        )
-    return make(name, pretrained)
+    return _conv4(name, pretrained) if name.startswith("conv4-") else MAKES[name](name, pretrained)
 
 
 def _conv4(name: str, pretrained: bool) -> Trunk:
@@ -138,8 +135,6 @@ def _resnet(name: str, pretrained: bool) -> Trunk:
     """torchvision's ResNet up to global average pooling; maps are the ends of its four blocks."""
     import torchvision
 
-    if not hasattr(torchvision.models.resnet, name):
-        raise UsageError(f"{name} is no ResNet of torchvision's: in RESNETS (networks/names.py) are these alone")
     try:
         network = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
     except (OSError, RuntimeError) as error:  # no network; a file that was cut off
@@ -174,9 +169,13 @@ def _timm(name: str, pretrained: bool, image: int) -> Trunk:
     import timm
 
     make = functools.partial(timm.create_model, name.removeprefix("timm:"), num_classes=0)
-    sizes: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"img_size": image}, {})
-    with torch.device("meta"):
-        options = next(options for options in sizes if not options or _takes(make, options))
+    options: dict[str, Any] = {}
+    for sized in ({"dynamic_img_size": True}, {"img_size": image}):
+        # What has no such setting refuses it.
+        with contextlib.suppress(TypeError, AssertionError, ValueError, RuntimeError), torch.device("meta"):
+            make(pretrained=False, **sized)
+            options = sized
+            break
     try:
         network: Any = make(pretrained=pretrained, **options)
     except Exception as error:  # timm and the hub raise many kinds here; all mean that the weights did not come
@@ -184,15 +183,6 @@ def _timm(name: str, pretrained: bool, image: int) -> Trunk:
             raise
         raise _no_weights(name, _why(error)) from error
     return Timm(network, (network.pretrained_cfg["mean"], network.pretrained_cfg["std"]))
-
-
-def _takes(make: Any, options: dict[str, Any]) -> bool:
-    """Whether a model is made with options: what has no such setting refuses it."""
-    try:
-        make(pretrained=False, **options)
-    except (TypeError, AssertionError, ValueError, RuntimeError):
-        return False
-    return True
 
 
 # Functions from a name, and whether its weights are pretrained, to a trunk.

@@ -10,8 +10,7 @@ from .. import methods
 from ..errors import BenchmarkError
 from ..spec import Spec
 from ..store import Store
-from .encoder import Encoder, Identity, Network, network_of
-from .own import read_places
+from .encoder import Encoder, Headless, Network, network_of
 
 
 def serialized(module: nn.Module) -> bytes:
@@ -36,14 +35,13 @@ def load_encoder(spec: Spec, store: Store, device: torch.device, *, trunk: bool 
         BenchmarkError: there is no such file, or it is damaged.
     """
     content = store.read_weights(spec)
-    read_places()
     try:
         state = load(content)
         network: Network
         if trunk and not spec.on_features:
             network = network_of(spec, pretrained=False)
         elif not methods.entry(spec.method).has_head:
-            network, state = Identity(spec.dim, normalize=spec.normalize), {}
+            network, state = Headless(None, spec.dim, normalize=spec.normalize), {}
         else:
             state = {name: tensor for name, tensor in state.items() if not name.startswith("trunk.")}
             network = Encoder(None, len(state["centre"]), spec.dim, normalize=spec.normalize, hidden=spec.hidden)

@@ -1,16 +1,18 @@
-"""Hold an index that is not exact against exact search: its finds and its savings."""
+"""Searches that are not exact: what an index finds and saves beside exact search, and galleries that are stored in fewer bytes."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import NamedTuple
 
+import faiss
 import numpy as np
 
 from ..timing import repeated
 from .indices import Form
 from .search import Floats, Index, Metric, prepared
 
+FORMS = ("float16", "int8", "binary")  # of stored galleries
 NEAREST, ASKED = 10, 1_000  # neighbours that are looked for, and queries of a measurement
 
 
@@ -43,3 +45,24 @@ def compare(query: Floats, gallery: Floats | None, metric: Metric, form: Form) -
     share = np.mean([np.isin(a, b).mean() for a, b in zip(nearest(exact), nearest(other), strict=True)])
     seconds = [repeated(partial(nearest, index), 3, 10, 2.0).typical for index in (exact, other)]
     return Found(float(share), seconds[0] / seconds[1], other.bytes / len(gallery))
+
+
+def as_stored(gallery: Floats, form: str, metric: Metric) -> Floats:
+    """A gallery float32 [m, d] as it comes out of storage.
+
+    float16: absurd rows at the largest that it holds, so that they stay far from the others. int8: each number at one of 256 steps between
+    the least and the largest of its coordinate (faiss's QT_8bit). binary: signs, under cosine of the numbers themselves, under L2, which
+    knows no origin, of what they are beside the mean; at the typical size, so that distances to queries, which keep all digits, mean
+    something.
+    """
+    if form == "float16":
+        most = float(np.finfo(np.float16).max)
+        return np.clip(gallery, -most, most).astype(np.float16).astype(np.float32)
+    if form == "int8":
+        quantiser = faiss.ScalarQuantizer(gallery.shape[1], faiss.ScalarQuantizer.QT_8bit)
+        rows = np.ascontiguousarray(gallery, np.float32)
+        quantiser.train(rows)
+        return np.asarray(quantiser.decode(quantiser.compute_codes(rows)), np.float32)
+    centre = gallery.mean(axis=0) if metric == "l2" else np.zeros(gallery.shape[1], np.float32)
+    signs = np.where(gallery >= centre, 1, -1) * np.abs(gallery - centre).mean()
+    return (centre + signs).astype(np.float32)

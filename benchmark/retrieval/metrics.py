@@ -222,11 +222,10 @@ def _checked(what: str, rows: Floats, labels: Labels) -> tuple[Floats, Labels]:
         raise DataError(f"{what}: {len(rows)} embeddings, but {len(labels)} labels")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
         single = np.ascontiguousarray(rows, dtype=np.float32)
-    if np.isfinite(single).all():
+    wrong = ~np.isfinite(single)
+    if not wrong.any():
         return single, labels
-    kind, wrong = "numbers that do not fit into float32", ~np.isfinite(single)
-    if not np.isfinite(rows).all():
-        kind, wrong = "NaN or infinity", ~np.isfinite(rows)
     row, column = np.argwhere(wrong)[0]
     where = f"first row {row}, column {column}: {rows[row, column]:g}"
-    raise DataError(f"{wrong.any(axis=1).sum()} of {len(rows)} {what} embeddings hold {kind}, {where}")
+    many = f"{wrong.any(axis=1).sum()} of {len(rows)} {what} embeddings"
+    raise DataError(f"{many} hold NaN, infinity or numbers beyond float32, {where}")

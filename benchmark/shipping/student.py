@@ -15,8 +15,7 @@ from ..data.splits import DataSet, Split
 from ..errors import UsageError, some
 from ..methods import entry
 from ..methods import load as load_method
-from ..networks.encoder import Compressed, Encoder, Headless, Network
-from ..networks.shipped import Shipped
+from ..networks.encoder import Compressed, Encoder, Headless, Network, Shipped
 from ..networks.weights import load_encoder
 from ..record import Record, read_record
 from ..spec import Spec

@@ -13,10 +13,7 @@ import torch
 from ..data.cache import cache_dir, decoded
 from ..data.splits import DataSet, Split, holdout
 from ..methods import edition
-from ..networks.own import read_places
 from ..provenance import environment, sources
-from ..retrieval.metrics import NEAREST
-from ..retrieval.search import Floats, Ints, neighbours
 from ..spec import Spec, Stream
 from ..store import Store
 
@@ -37,13 +34,11 @@ class RunContext:
     environment: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     track: str | None = None  # how students train is told to it as well
-    _targets: dict[tuple[str, ...], Ints] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Once: they are of the code as it was loaded, not as it is when a run ends or another process begins.
         self.environment = self.environment or environment(self.device)
         self.sources = self.sources or sources()
-        read_places()
 
     def on(self, device: torch.device) -> RunContext:
         """The same on a device of another index or machine, for a process there that has loaded the same code."""
@@ -76,18 +71,6 @@ class RunContext:
         data = self.dataset
         splits = {"training": data.train, "query": data.query, "gallery": data.gallery, "validation": data.validation}
         return next(name for name, known in splits.items() if known is whole)
-
-    def targets(self, stream: Stream, teacher: str, embedded: Callable[[], Floats]) -> Ints:
-        """The rows that each query is to find where there are no labels: the teacher's nearest [n, NEAREST] by cosine.
-
-        Args:
-            teacher: what it is known by.
-            embedded: gives its embeddings of the queries [n, d].
-        """
-        key = teacher, stream.evaluation, stream.fold
-        if key not in self._targets:
-            self._targets[key] = neighbours(embedded(), None, NEAREST, "cosine")
-        return self._targets[key]
 
     def of(self, stream: Stream) -> DataSet:
         """The data set as a stream sees it."""

@@ -14,10 +14,10 @@ from ..data.vectors import VectorRows
 from ..networks.encoder import Network
 from ..queries import Queries
 from ..record import ByClass, Evaluation, Geometry
+from ..retrieval.approximate import FORMS, as_stored
 from ..retrieval.geometry import Space, geometry
-from ..retrieval.metrics import Retrieval, agreement, evaluate
+from ..retrieval.metrics import NEAREST, Retrieval, agreement, evaluate
 from ..retrieval.search import Floats, Ints, neighbours
-from ..retrieval.storage import FORMS, as_stored
 from ..spec import TEACHER_VECTORS, Spec
 from .context import RunContext
 from .streams import Inputs, open_inputs
@@ -44,6 +44,7 @@ class Evaluator:
     context: RunContext
     teachers: Mapping[str, Network]  # by id: frozen
     _spaces: dict[str, Space] = field(default_factory=dict)  # of teachers
+    _sought: dict[str, Ints] = field(default_factory=dict)  # `_targets` by the teacher's id
 
     @classmethod
     def open(cls, group: Sequence[Spec], context: RunContext) -> Evaluator:
@@ -110,17 +111,16 @@ class Evaluator:
         return embed(spec, network, self.inputs.plain(spec, split), self.context.device)
 
     def _targets(self, spec: Spec, query: Floats) -> Ints:
-        """The rows that each query of a run is to find where there are no labels."""
+        """The rows that each query of a run is to find where there are no labels: the teacher's nearest [n, NEAREST] by cosine."""
         images, root = self.dataset.query.images, spec.taught_by
-
-        def embedded() -> Floats:
+        if root.id not in self._sought:
             if isinstance(images, VectorRows):
-                return images.of(TEACHER_VECTORS)[:]
-            if root is spec:
-                return query
-            return self._embed(root, self.teachers.get(root.id) or self.inputs.frozen(root), self.dataset.query)
-
-        return self.context.targets(spec.stream, "" if isinstance(images, VectorRows) else root.id, embedded)
+                query = images.of(TEACHER_VECTORS)[:]
+            elif root is not spec:
+                network = self.teachers.get(root.id) or self.inputs.frozen(root)
+                query = self._embed(root, network, self.dataset.query)
+            self._sought[root.id] = neighbours(query, None, NEAREST, "cosine")
+        return self._sought[root.id]
 
     def _evaluate(self, spec: Spec, space: Space) -> Retrieval:
         data, at = self.dataset, self.dataset.card.recall_at

@@ -16,7 +16,7 @@ from .. import methods
 from ..errors import BenchmarkError
 from ..files import digest
 from ..machine import Threads
-from ..methods.plugins import place_in_plugin
+from ..methods.plugins import words_of
 from ..networks.weights import serialized
 from ..record import Declared, Evaluation, History, Point, Record, read_record
 from ..spec import Spec, Stream
@@ -178,10 +178,8 @@ def _sift(spec: Spec, basis: Mapping[str, str], threads: int | None, context: Ru
 
 
 def failure_of(spec: Spec, error: Exception) -> Failure:
-    """Tell of a run that an error ended: its message in one line, and where in a plugin it came from."""
-    known = isinstance(error, BenchmarkError)
-    message = str(error) if known else f"{spec.label}: {type(error).__name__}: {error}".split("\n")[0]
-    message += place_in_plugin(error)
+    """Tell of a run that an error ended: its message in one line."""
+    message = str(error) if isinstance(error, BenchmarkError) else f"{spec.label}: {words_of(error)}"
     return Failure(spec, message, "".join(traceback.format_exception(error)))
 
 

@@ -17,7 +17,7 @@ from ..data.cache import features
 from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows, Views
 from ..files import digest
-from ..networks.encoder import Encoder, Identity, Network, network_of
+from ..networks.encoder import Encoder, Headless, Network, network_of
 from ..networks.names import OWN_NAME
 from ..networks.trunks import Trunk, trunk
 from ..networks.weights import load_encoder, serialized
@@ -86,12 +86,11 @@ class FeatureInputs:
         # Without labels the teacher's neighbours are to be found, also by what is made of its students.
         roots = [] if dataset.labelled else [spec.taught_by for spec in group]
         for spec in readers([*group, *roots]):
-            if spec.joined:
-                continue
-            origin = _origin(spec)
-            if origin not in sources:
-                sources[origin] = _source(spec, self.stream, dataset, context)
-            self._sources[spec.id] = sources[origin]
+            if not spec.joined:
+                origin = _origin(spec)
+                if origin not in sources:
+                    sources[origin] = _source(spec, self.stream, dataset, context)
+                self._sources[spec.id] = sources[origin]
         for spec in group:
             if _posthoc(spec) and not spec.joined:
                 self._sources[spec.id] = self._sources[spec.members[0].id]
@@ -103,7 +102,7 @@ class FeatureInputs:
 
     def encoder(self, spec: Spec) -> Network:
         if not methods.entry(spec.method).has_head:
-            return Identity(spec.dim, normalize=spec.normalize)
+            return Headless(None, spec.dim, normalize=spec.normalize)
         width, plain = self._sources[spec.id].width, spec.head == "plain"
         return Encoder(None, width, spec.dim, normalize=spec.normalize, hidden=spec.hidden, plain=plain)
 
@@ -257,11 +256,5 @@ def open_inputs(dataset: DataSet, group: Sequence[Spec], context: RunContext) ->
 
 def compute_features(groups: Sequence[Sequence[Spec]], context: RunContext) -> None:
     """Compute the features that groups will read, so that their processes find them. Raises as `open_inputs`."""
-    distinct = {}
     for group in groups:
-        stream = group[0]
-        read = stream.evaluation, stream.resize, stream.fit, stream.image, stream.flip, stream.views
-        # Without steps no training views are read: such a group does not stand for one that trains.
-        distinct[read, bool(stream.steps), frozenset(map(_origin, readers(group)))] = group
-    for group in distinct.values():
         open_inputs(context.of(group[0].stream), group, context)

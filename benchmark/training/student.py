@@ -168,14 +168,10 @@ class Student:
             BenchmarkError: it cannot be read.
         """
         try:
-            content = read_regular(path)
-            # A file of torch.save is a zip archive, whose checksums torch does not look at.
-            if (member := zipfile.ZipFile(io.BytesIO(content)).testzip()) is not None:
-                raise ValueError(f"{member} is damaged")
-            state = torch.load(io.BytesIO(content), weights_only=True, map_location=device)
+            state = peek(path, device)
             for name in STATEFUL:
                 getattr(self, name).load_state_dict(state[name])
-            plain = {name: state[name] for name in PLAIN if name in state or name != "history"}  # older ones have none
+            plain = {name: state[name] for name in PLAIN}
         except Exception as error:  # torch.load has no error type of its own
             raise BenchmarkError(
                 f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start that run again"
@@ -184,13 +180,18 @@ class Student:
             setattr(self, name, value)
 
 
-def peek(path: Path) -> dict[str, Any]:
-    """Read what `Student.save` wrote, onto the CPU; of older versions without `basis` and `threads`.
+def peek(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read what `Student.save` wrote; of older versions without `basis` and `threads`.
 
     Raises:
         Exception: there is no such file, or it is damaged.
     """
-    state: dict[str, Any] = torch.load(io.BytesIO(read_regular(path)), weights_only=True, map_location="cpu")
+    content = io.BytesIO(read_regular(path))
+    # A file of torch.save is a zip archive, whose checksums torch does not look at.
+    if (member := zipfile.ZipFile(content).testzip()) is not None:
+        raise ValueError(f"{member} is damaged")
+    content.seek(0)
+    state: dict[str, Any] = torch.load(content, weights_only=True, map_location=device)
     return state
 
 

@@ -1,4 +1,4 @@
-"""How students train, told to trackers while they do: one small interface, and a class for each kind of tracker."""
+"""How students train, told to trackers while they do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import BenchmarkError, UsageError, unknown
 from ..record import Record
@@ -20,92 +21,71 @@ if TYPE_CHECKING:
     from .loop import Watch
 
 
-class Tracker(Protocol):
-    """Is told of one student."""
-
-    def note(self, step: int, values: Mapping[str, float]) -> None:
-        """Take some numbers by name, after that many steps."""
-
-    def close(self) -> None: ...
+# What takes some numbers of one student by name, after that many steps.
+Note = Callable[[int, Mapping[str, float]], None]
 
 
-class TensorBoard:
-    """Event files in a folder; those of a run that goes on replace what they had of later steps.
+@contextlib.contextmanager
+def tensorboard(folder: Path, spec: Spec, step: int) -> Iterator[Note]:
+    """Event files in a folder; those of a run that goes on, from `step`, replace what they had of later steps."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    Args:
-        step: the first that is told.
-    """
+    with SummaryWriter(str(folder / "tensorboard" / f"{spec.method}-{spec.id}"), purge_step=step) as writer:
 
-    def __init__(self, folder: Path, spec: Spec, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        def note(step: int, values: Mapping[str, float]) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
 
-        self._writer = SummaryWriter(str(folder / "tensorboard" / f"{spec.method}-{spec.id}"), purge_step=step)
-
-    def note(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self._writer.close()
+        yield note
 
 
-class WeightsAndBiases:
-    """A run of wandb, grouped by preset: in files beside the records, which `wandb sync` sends, unless WANDB_MODE says otherwise.
+@contextlib.contextmanager
+def weights_and_biases(folder: Path, spec: Spec, step: int) -> Iterator[Note]:
+    """A run of wandb, grouped by preset: in files beside the records, which `wandb sync` sends, unless WANDB_MODE says otherwise."""
+    import wandb
 
-    Args:
-        step: the first that is told.
-    """
-
-    def __init__(self, folder: Path, spec: Spec, step: int) -> None:
-        import wandb
-
-        os.environ.setdefault("WANDB_MODE", "offline")
-        self._run = wandb.init(
-            project=spec.dataset, group=folder.name, name=spec.label, id=spec.id, dir=folder, resume="allow",
-            config=spec.model_dump(mode="json"), reinit="create_new", settings=wandb.Settings(silent=True),
-        )  # fmt: skip
-
-    def note(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
+    os.environ.setdefault("WANDB_MODE", "offline")
+    run = wandb.init(
+        project=spec.dataset, group=folder.name, name=spec.label, id=spec.id, dir=folder, resume="allow",
+        config=spec.model_dump(mode="json"), reinit="create_new", settings=wandb.Settings(silent=True),
+    )  # fmt: skip
+    try:
+        yield lambda step, values: run.log(dict(values), step=step)
+    finally:
+        run.finish()
 
 
-class MLflow:
-    """A run of MLflow, in an experiment by data set and preset: in `mlflow.db` beside the records, unless MLFLOW_TRACKING_URI is set.
+@contextlib.contextmanager
+def mlflow(folder: Path, spec: Spec, step: int) -> Iterator[Note]:
+    """A run of MLflow, in an experiment by data set and preset: in `mlflow.db` beside the records, unless MLFLOW_TRACKING_URI is set."""
+    from mlflow.tracking import MlflowClient
 
-    Args:
-        step: the first that is told.
-    """
+    name = f"{spec.dataset}/{folder.name}"
+    client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve()}/mlflow.db")
+    known = client.get_experiment_by_name(name)
+    experiment = known.experiment_id if known else client.create_experiment(name)
+    begun = client.search_runs([experiment], f"tags.id = '{spec.id}'")
+    run = begun[0] if begun else client.create_run(experiment, run_name=spec.label, tags={"id": spec.id})
+    for key, value in spec.model_dump(mode="json", exclude={"teacher", "members", "trunk"}).items():
+        client.log_param(run.info.run_id, key, value)
 
-    def __init__(self, folder: Path, spec: Spec, step: int) -> None:
-        from mlflow.tracking import MlflowClient
-
-        name = f"{spec.dataset}/{folder.name}"
-        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve()}/mlflow.db")
-        known = self._client.get_experiment_by_name(name)
-        experiment = known.experiment_id if known else self._client.create_experiment(name)
-        begun = self._client.search_runs([experiment], f"tags.id = '{spec.id}'")
-        run = begun[0] if begun else self._client.create_run(experiment, run_name=spec.label, tags={"id": spec.id})
-        self._id = run.info.run_id
-        for key, value in spec.model_dump(mode="json", exclude={"teacher", "members", "trunk"}).items():
-            self._client.log_param(self._id, key, value)
-
-    def note(self, step: int, values: Mapping[str, float]) -> None:
+    def note(step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             # No name of theirs has an @.
-            self._client.log_metric(self._id, name.replace("@", " at "), value, step=step)
+            client.log_metric(run.info.run_id, name.replace("@", " at "), value, step=step)
 
-    def close(self) -> None:
-        self._client.set_terminated(self._id)
+    try:
+        yield note
+    finally:
+        client.set_terminated(run.info.run_id)
 
 
-# By name: the package that it wants, if any; and what makes one from the folder of results, a run and the first step that it is told.
-TRACKERS: dict[str, tuple[str, Callable[[Path, Spec, int], Tracker]]] = {
-    "tensorboard": ("tensorboard", TensorBoard),
-    "wandb": ("wandb", WeightsAndBiases),
-    "mlflow": ("mlflow", MLflow),
+# By name: the package that it wants, if any; and, from the folder of results, a run and the first step that is told, a context of a
+# `Note`.
+TRACKERS: dict[str, tuple[str, Callable[[Path, Spec, int], AbstractContextManager[Note]]]] = {
+    "tensorboard": ("tensorboard", tensorboard),
+    "wandb": ("wandb", weights_and_biases),
+    "mlflow": ("mlflow", mlflow),
 }
 
 
@@ -134,7 +114,7 @@ class Tracked(contextlib.ExitStack):
         super().__init__()
         self._specs = {spec.id: spec for spec in group}
         self._context = context
-        self._trackers: dict[str, Tracker] = {}
+        self._notes: dict[str, Note] = {}
         self._watch = watch
         self._since = 0, time.monotonic()
         self.watch = watch if context.track is None else self._told
@@ -161,11 +141,9 @@ class Tracked(contextlib.ExitStack):
         name = self._context.track
         assert name is not None
         try:
-            if spec.id not in self._trackers:
-                tracker = TRACKERS[name][1](self._context.store.folder, spec, step)
-                self.callback(tracker.close)
-                self._trackers[spec.id] = tracker
-            self._trackers[spec.id].note(step, values)
+            if spec.id not in self._notes:
+                self._notes[spec.id] = self.enter_context(TRACKERS[name][1](self._context.store.folder, spec, step))
+            self._notes[spec.id](step, values)
         except Exception as error:  # each has error types of its own, as where its server does not answer
             why = next(filter(None, str(error).splitlines()), type(error).__name__)
             raise BenchmarkError(

@@ -12,7 +12,7 @@ from ..data.batches import check_batches
 from ..data.vectors import VectorRows
 from ..errors import DamagedImages, DataError, UsageError, is_out_of_memory
 from ..networks.encoder import network_of
-from ..networks.names import DOWNLOADED, NETWORKS
+from ..networks.names import RESNETS
 from ..networks.trunks import trunk
 from ..retrieval.metrics import NEAREST
 from ..spec import Spec
@@ -104,9 +104,7 @@ def check_networks(specs: Sequence[Spec], device: torch.device, *, download: boo
         check_size(backbone, pixels, device)
     own = (spec for spec, reader in looking if spec is reader and spec.pretrained and spec.trunk is None)
     for backbone, pixels in sorted({(spec.backbone, spec.image) for spec in own}):
-        if download or not (
-            backbone.startswith("timm:") or getattr(NETWORKS.get(backbone), "weights", "") == DOWNLOADED
-        ):
+        if download or not (backbone.startswith("timm:") or backbone in RESNETS):
             trunk(backbone, pretrained=True, image=pixels)
 
 

@@ -14,6 +14,7 @@ import torch
 from conftest import Result, assert_one_line
 from safetensors.torch import save_file
 
+from benchmark.errors import WeightsError
 from benchmark.networks import own
 from benchmark.networks.names import has_maps, pooled
 from benchmark.networks.trunks import trunk
@@ -56,7 +57,7 @@ def nans(): return Broken(lambda x: x.mean((2, 3)) / 0)
 def sizes(): return Broken(lambda x: x @ x.new_zeros(5, 5))
 def tensor():
     module = Net()
-    module.mean = torch.zeros(3)
+    module.mean = torch.zeros(1, 3)
     return module
 """
 
@@ -141,7 +142,8 @@ def test_an_own_module_teaches_and_learns(code: Path, cli: Cli, smoke: list[str]
     (record,) = tmp_path.glob("tiny/smoke/runs/regression-*.json")
     like = ["run", "--like", record, "--seeds", 1, "--data", smoke[smoke.index("--data") + 1], "--results", tmp_path]
     assert cli(*like, "--device", "cpu").code == 0
-    assert own.places_file().exists() and own.places_file().is_relative_to(tempfile.gettempdir())  # not the user's own
+    kept = own.place_file(teacher["backbone"])
+    assert kept.exists() and kept.is_relative_to(tempfile.gettempdir())  # not the user's own
     code.write_text(CODE + "# changed\n")
     assert "0 done, 2 to run" in cli(*words, "--dry-run").out  # another teacher, and another student
     os.environ[own.VARIABLE] = ""
@@ -150,7 +152,7 @@ def test_an_own_module_teaches_and_learns(code: Path, cli: Cli, smoke: list[str]
     code.rename(tmp_path / "moved.py")
     os.environ[own.VARIABLE] = ""
     measured = cli("measure", *where, "--device", "cpu")
-    assert measured.code == 1 and f"{code} is gone; say where it is, by BENCHMARK_OWN" in measured.out
+    assert measured.code == 1 and f"no file of Python's {code}; say where it is, by BENCHMARK_OWN" in measured.out
 
 
 def test_a_package_has_modules_of_ones_own(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,19 +188,17 @@ def test_an_installed_package_has_backbones_and_cards(
 
 
 def test_places_are_told_and_kept(code: Path) -> None:
-    """One that the user has set has no name, and stays; a named one is told once, and the file says nothing against it."""
-    own.places_file().unlink(missing_ok=True)  # which other tests write as well
+    """One that the user has set has no name, and stays; a named one is told once, and its file says nothing against it."""
     os.environ[own.VARIABLE] = f"{code}:Pixels"
     name = own.open_own(f"{code}:net").name
-    own.say_place(name, f"{code}:net")
+    own.open_own(f"{code}:net")
     assert os.environ[own.VARIABLE] == f"{code}:Pixels;{name}={code}:net"
     own.write_places([name, "conv4-8"])
     os.environ[own.VARIABLE] = f"{name}=elsewhere.py:net"
-    own.read_places()
-    assert os.environ[own.VARIABLE] == f"{name}=elsewhere.py:net"
+    with pytest.raises(WeightsError, match=r"there is no file of Python.s elsewhere\.py; say where it is"):
+        own.own_network(name)
     os.environ[own.VARIABLE] = ""
-    own.read_places()
-    assert os.environ[own.VARIABLE].startswith("own:") and f"{name}={code}:net" in os.environ[own.VARIABLE].split(";")
+    assert own.own_network(name).place == os.environ[own.VARIABLE].removeprefix(f"{name}=") == f"{code}:net"
 
 
 def test_random_weights_are_no_identity_and_given_ones_are(code: Path) -> None:
@@ -228,13 +228,13 @@ def test_a_module_sees_images_as_it_wants_them(code: Path) -> None:
         ("nothing", 1, "the factory fails: ValueError: no such layer (mine.py, line"),
         ("lazy", 2, "its lazy layers have no sizes yet; have the factory pass zeros"),
         ("text", 2, "gives a str, not a torch.nn.Module"),
-        ("maps", 2, "makes torch.float32 [2, 3, 28, 28] of 2 images, not vectors"),
+        ("maps", 2, "makes torch.float32 [2, 3, 28, 28] of 2 images of zeros, not vectors"),
         ("nans", 2, "not finite"),
         ("sizes", 2, "fails on images [2, 3, 28, 28]: RuntimeError"),
-        ("tensor", 2, "its attribute mean is tensor([0., 0., 0.]); write three numbers"),
+        ("tensor", 2, "its attribute mean.0: Input should be a valid number"),
         ("net@missing.pt", 2, "there is no checkpoint"),
         ("net@pickled.pt", 1, "wants unpickling, which may run any code, and is refused; save the weights alone"),
-        ("net@other.pt", 1, "it lacks conv.bias, conv.weight, fc.bias; of another shape is fc.weight"),
+        ("net@other.pt", 1, "holds the weights of another network: RuntimeError"),
         ("net@junk.pt", 1, "cannot be read as weights"),
         ("net@epoch.pt", 1, "holds no tensors by name, also not under state_dict or model (its keys: epoch, net)"),
     ],

@@ -9,39 +9,19 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from conftest import Result, assert_one_line
+from conftest import COSINE_PAIRS, Result, assert_one_line
 
 from benchmark import methods
 from benchmark.methods import plugins
 
 Cli = Callable[..., Result]
-GOOD = '''"""Match cosine similarities of all pairs."""
-
-from torch import Tensor
-from torch.nn.functional import mse_loss
-
-from benchmark.methods.base import Batch, Method, cosines
-
-
-class CosinePairs(Method):
-    """Mean squared difference of the two networks' cosine similarities."""
-
-    name = "cosine-pairs"
-    kind = "relational"
-    reference = "mine"
-
-    weight: float = 1.0
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.weight * mse_loss(cosines(batch.student.embedding), batch.of_teacher(cosines))
-'''
 
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(plugins.VARIABLE, "")
     path = tmp_path / "my_loss.py"
-    path.write_text(GOOD)
+    path.write_text(COSINE_PAIRS)
     yield path
     methods.edition.cache_clear()
 
@@ -74,7 +54,7 @@ def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
     assert all("unknown method 'cosine-pairs'" in line and "--plugin FILE.py" in line for line in failed)
     assert_one_line(cli("run", "--like", path), 2, "of a file outside of the suite", "--plugin FILE.py")
     before = methods.edition("cosine-pairs")
-    plugin.write_text(GOOD.replace("self.weight * ", "2 * self.weight * "))
+    plugin.write_text(COSINE_PAIRS.replace("self.weight * ", "2 * self.weight * "))
     methods.edition.cache_clear()
     again = cli("run", *given, "--seeds", "0,1", "--plugin", plugin, "--methods", "cosine-pairs", "--set", "views=2")
     assert f"to run them again, delete {path}" in again.out and methods.edition("cosine-pairs") != before, again
@@ -86,10 +66,16 @@ def test_a_plugin_is_listed_and_run_and_its_edition_is_recorded(
 
 def test_a_plugin_imports_what_lies_beside_it(plugin: Path) -> None:
     plugin.with_name("halves_of_it.py").write_text("def half(x):\n    return x / 2\n")
-    plugin.write_text(GOOD.replace("from torch import", "from halves_of_it import half\nfrom torch import", 1))
+    plugin.write_text(COSINE_PAIRS.replace("from torch import", "from halves_of_it import half\nfrom torch import", 1))
     plugins.plugin_module.cache_clear()
     before = [*sys.path]
     assert plugins.plugin_module(plugin).half(4) == 2 and sys.path == before
+    other = plugin.parent / "other" / "my_loss.py"
+    other.parent.mkdir()
+    other.write_text(plugin.read_text())
+    other.with_name("halves_of_it.py").write_text("def half(x):\n    return x / 3\n")
+    with pytest.raises(ImportError, match="both have a module halves_of_it; rename one of them"):
+        plugins.plugin_module(other)
 
 
 def test_a_package_names_methods_by_an_entry_point(plugin: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
@@ -117,7 +103,7 @@ def test_a_package_names_methods_by_an_entry_point(plugin: Path, monkeypatch: py
     ],
 )
 def test_what_breaks_the_contract_is_said(loss: str, said: str, plugin: Path, cli: Cli) -> None:
-    text = GOOD.replace("from torch import Tensor", "import torch\nfrom torch import Tensor").replace(
+    text = COSINE_PAIRS.replace("from torch import Tensor", "import torch\nfrom torch import Tensor").replace(
         "cosine-pairs", "bad"
     )
     line = "return self.weight * mse_loss(cosines(batch.student.embedding), batch.of_teacher(cosines))"

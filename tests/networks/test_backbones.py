@@ -112,18 +112,14 @@ def test_an_unknown_backbone_names_the_nearest(name: str, near: str) -> None:
         check_name(name)
 
 
-def test_another_make_is_two_rows_and_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_make_is_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="unknown backbone 'squeezenet1_1'"):
         names.pooled("squeezenet1_1")
-    row = names.Family("squeezenet1_1", names.DOWNLOADED, 512, maps=False)
-    monkeypatch.setitem(names.NETWORKS, "squeezenet1_1", row)
-    assert names.pooled("squeezenet1_1") == 512 and not names.has_maps("squeezenet1_1")
+    monkeypatch.setitem(names.NETWORKS, "squeezenet1_1", 512)
+    assert names.pooled("squeezenet1_1") == 512
     assert names.has_maps("resnet18") and names.has_maps("conv4-8") and names.pooled("conv4-8") == 8
-    with pytest.raises(UsageError, match=r"squeezenet1_1 has a row in FAMILIES .* and none in MAKES"):
-        trunks.trunk("squeezenet1_1", False)
-    monkeypatch.setitem(trunks.MAKES, "squeezenet1_1", trunks._resnet)
-    with pytest.raises(UsageError, match=r"squeezenet1_1 is no ResNet of torchvision's"):
-        trunks.trunk("squeezenet1_1", False)
+    monkeypatch.setitem(trunks.MAKES, "squeezenet1_1", lambda name, pretrained: trunks.trunk("conv4-8", pretrained))
+    assert trunks.trunk("squeezenet1_1", False).pooled == 8
 
 
 def test_an_unknown_timm_model_is_an_error() -> None:

@@ -307,15 +307,15 @@ ROWS, LABELS = np.eye(4, dtype=np.float32), np.array([0, 0, 1, 1])
     [
         (
             (np.where(np.eye(4) == 1, np.nan, 0), LABELS),
-            "4 of 4 query embeddings hold NaN or infinity, first row 0, column 0: nan",
+            "4 of 4 query embeddings hold NaN, infinity or numbers beyond float32, first row 0, column 0: nan",
         ),
         (
             (np.array([[0, 1], [0, 1], [1, -1e300], [1, np.inf]]), LABELS),
-            "1 of 4 query embeddings hold NaN or infinity, first row 3",
+            "2 of 4 query embeddings hold NaN, infinity or numbers beyond float32, first row 2",
         ),
         (
             (np.array([[0.0, 0], [0, 1], [1, -1e300], [1, 0]]), LABELS),
-            "1 of 4 query embeddings hold numbers that do not fit into float32, first row 2, column 1: -1e+300",
+            "1 of 4 query embeddings hold NaN, infinity or numbers beyond float32, first row 2, column 1: -1e+300",
         ),
         ((ROWS, LABELS[:3]), "4 embeddings, but 3 labels"),
         ((ROWS[0], LABELS), "rows x dimensions"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.report.decision import BYTES
-from benchmark.retrieval.storage import FORMS, as_stored
+from benchmark.retrieval.approximate import FORMS, as_stored
 
 
 def rows(seed: int, n: int = 40, d: int = 5) -> np.ndarray:

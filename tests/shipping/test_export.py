@@ -22,8 +22,8 @@ from benchmark.costs.measure import Fastest
 from benchmark.data import cards
 from benchmark.data.layouts import load_images
 from benchmark.record import Record, read_record
+from benchmark.retrieval.approximate import as_stored
 from benchmark.retrieval.search import Metric
-from benchmark.retrieval.storage import as_stored
 from benchmark.shipping.export import Checks
 
 Cli = Callable[..., Result]

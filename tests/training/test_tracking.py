@@ -17,7 +17,7 @@ from benchmark.record import MOST_POINTS, History, Record, read_record
 from benchmark.store import Store
 from benchmark.training.loop import Interrupted
 from benchmark.training.student import is_kept, rate
-from benchmark.training.tracking import TRACKERS, TensorBoard, check_tracker
+from benchmark.training.tracking import TRACKERS, check_tracker, tensorboard
 
 
 def test_a_history_is_thinned_and_ends_with_the_last_step() -> None:
@@ -138,7 +138,7 @@ def test_wandb_has_files_of_each_run_and_sends_nothing(
 def test_trackers_are_in_the_help_and_may_need_no_package(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told = cli("run", "--help").out
     assert all(name in told for name in TRACKERS)
-    monkeypatch.setitem(TRACKERS, "lines", ("", TensorBoard))
+    monkeypatch.setitem(TRACKERS, "lines", ("", tensorboard))
     check_tracker("lines")
 
 

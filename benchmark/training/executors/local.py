@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Sequence
 
-from ...errors import BenchmarkError
-from ..group import Failure, Outcome, run
+from ..group import Outcome, failure_of, run
 from ..loop import Interrupted
 from ..tracking import Tracked
 from . import Executor, Group, Task
@@ -25,14 +23,8 @@ def local(task: Task, groups: Sequence[Group]) -> Iterator[Outcome]:
                     yield outcome
         except Interrupted:
             raise
-        except BenchmarkError as error:
-            yield from _failed(group, settled, str(error))
         except Exception as error:
-            yield from _failed(group, settled, f"{type(error).__name__}: {error}", traceback.format_exc())
-
-
-def _failed(group: Group, settled: set[str], message: str, details: str = "") -> Iterator[Failure]:
-    return (Failure(spec, message.splitlines()[0], details) for spec in group if spec.id not in settled)
+            yield from (failure_of(spec, error) for spec in group if spec.id not in settled)
 
 
 EXECUTOR = Executor(local, lambda request, device, groups: 1)

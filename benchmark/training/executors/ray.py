@@ -14,7 +14,7 @@ from typing import Any
 import ray
 import torch
 from joblib import cpu_count as cores
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -90,38 +90,30 @@ class _Cluster:
     def outcomes(self, ref: Any) -> Iterator[Outcome]:
         """Outcomes of a task that has ended; none yet where it is run again."""
         number, part = self.running.pop(ref)
-        store, settled = self._task.context.store, set()
         try:
-            for outcome in ray.get(ref):
-                settled.add(outcome.spec.id)
-                yield outcome
-        except RayTaskError as error:
-            if not isinstance(error.cause, Interrupted):  # its node is taken away
-                message = f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
-                yield from (Failure(spec, message, str(error)) for spec in part)
-                return
-            yield from self._again(number, part, f"its node was told to end: {error.cause}")
-        except RayError as error:
-            yield from self._again(number, part, " ".join(str(error).split(". ")[0].split()))
+            outcomes = ray.get(ref)
+        except RayError as error:  # as where its node is told to end, or dies
+            outcomes = self._again(number, part, " ".join(str(getattr(error, "cause", error)).split(". ")[0].split()))
+        yield from outcomes
         if self._reasons[number] and number not in (waiting for waiting, _ in self.running.values()):
             # What it had finished before its worker died.
-            yield from (
-                read_record(store.path(spec)) for spec in part if spec.id not in settled and store.finished(spec)
-            )
+            told, store = {outcome.spec.id for outcome in outcomes}, self._task.context.store
+            yield from (read_record(store.path(spec)) for spec in part if spec.id not in told and store.finished(spec))
 
-    def _again(self, number: int, part: Group, why: str) -> Iterator[Outcome]:
+    def _again(self, number: int, part: Group, why: str) -> list[Outcome]:
         reasons, store = self._reasons[number], self._task.context.store
         reasons.append(why)
         left = [spec for spec in part if not store.finished(spec)]
-        if left and len(reasons) > AGAIN:
+        if len(reasons) > AGAIN:
             message = f"its worker died {len(reasons)} times, at last so: {why}"
-            yield from (Failure(spec, message, "\n".join(reasons)) for spec in left)
-        elif left:
+            return [Failure(spec, message, "\n".join(reasons)) for spec in left]
+        if left:
             for spec in left:  # until it is finished
                 store.fail(spec, why, "\n".join(reasons))
             said = f"run again elsewhere, {len(reasons)} of at most {AGAIN} times"
             self._task.context.say(f"a worker died ({why}); its {len(left)} runs are {said}")
             self._submit(number, part)
+        return []
 
     def end(self) -> None:
         """Have all tasks write their checkpoints and end."""
