@@ -333,9 +333,8 @@ def test_missing_images(networks: Ran, apart: Ran, tmp_path: Path) -> None:
     assert write_gallery(apart.folder, 1, inside, CPU)
 
 
-@pytest.mark.parametrize("n", [0, -2])
-def test_a_section_has_at_least_one_query(cli: Callable[..., Result], tmp_path: Path, n: int) -> None:
-    assert_one_line(cli("report", "--results", tmp_path, "--gallery", n), 2, "--gallery wants 1 or more", str(n))
+def test_a_section_has_at_least_one_query(cli: Callable[..., Result], tmp_path: Path) -> None:
+    assert_one_line(cli("report", "--results", tmp_path, "--gallery", 0), 2, "--gallery wants 1 or more")
 
 
 def test_own_vectors_have_no_images(cli: Callable[..., Result], tmp_path: Path) -> None:
