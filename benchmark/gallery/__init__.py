@@ -48,19 +48,13 @@ def write_gallery(
         What was written.
 
     Raises:
-        UsageError: n below 1; no records; own vectors, which have no images; no teacher or no student to show.
+        UsageError: no records; own vectors, which have no images; no teacher or no student to show.
         BenchmarkError: weights are missing, or not those of the record.
         DataError: images are missing, or others than those of the records.
     """
-    if n < 1:
-        raise UsageError(f"--gallery wants 1 or more queries a section, not {n}")
     read = Folder.read(folder, baseline=baseline)
-    if not read.runs:
-        raise UsageError(f"no results in {folder}: runs/ holds no record")
     if any(record.spec.reads_vectors for record in read.runs):
-        raise UsageError(
-            f"{folder} is of own vectors, or its teacher is: a gallery shows what networks find among images"
-        )
+        raise UsageError(f"{folder} is of own vectors, or its teacher is: a gallery shows images")
     chosen = choose_runs(read.compared)
     store, records = Store(folder), [chosen.teacher, *chosen.students.values()]
     for record in records:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..data.splits import DataSet
 from ..report.cells import one_line
-from ..report.style import COLOURS, canvas
+from ..report.style import COLOURS, as_svg, canvas
 from ..retrieval.geometry import Space
 from ..retrieval.metrics import Labels
 from ..retrieval.search import Floats, Ints
 from .networks import ShownNetwork
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAP_CLASSES = 20
 MAP_IMAGES = 1500
@@ -69,27 +72,26 @@ def draw_map(
     return Map(_svg(panels, labels, names), len(rows), len(names), perplexity)
 
 
-def _svg(panels: Sequence[tuple[ShownNetwork, Floats]], labels: Labels, names: Mapping[int, str]) -> str:
+@as_svg
+def _svg(panels: Sequence[tuple[ShownNetwork, Floats]], labels: Labels, names: Mapping[int, str]) -> Figure:
     from matplotlib.lines import Line2D
 
     longest = max(len(name) for name in names.values())
     columns = max(2, min(7, 140 // (min(longest, LEGIBLE) + 6)))
     looks = {label: look_of(number) for number, label in enumerate(names)}
-    with canvas(10, 5.2 + 0.2 * -(-len(names) // columns)) as (figure, svg):
-        for axes, (network, points) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-            for label, look in looks.items():
-                axes.plot(*points[labels == label].T, linestyle="", markersize=5, **look)
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-            axes.spines[:].set(visible=True, color="0.8")
-            axes.set_title(f"{network.title}\n{network.recall}", fontsize=9)
-        # A leading blank: matplotlib leaves out what begins with an underscore. A dollar sign would begin a formula.
-        texts = [" " + _shortened(one_line(name)).replace("$", r"\$") for name in names.values()]
-        handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks.values()]
-        figure.legend(
-            handles, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, title="class"
-        )
-    return svg()
+    figure = canvas(10, 5.2 + 0.2 * -(-len(names) // columns))
+    for axes, (network, points) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for label, look in looks.items():
+            axes.plot(*points[labels == label].T, linestyle="", markersize=5, **look)
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+        axes.spines[:].set(visible=True, color="0.8")
+        axes.set_title(f"{network.title}\n{network.recall}", fontsize=9)
+    # A leading blank: matplotlib leaves out what begins with an underscore. A dollar sign would begin a formula.
+    texts = [" " + _shortened(one_line(name)).replace("$", r"\$") for name in names.values()]
+    handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks.values()]
+    figure.legend(handles, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, title="class")
+    return figure
 
 
 def look_of(number: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -18,6 +17,7 @@ from ..data.decode import rgb
 from ..data.splits import DataSet, Split
 from ..data.vectors import VectorRows
 from ..report.cells import printable
+from ..report.render import templates
 from ..retrieval.metrics import Labels
 from ..retrieval.search import Ints
 from .map import Map
@@ -81,7 +81,7 @@ def gallery_page(
 
     scored = int(answerable(dataset).sum())
     made = (
-        page_templates()
+        templates(html=True, package=__package__)
         .get_template("page.html.jinja")
         .render(
             title=title,
@@ -94,20 +94,12 @@ def gallery_page(
             searched=searched(dataset),
             parts=parts,
             picture=picture,
-            SHOWN=SHOWN,
+            shown_neighbours=SHOWN,
             map=drawn,
             map_data="" if drawn is None else base64.b64encode(drawn.svg.encode()).decode(),
         )
     )
     return printable(made)
-
-
-def page_templates() -> jinja2.Environment:
-    """The pages that show images, and the look that they share."""
-    loader = jinja2.PackageLoader(__package__ or "", "")
-    return jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
 
 
 def thumbnail(split: Split, row: int) -> str:

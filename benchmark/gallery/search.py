@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..report.cells import printable
+from ..report.render import templates
 from ..retrieval.search import Floats, Metric, prepared
-from .page import page_templates, picture_of
+from .page import picture_of
 
 
 def search_page(
@@ -45,7 +46,7 @@ def search_page(
 
     shown = [{"name": _named(path), "picture": picture(path), "hits": hits(row)} for row, path in enumerate(queries)]
     distance = "cosine similarity" if metric == "cosine" else "Euclidean distance"
-    page = page_templates().get_template("search.html.jinja")
+    page = templates(html=True, package=__package__).get_template("search.html.jinja")
     return printable(page.render(name=name, queries=shown, gallery=len(gallery), distance=distance, shown_neighbours=k))
 
 

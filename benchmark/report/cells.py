@@ -57,8 +57,8 @@ class Row(NamedTuple):
     @property
     def order(self) -> tuple[Any, ...]:
         """Each head is a group of its own within a role."""
-        head, name = self.hidden or 0, self[1:3]
-        return list(ROLES).index(self.role), head, *name, not self.l2, self.steps, self.settings
+        role, head = list(ROLES).index(self.role), self.hidden or 0
+        return role, head, self.method, self.backbone, not self.l2, self.steps, self.settings
 
     @property
     def network(self) -> str:
@@ -103,13 +103,19 @@ class Cell:
         """How many networks taught its runs."""
         return len({record.spec.teacher.id for record in self.records if record.spec.teacher is not None})
 
+    def percents(self, metric: str) -> dict[int, float]:
+        """A metric that all of its runs measured, by unit."""
+        return self.by_unit(lambda record: 100 * record.metrics[metric])
+
     def over_units(self, value: Callable[[Record], float | None]) -> Summary | None:
         """A number of its runs; None where a run did not measure it."""
         values = {record.id: value(record) for record in self.records}
         known = {id: number for id, number in values.items() if number is not None}
-        if len(known) < len(self.records):
-            return None
-        return summarise(self.by_unit(lambda record: known[record.id]).values())
+        return summarise(self.by_unit(lambda record: known[record.id]).values()) if known == values else None
+
+    def metric(self, name: str) -> Summary | None:
+        """A metric in percent; None where a run did not measure it."""
+        return self.over_units(lambda record: percent(record.metrics.get(name)))
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -119,10 +125,8 @@ class Cell:
     @property
     def fixed_dim(self) -> bool:
         """Whether its dimension is no choice: a teacher, frozen features, generations of networks of the teacher's size."""
-        if not self.records:
-            return False
-        spec = self.records[0].spec
-        return self.row.role in OF_ANY_DIM or spec.generation > 0 or spec.method == ENSEMBLE
+        specs = [record.spec for record in self.records[:1]]
+        return self.row.role in OF_ANY_DIM or any(spec.generation or spec.method == ENSEMBLE for spec in specs)
 
     @property
     def network(self) -> str:
@@ -132,7 +136,7 @@ class Cell:
     @cached_property
     def recall(self) -> dict[int, float]:
         """Recall@1 in percent, by unit."""
-        return self.by_unit(lambda record: 100 * record.metrics["recall@1"])
+        return self.percents("recall@1")
 
     @cached_property
     def recalled(self) -> Summary:
@@ -148,7 +152,7 @@ class Cell:
     def seconds(self) -> float | None:
         """Seconds of training a run."""
         values = [record.seconds["train"] for record in self.records if "train" in record.seconds]
-        return summarise(values).mean if values else None
+        return fmean(values) if values else None
 
 
 def percent(fraction: float | None) -> float | None:
@@ -166,10 +170,6 @@ def batches(cell: Cell) -> tuple[Any, ...]:
 def head_of(cell: Cell) -> tuple[int, str]:
     """The head of a cell's networks: methods are held against each other at equal ones."""
     return cell.records[0].spec.hidden, cell.records[0].spec.head
-
-
-def code(record: Record) -> str:
-    return record.environment.get("code", "unknown")
 
 
 def roles_of(records: Sequence[Record], kinds: Mapping[str, str]) -> dict[str, str]:

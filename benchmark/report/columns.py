@@ -1,21 +1,21 @@
 """Every column of the tables of runs, cells, families and tuning, declared once.
 
-CSV has the columns with a key; Markdown, LaTeX, the page and the terminal have those with a label; all in the order of their list. Tables
-that have no CSV (costs, the paper's numbers, contrasts, the overview) declare theirs beside their text, as lists of the same `Column`.
+CSV has the columns with a key, readers those with a label, in the order of their list. Tables without CSV declare theirs beside their text.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ..record import Geometry, Metrics, Record
 from ..spec import Spec
 from . import render
-from .cells import ROLES, Cell, code, displayed, fixed, percent, signed
+from .cells import ROLES, Cell, displayed, fixed, percent, signed
 from .comparison import Comparison
 from .render import Heading, Line, Table, Value, dash, text
 from .stats import Summary
@@ -39,7 +39,8 @@ class Column(Generic[T]):
     note: str | Callable[[T], str] = ""  # why there is none, which a reader sees at the dash
     spread: Literal["", "sd", "half"] = ""  # of a Summary, what readers see behind ±; points that have it are signed
     times: float = 1  # makes a value one of the unit; the page sorts by the value itself
-    marks: str = ""  # the metric whose leading group is bold; Recall@1 has `FLAGS` as well
+    best: Callable[[T], bool] | None = None  # whether nothing is better, which is bold
+    flags: Callable[[T], str] | None = None  # marks of `LEGEND`, behind the value
 
     def exact(self, subject: T) -> Any:
         """The value for CSV; empty where there is none."""
@@ -51,22 +52,22 @@ class Column(Generic[T]):
         return f"{value:.2g}" if self.digits == "p" else fixed(self.times * value, self.digits)
 
     def entry(self, subject: T) -> Value:
-        """The value for readers; a dash with its reason where there is none."""
+        """The value for readers, with its marks; a dash with its reason where there is none."""
         given = self.of(subject)
         value = self._value(given)
         if value is None:
             return dash(self.note if isinstance(self.note, str) else self.note(subject))
+        best, flags = bool(self.best and self.best(subject)), self.flags(subject) if self.flags else ""
         if self.digits is None or isinstance(value, str):
-            return text(displayed(value))
+            return text(displayed(value))._replace(best=best, flags=flags)
         if self.digits == "p":
-            return Value("< 0.0001" if value < 1e-4 else fixed(value, 4), number=value)
-        shown = fixed(self.times * value, self.digits)
-        if not self.spread:  # a width is sorted by its text
-            return Value(shown, number=None if self.unit == "points" else value)
-        spread = getattr(given, self.spread)
-        if self.unit == "points":
-            return Value(signed(value, spread, self.digits), number=value)
-        return Value(shown if spread is None else f"{shown} ± {fixed(spread, self.digits)}", number=value)
+            return Value("< 0.0001" if value < 1e-4 else fixed(value, 4), best, flags, number=value)
+        spread = getattr(given, self.spread) if self.spread else None
+        if self.unit == "points" and self.spread:
+            return Value(signed(value, spread, self.digits), best, flags, number=value)
+        shown = fixed(self.times * value, self.digits) + ("" if spread is None else f" ± {fixed(spread, self.digits)}")
+        # A width is sorted by its text.
+        return Value(shown, best, flags, number=None if self.unit == "points" else value)
 
     @staticmethod
     def _value(given: Any) -> Any:
@@ -85,9 +86,16 @@ def laid_out(
     return render.captioned(kind, headings(columns), lines, **captioned)
 
 
-def recall_column(label: str) -> Column[Cell]:
-    """Recall@1 in percent ± its standard deviation, for readers."""
-    return Column("", label, "%", 2, of=attrgetter("recalled"), spread="sd", marks="recall@1")
+def recall_column(label: str, compared: Comparison) -> Column[Cell]:
+    """Recall@1 in percent ± its standard deviation, for readers; bold where nothing of its head is better, and with flags."""
+    column = metric_column("recall@1", compared)
+    return replace(column, label=label, of=attrgetter("recalled"), flags=compared.flags)
+
+
+def metric_column(name: str, compared: Comparison) -> Column[Cell]:
+    """The same of any metric, without flags."""
+    label, of = metric_heading(name), partial(Cell.metric, name=name)
+    return Column("", label, "%", 2, of=of, spread="sd", best=lambda cell: cell in compared.leading(name))
 
 
 def difference_column(label: str, of: Callable[[T], Summary | None], note: str | Callable[[T], str] = "") -> Column[T]:
@@ -105,7 +113,7 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
 
     def metric(name: str, distance: str, of: Callable[[Record], Metrics]) -> Column[Record]:
         """A metric by one distance; readers have the two that matter by the main one."""
-        label = _heading(name) if not distance and name in ("recall@1", "map@r") else ""
+        label = metric_heading(name) if not distance and name in ("recall@1", "map@r") else ""
         return Column(
             distance + name, label, "%", 2, of=lambda record: of(record).get(name), note="not measured", times=100
         )
@@ -126,7 +134,7 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
         setting("seed", "seed", ""),
         setting("steps", "steps", ""),
         Column(
-            "params", of=lambda record: (record.spec.params and json.dumps(record.spec.params, sort_keys=True)) or ""
+            "params", of=lambda record: json.dumps(record.spec.params, sort_keys=True) if record.spec.params else ""
         ),
     ]
     named = {"normalize", *(column.key for column in first)}
@@ -146,7 +154,7 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
         Column("evaluate", "", "s", 1, of=lambda record: record.seconds.get("evaluate")),
         *(Column(name.replace("_", " "), of=_geometry(name)) for name in Geometry.model_fields),
         Column("", "device", of=lambda record: record.environment.get("device", "unknown")),
-        Column("", "code", of=code),
+        Column("", "code", of=lambda record: record.environment.get("code", "unknown")),
         Column("fingerprint", "images", of=attrgetter("data")),
         Column("code", of=lambda record: record.environment.get("code")),
         Column("id", "id", of=attrgetter("id")),
@@ -169,8 +177,8 @@ def _metrics(compared: Comparison, *more: str) -> list[str]:
     return sorted(names, key=lambda name: (False, int(name[7:]), "") if name.startswith("recall@") else (True, 0, name))
 
 
-def _heading(metric: str) -> str:
-    return metric.upper().replace("RECALL", "R")
+def metric_heading(metric: str) -> str:
+    return "R-Precision" if metric == "r_precision" else metric.upper().replace("RECALL", "R")
 
 
 def _geometry(name: str) -> Callable[[Record], float | None]:
@@ -201,9 +209,7 @@ def of_names(compared: Comparison, network: str = "network") -> list[Column[Cell
 
 def of_cells(compared: Comparison) -> list[Column[Cell]]:
     """`comparison.csv` and the tables of one dimension: means over seeds, their spread, and the difference to the baseline."""
-    baseline = compared.baseline
-
-    gap = compared.differences.get
+    baseline, gap = compared.baseline, compared.differences.get
 
     def why(cell: Cell) -> str:
         if cell.row.method == baseline and cell.row.trained:
@@ -216,8 +222,9 @@ def of_cells(compared: Comparison) -> list[Column[Cell]]:
         return lambda cell: reason if cell.records else "of Recall@1 alone"
 
     def metric(name: str) -> Column[Cell]:
-        of, marks = _over_units(_percent(name)), name if name == "map@r" else ""
-        return Column(f"{name} mean", _heading(name), "%", 2, of=of, note=unmeasured, marks=marks)
+        column = metric_column(name, compared)
+        best = column.best if name == "map@r" else None
+        return replace(column, key=f"{name} mean", note=unmeasured, spread="", best=best)
 
     others = [name for name in _metrics(compared, "map@r") if name not in ("recall@1", "r_precision")]
     measured = Geometry.model_fields if any(record.geometry for record in compared.records) else ()
@@ -227,13 +234,12 @@ def of_cells(compared: Comparison) -> list[Column[Cell]]:
         *of_names(compared),
         Column("seeds", "seeds", "", of=attrgetter("seeds")),
         *[Column("teachers", "teachers", "", of=attrgetter("teachers"))] * (compared.unit == "teacher"),
-        Column("recall@1 mean", "R@1", "%", 2, of=attrgetter("mean"), marks="recall@1"),
+        replace(recall_column("R@1", compared), key="recall@1 mean", spread=""),
         Column("recall@1 leads", of=lambda cell: bool(cell.records) and cell in compared.leading("recall@1")),
         Column("recall@1 sd", "", "points", 2, of=attrgetter("recalled.sd")),
         Column("recall@1 95% half-width", "R@1 ± 95 %", "points", 2, of=attrgetter("recalled.half"), note=ONE_SEED),
-        difference_column(
-            f"R@1 − {baseline}, ± 95 %", compared.difference, why
-        ),  # in CSV it is three columns, behind all that is measured
+        # In CSV it is three columns, behind all that is measured.
+        difference_column(f"R@1 − {baseline}, ± 95 %", compared.difference, why),
         Column("", "p", "", "p", of=compared.p.get, note=unless_family(NO_TEST)),
         *(metric(name) for name in others),
         Column(f"recall@1 minus {baseline}", "", "points", 2, of=gap),
@@ -258,11 +264,6 @@ def of_likeness() -> list[Column[Cell]]:
         Column("", "effective dimension", "", 1, of=_over_units(_geometry("effective_dimension")), note=none),
         Column("", "spectral decay", "", 3, of=_over_units(_geometry("spectral_decay")), note=none),
     ]
-
-
-def _percent(metric: str) -> Callable[[Record], float | None]:
-    """Get a metric of a record by its main distance."""
-    return lambda record: percent(record.metrics.get(metric))
 
 
 def _over_units(value: Callable[[Record], float | None]) -> Callable[[Cell], Summary | None]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy as np
 from ..record import Record
 from .cells import OF_ANY_DIM, Cell, Row, batches, cells_of, head_of, roles_of, settings, units_of
 from .estimands import outranked
-from .stats import Summary, holm, p_value, paired
+from .render import FLAGS
+from .stats import Summary, corrected_p, paired
 
 BASELINE = "triplet"
 
@@ -54,20 +55,21 @@ class Comparison:
         self.trained = [cell for cell in self.cells if cell.row.trained]
         self.usual_data = usual(record.data for record in self.records)
         # Those that may be the best of a column: students of the usual images, at a dimension that is a choice.
-        self.candidates = [cell for cell in self.trained if not cell.fixed_dim and not self._foreign(cell)]
+        self.candidates = [
+            cell
+            for cell in self.trained
+            if not cell.fixed_dim and all(record.data == self.usual_data for record in cell.records)
+        ]
         # By what a number is counted: a teacher with its seeds, or a seed.
         self.unit = "teacher" if units_of(self.records, self.roles) else "seed"
         # Whether a hit is a neighbour by the teacher, not an item of the query's class.
         self.agreement = any(record.evaluation.relevance == "teacher" for record in self.records)
         self.asymmetric = any(record.asymmetric_metrics for record in self.records)
-        self._leading: dict[str, frozenset[Cell]] = {}
         self._mixed = not all(record.dirty for record in self.records)
+        self.leading = cache(self._leading)
         steps = Counter(cell.row.steps for cell in self.candidates)
         # Of the main comparison: what most rows were trained for, of several the largest.
         self.usual_steps = max(steps, key=lambda number: (steps[number], number), default=0)
-
-    def _foreign(self, cell: Cell) -> bool:
-        return any(record.data != self.usual_data for record in cell.records)
 
     def baseline_of(self, cell: Cell) -> Cell | None:
         """The baseline's student of the same batches, trunk and dimension; of listed, the one most alike.
@@ -82,12 +84,8 @@ class Comparison:
             differing = own ^ settings(other.records[0]).items()
             return other.row.hidden != cell.row.hidden, other.row.l2 != cell.row.l2, len(differing), other.row.order
 
-        same = [other for other in self._baselines if other.dim == cell.dim and batches(other) == batches(cell)]
-        return min(same, key=unlike, default=None)
-
-    @cached_property
-    def _baselines(self) -> list[Cell]:
-        return [cell for cell in self.trained if cell.row.method == self.baseline]
+        baselines = (other for other in self.trained if other.row.method == self.baseline and other.dim == cell.dim)
+        return min((other for other in baselines if batches(other) == batches(cell)), key=unlike, default=None)
 
     @cached_property
     def differences(self) -> dict[Cell, Summary]:
@@ -106,24 +104,18 @@ class Comparison:
     @cached_property
     def p(self) -> dict[Cell, float]:
         """Student's paired test of the differences, corrected by Holm's method for all of these; not of few seeds."""
-        p = {cell: value for cell, gap in self.differences.items() if (value := p_value(gap)) is not None}
-        return dict(zip(p, holm(list(p.values())), strict=True))
+        return corrected_p(self.differences)
 
-    def leading(self, metric: str) -> frozenset[Cell]:
+    def _leading(self, metric: str) -> frozenset[Cell]:
         """The students than which no other of the same head, batches and dimension is better, as far as units tell: in a folder of
         equal methods, 95 times in 100 these are all of them. Only where they are at most half of them: else there is little to mark."""
-        if metric not in self._leading:
-            self._leading[metric] = self._lead(metric)
-        return self._leading[metric]
-
-    def _lead(self, metric: str) -> frozenset[Cell]:
         groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
         for cell in self.candidates:
             if len(cell.recall) > 1 and all(metric in record.metrics for record in cell.records):
                 groups[cell.dim, *head_of(cell), *batches(cell)].append(cell)
         tables = []
         for cells in groups.values():
-            values = [cell.by_unit(lambda record: 100 * record.metrics[metric]) for cell in cells]
+            values = [cell.percents(metric) for cell in cells]
             units = sorted(set().union(*values))
             tables.append(np.array([[own.get(unit, np.nan) for unit in units] for own in values]))
         told = zip(groups.values(), outranked(tables), strict=True)
@@ -131,24 +123,27 @@ class Comparison:
         return frozenset(cell for cells, worse in few for cell, behind in zip(cells, worse, strict=True) if not behind)
 
     def flags(self, cell: Cell) -> str:
-        """List those of `render.FLAGS` that hold for a cell; not what holds for all, which is no difference."""
-        held = {
-            "†": lambda part: self._mixed and any(record.dirty for record in part.records),
-            "‡": lambda part: part.row.trained and part.row.steps in self._odd_steps.get(part.dim, ()),
-            "§": self._foreign,
-            "¶": lambda part: any(map(self.taught_anew, part.records)),
-            "‖": lambda part: any(map(self.of_editions, part.records)),
+        """List those of `render.FLAGS` that hold for a cell."""
+        held = {flag for part in cell.cells for flag, records in self.flagged(part).items() if records}
+        return "".join(flag for flag in FLAGS if flag in held)
+
+    def flagged(self, cell: Cell) -> dict[str, list[Record]]:
+        """By flag, the records for which a cell has it; not what holds for all, which is no difference."""
+        odd = cell.row.trained and cell.row.steps in self._odd_steps.get(cell.dim, ())
+
+        def taught_anew(record: Record) -> bool:
+            teacher = record.spec.teacher
+            return teacher is not None and bool(record.teacher) and record.teacher != self._usual_teachers[teacher.id]
+
+        holds: dict[str, Callable[[Record], bool]] = {
+            "†": lambda record: self._mixed and record.dirty,
+            "‡": lambda record: odd,
+            "§": lambda record: record.data != self.usual_data,
+            "¶": taught_anew,
+            # Where no commit tells what the file of its method said.
+            "‖": lambda record: record.edited_freely and len(self._editions[record.spec.method]) > 1,
         }
-        return "".join(flag for flag, holds in held.items() if any(map(holds, cell.cells)))
-
-    def taught_anew(self, record: Record) -> bool:
-        """Whether its teacher had other weights than that of most students."""
-        teacher = record.spec.teacher
-        return teacher is not None and bool(record.teacher) and record.teacher != self._usual_teachers[teacher.id]
-
-    def of_editions(self, record: Record) -> bool:
-        """Whether its method's file was edited between runs of that method here, and no commit tells what it said."""
-        return record.edited_freely and len(self._editions[record.spec.method]) > 1
+        return {flag: list(filter(test, cell.records)) for flag, test in holds.items()}
 
     @cached_property
     def _editions(self) -> dict[str, set[str]]:

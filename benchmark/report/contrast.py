@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from operator import attrgetter
+from statistics import fmean
 from typing import NamedTuple
 
 from ..errors import UsageError
@@ -11,25 +14,30 @@ from .cells import Cell, Row, batches, listed, settings, varied
 from .columns import NO_TEST, Column, difference_column, laid_out
 from .comparison import Comparison, in_order
 from .render import Table
-from .stats import Summary, holm, p_value, paired, summarise
+from .stats import Summary, corrected_p, paired
 
 OTHER_SETTINGS = "other settings of the method than in the other folder"
 Pair = tuple[Cell, Cell]
 
 
 class Contrast(NamedTuple):
-    """Differences of a pair of cells, second minus first."""
+    """A pair of cells; differences are second minus first."""
 
     name: str
-    pair: Pair
-    recall: Summary
-    map_at_r: Summary | None
-    p: float | None = None
+    first: Cell
+    second: Cell
 
-    def over_common(self, side: int) -> Summary:
-        """Recall@1 of one side, over the seeds that both have."""
-        own, other = self.pair[side].recall, self.pair[1 - side].recall
-        return summarise(recall for seed, recall in own.items() if seed in other)
+    def gap(self, metric: str) -> Summary | None:
+        """The difference of a metric in points; None where a run did not measure it, or they share no seed."""
+        pair = self.first, self.second
+        if not all(metric in record.metrics for cell in pair for record in cell.records):
+            return None
+        return paired(self.second.percents(metric), self.first.percents(metric))
+
+
+def _over_common(cell: Cell, other: Cell) -> float:
+    """Recall@1 over the seeds that another has as well."""
+    return fmean(recall for seed, recall in cell.recall.items() if seed in other.recall)
 
 
 def contrast_methods(compared: Comparison, first: str, second: str) -> Table:
@@ -45,12 +53,16 @@ def contrast_methods(compared: Comparison, first: str, second: str) -> Table:
         if not sides[-1]:
             names = {name for cell in compared.cells for name in (cell.row.label, cell.row.method)}
             raise UsageError(f"no run of {name!r} there; these are: {', '.join(sorted(names))}")
-    pairs = {
-        (left, right): f"{compared.name(right.row)} − {compared.name(left.row)}"
-        for left in sides[0]
-        for right in sides[1]
-        if left.dim == right.dim and batches(left) == batches(right) and left is not right
-    }
+    pairs: dict[Pair, str] = {}
+    for left, right in product(*sides):
+        # Of one method with itself, rows of several settings: each pair once.
+        if (
+            left is not right
+            and (right, left) not in pairs
+            and left.dim == right.dim
+            and batches(left) == batches(right)
+        ):
+            pairs[left, right] = f"{compared.name(right.row)} − {compared.name(left.row)}"
     alone = "no run of the other on the same batches, trunk and dimension"
     return _table(pairs, first, second, {alone: _unpaired(pairs, sides)})
 
@@ -88,20 +100,6 @@ def contrast_folders(before: Comparison, after: Comparison, first: str, second: 
     return _table(pairs, first, second, left_out)
 
 
-def of_contrasts(first: str, second: str) -> list[Column[Contrast]]:
-    return [
-        Column("", "method", of=lambda contrast: contrast.name),
-        Column("", "network", of=lambda contrast: contrast.pair[1].network),
-        Column("", "steps", "", of=lambda contrast: contrast.pair[1].row.steps),
-        Column("", "seeds", "", of=lambda contrast: contrast.recall.n),
-        Column("", f"R@1, {first}", "%", 2, of=lambda contrast: contrast.over_common(0)),
-        Column("", f"R@1, {second}", "%", 2, of=lambda contrast: contrast.over_common(1)),
-        difference_column("difference, ± 95 %", lambda contrast: contrast.recall),
-        Column("", "p (Holm)", "", "p", of=lambda contrast: contrast.p, note=NO_TEST),
-        difference_column("MAP@R difference", lambda contrast: contrast.map_at_r, "not measured"),
-    ]
-
-
 def _table(pairs: Mapping[Pair, str], first: str, second: str, left_out: Mapping[str, Sequence[Cell]]) -> Table:
     """A line a pair; in its notes all that is in no line, and why.
 
@@ -109,23 +107,28 @@ def _table(pairs: Mapping[Pair, str], first: str, second: str, left_out: Mapping
         pairs: with their names.
         left_out: by the reason, cells that make no pair.
     """
-    contrasts = []
-    for pair, name in pairs.items():
-        recall, map_at_r = (_difference(pair, metric) for metric in ("recall@1", "map@r"))
-        if recall is not None:
-            contrasts.append(Contrast(name, pair, recall, map_at_r, p_value(recall)))
-    if not contrasts:
+    contrasts = [Contrast(name, *pair) for pair, name in pairs.items()]
+    gaps = {contrast: gap for contrast in contrasts if (gap := contrast.gap("recall@1")) is not None}
+    if not gaps:
         raise UsageError(f"{first} and {second} have no images, network, dimension, number of steps and seed in common")
-    corrected = iter(holm([contrast.p for contrast in contrasts if contrast.p is not None]))
-    contrasts = [entry if entry.p is None else entry._replace(p=next(corrected)) for entry in contrasts]
-    no_seed = [left for left, right in pairs if not left.recall.keys() & right.recall.keys()]
-    reasons = {**left_out, "no seed in common": no_seed}
+    columns: list[Column[Contrast]] = [
+        Column("", "method", of=attrgetter("name")),
+        Column("", "network", of=attrgetter("second.network")),
+        Column("", "steps", "", of=attrgetter("second.row.steps")),
+        Column("", "seeds", "", of=lambda contrast: gaps[contrast].n),
+        Column("", f"R@1, {first}", "%", 2, of=lambda contrast: _over_common(contrast.first, contrast.second)),
+        Column("", f"R@1, {second}", "%", 2, of=lambda contrast: _over_common(contrast.second, contrast.first)),
+        difference_column("difference, ± 95 %", gaps.get),
+        Column("", "p (Holm)", "", "p", of=corrected_p(gaps).get, note=NO_TEST),
+        difference_column("MAP@R difference", lambda contrast: contrast.gap("map@r"), "not measured"),
+    ]
+    reasons = {**left_out, "no seed in common": [contrast.first for contrast in contrasts if contrast not in gaps]}
     notes = (
-        *_environments(first, second, [entry.pair for entry in contrasts]),
+        *_environments(first, second, [contrast[1:] for contrast in gaps]),
         *(f"Not compared, {reason}: {_named(cells)}." for reason, cells in reasons.items() if cells),
     )
-    lines = ((entry, entry.pair[1].row.role, entry.pair[1].dim) for entry in contrasts)
-    return laid_out("contrast", of_contrasts(first, second), lines, notes=notes, first=first, second=second)
+    lines = ((contrast, contrast.second.row.role, contrast.second.dim) for contrast in gaps)
+    return laid_out("contrast", columns, lines, notes=notes, first=first, second=second)
 
 
 def _unpaired(pairs: Iterable[Pair], sides: Iterable[Sequence[Cell]]) -> list[Cell]:
@@ -155,11 +158,3 @@ def _environments(first: str, second: str, pairs: Iterable[Pair]) -> list[str]:
     known = ((name, before, now) for name, (before, now) in sorted(values.items()) if before and now)
     changed = [f"{name} {listed(before)} and {listed(now)}" for name, before, now in known if before != now]
     return [f"{first} and {second} ran under other conditions: {'; '.join(changed)}."] * bool(changed)
-
-
-def _difference(pair: Pair, metric: str) -> Summary | None:
-    """Second minus first of a metric, in points; None where a run did not measure it, or they share no seed."""
-    if not all(metric in record.metrics for cell in pair for record in cell.records):
-        return None
-    before, now = (cell.by_unit(lambda record: 100 * record.metrics[metric]) for cell in pair)
-    return paired(now, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..costs import Costs, paid
 from ..spec import TEACHER_VECTORS, VECTORS
@@ -61,13 +61,15 @@ def price(cell: Cell, costs: Costs | None) -> Price:
     networks = [network for spec in paid(record.spec) if costs is not None and (network := costs.network(spec))]
     measured = len(networks) == len(paid(record.spec))
 
-    def together(field: str, runtime: str, alone: bool) -> float | None:
-        """A cost of all networks by a program: seconds add up, and so do those of an image in batches."""
-        costs_by = [network.by(runtime, alone=alone) for network in networks]
-        if not measured or not all(costs_by):
+    def total(field: str, costs: Sequence[Any]) -> Any:
+        """A cost of all networks: images a second of networks in turn add up as seconds do."""
+        if not measured or not all(costs):
             return None
-        values = [getattr(cost, field) for cost in costs_by]
-        return sum(values) if field == "latency" else 1 / sum(1 / value for value in values)
+        values = [getattr(cost, field) for cost in costs]
+        return 1 / sum(1 / value for value in values) if field == "throughput" else sum(values)
+
+    def by(runtime: str, *, alone: bool) -> list[Any]:
+        return [network.by(runtime, alone=alone) for network in networks]
 
     stored = FLOAT * cell.dim  # of pq as well: its codes take what d float32 numbers would
     search = costs.search(cell.dim, record.evaluation.gallery) if costs is not None else None
@@ -75,14 +77,14 @@ def price(cell: Cell, costs: Costs | None) -> Price:
     busy |= set(OPTIONAL) if any(cost.busy for network in networks for cost in network.runtimes) else set()
     counted = None if record.spec.views else record.parameters  # of a head on features, that of the head alone
     return Price(
-        parameters=sum(network.parameters for network in networks) if measured else counted,
-        multiply_adds=sum(network.multiply_adds for network in networks) if measured else None,
-        latency=sum(network.latency for network in networks) if measured else None,
-        throughput=1 / sum(1 / network.throughput for network in networks) if measured else None,
-        single=together("latency", "torch", alone=True),
-        onnx=together("latency", "onnxruntime", alone=False),
-        onnx_single=together("latency", "onnxruntime", alone=True),
-        onnx_throughput=together("throughput", "onnxruntime", alone=False),
+        parameters=total("parameters", networks) if measured else counted,
+        multiply_adds=total("multiply_adds", networks),
+        latency=total("latency", networks),
+        throughput=total("throughput", networks),
+        single=total("latency", by("torch", alone=True)),
+        onnx=total("latency", by("onnxruntime", alone=False)),
+        onnx_single=total("latency", by("onnxruntime", alone=True)),
+        onnx_throughput=total("throughput", by("onnxruntime", alone=False)),
         embedding=stored,
         gallery=stored * record.evaluation.gallery,
         search=search.seconds if search is not None and record.spec.method != "pq" else None,

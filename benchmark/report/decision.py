@@ -10,10 +10,10 @@ from ..costs import Costs
 from ..record import Record
 from ..spec import TEACHER_VECTORS
 from .cells import Cell, percent
-from .columns import Column, headings
+from .columns import Column, laid_out
 from .comparison import Comparison
 from .cost_table import price
-from .render import BUSY, Line, Table, Value, captioned, phrases
+from .render import BUSY, Table, phrases
 from .stats import Summary
 
 CODES = "codes"  # of product quantisation: no network gives them, so that nothing exports them
@@ -65,11 +65,6 @@ class Option(NamedTuple):
     def network(self) -> str:
         """Its own, or the teacher's that it is made of."""
         return f"{self.cell.row.method}, {self.cell.network}"
-
-    def entry(self, column: Column[Option]) -> Value:
-        """Its entry in a column, with a mark where that was measured while the machine was busy."""
-        measured = column.key in self.busy and column.of(self) is not None
-        return column.entry(self)._replace(flags=BUSY * measured)
 
     def beaten_by(self, other: Option) -> bool:
         """Whether another is nowhere worse and somewhere better; a time that is not known is worse than any."""
@@ -131,24 +126,11 @@ def decide(compared: Comparison, costs: Costs | None, budget: Budget = Budget())
     enough = [option for option in allowed if budget.keeps(option)]
     several = [option for option in enough if option.sure] or enough
     chosen = max(several, key=lambda option: (option._merits[2], option._merits[1], option._merits[0]), default=None)
-    if chosen is None:
-        chosen = max(allowed, key=attrgetter("_merits"), default=None)
-    lacking, codes = (
-        tuple(dict.fromkeys(cell.row.method for cell in group))
-        for group in (vectors, [option.cell for option in options if option.form == CODES])
-    )
+    chosen = chosen or max(allowed, key=attrgetter("_merits"), default=None)
+    coded = [option.cell for option in options if option.form == CODES]
+    lacking, codes = (tuple(dict.fromkeys(cell.row.method for cell in cells)) for cells in (vectors, coded))
     busy = any("latency" in option.busy for option in options)
-    return Decision(
-        tuple(front),
-        chosen,
-        bool(enough),
-        budget,
-        reference,
-        compared.agreement,
-        vectors=lacking,
-        codes=codes,
-        busy=busy,
-    )
+    return Decision(tuple(front), chosen, bool(enough), budget, reference, compared.agreement, lacking, codes, busy)
 
 
 def _needs_vectors(record: Record) -> bool:
@@ -170,15 +152,20 @@ def _option(cell: Cell, form: str, teachers: float, costs: Costs | None) -> Opti
     if recalls is None or not teachers:
         return None
     share = 100 / teachers
-    shares = Summary(
-        recalls.n,
-        share * recalls.mean,
-        None if recalls.sd is None else share * recalls.sd,
-        None if recalls.half is None else share * recalls.half,
-    )
+    scaled = (None if number is None else share * number for number in (recalls.sd, recalls.half))
+    shares = Summary(recalls.n, share * recalls.mean, *scaled)
     paid = price(cell, costs)
     size = paid.embedding if codes else BYTES[form] * cell.dim
     return Option(cell, CODES if codes else form, shares, recalls, size, paid.latency, paid.search, paid.busy)
+
+
+def _time(field: str, label: str, digits: int, note: str) -> Column[Option]:
+    """A time in milliseconds, with a mark where it was measured while the machine was busy."""
+
+    def flags(option: Option) -> str:
+        return BUSY * (field in option.busy)
+
+    return Column("", label, "ms", digits, of=attrgetter(field), times=1e3, note=note, flags=flags)
 
 
 COLUMNS: tuple[Column[Option], ...] = (
@@ -188,12 +175,8 @@ COLUMNS: tuple[Column[Option], ...] = (
     Column("", "kept of the teacher's R@1", "%", 1, of=attrgetter("kept"), spread="half"),
     Column("", "R@1", "%", 2, of=attrgetter("recall"), spread="half"),
     Column("", "bytes an item", "", 0, of=attrgetter("bytes")),
-    Column(
-        "latency", "ms an image", "ms", 2, of=attrgetter("latency"), times=1e3, note="not measured: benchmark costs"
-    ),
-    Column(
-        "search", "ms a query", "ms", 3, of=attrgetter("search"), times=1e3, note="not measured, or an index of codes"
-    ),
+    _time("latency", "ms an image", 2, "not measured: benchmark costs"),
+    _time("search", "ms a query", 3, "not measured, or an index of codes"),
     Column("", "run", of=attrgetter("run")),
 )
 
@@ -202,10 +185,8 @@ def decision_table(decision: Decision | None) -> Table | None:
     """The options that nothing beats, most kept first; None where there are none."""
     if decision is None:
         return None
-    lines = [
-        Line(tuple(map(option.entry, COLUMNS)), option.cell.row.role, option.cell.dim) for option in decision.front
-    ]
-    return captioned("decision", headings(COLUMNS), lines, keep=f"{100 * decision.budget.keep:g}")
+    lines = ((option, option.cell.row.role, option.cell.dim) for option in decision.front)
+    return laid_out("decision", COLUMNS, lines, keep=f"{100 * decision.budget.keep:g}")
 
 
 def advice(decision: Decision) -> str:

@@ -11,7 +11,7 @@ from ..costs import Costs
 from ..record import Record
 from ..spec import TEACHER_VECTORS, VECTORS
 from ..tuned import Tuned, settings_for
-from .cells import Cell, code, one_line
+from .cells import one_line
 from .comparison import Comparison
 from .cost_table import cost_table
 from .decision import advice, decide, decision_table
@@ -67,8 +67,11 @@ def document(
     heads: dict[str, set[str]] = defaultdict(set)
     for cell in compared.candidates:
         heads[head_name(cell.row.hidden)].add(cell.row.method)
-    flagged = {flag: [cell for cell in compared.cells if flag in compared.flags(cell)] for flag in FLAGS}
-    versions = Counter(map(code, records))
+    flagged: dict[str, list[Record]] = defaultdict(list)
+    for cell in compared.cells:
+        for flag, guilty in compared.flagged(cell).items():
+            flagged[flag] += guilty
+    versions = Counter(record.environment.get("code", "unknown") for record in records)
     vectors = any(record.spec.backbone in (VECTORS, TEACHER_VECTORS) for record in records)
     facts = phrases("facts", compared=compared, vectors=vectors, versions=versions)
     notes = phrases(
@@ -82,7 +85,7 @@ def document(
         few=sorted({len(cell.recall) for cell in compared.trained if len(cell.recall) < FEW_SEEDS}),
         unit=compared.unit,
         versions=versions,
-        flagged={flag: _guilty(flag, cells, compared) for flag, cells in flagged.items() if cells},
+        flagged={flag: _named(flagged[flag], compared) for flag in FLAGS if flagged[flag]},
         busy_shown=any(BUSY in value.flags for table in tables for line in table.lines for value in line.values),
     )
     name = dataset or records[0].spec.dataset
@@ -125,17 +128,7 @@ def _untuned(compared: Comparison, tuned: Mapping[str, Sequence[Tuned]]) -> set[
     return None if labels[False] and not labels[True] else labels[False]
 
 
-def _guilty(flag: str, cells: Sequence[Cell], compared: Comparison) -> str:
-    """Name the records for which cells have a flag."""
-    records = [record for cell in cells for record in cell.records]
-    holds = {
-        "†": lambda record: record.dirty,
-        "‡": lambda record: True,
-        "§": lambda record: record.data != compared.usual_data,
-        "¶": compared.taught_anew,
-        "‖": compared.of_editions,
-    }[flag]
-    guilty = [record for record in records if holds(record)]
-    if len(guilty) == len(compared.records):
-        return f"all {len(guilty)} runs"
-    return ", ".join(sorted(f"`{record.spec.method}-{record.id}`" for record in guilty))
+def _named(records: Sequence[Record], compared: Comparison) -> str:
+    if len(records) == len(compared.records):
+        return f"all {len(records)} runs"
+    return ", ".join(sorted(f"`{record.spec.method}-{record.id}`" for record in records))

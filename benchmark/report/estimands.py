@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .stats import LEVEL, student
+from .stats import LEVEL, NOISE, holm, student, two_sided
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 DRAWS = 10_000
@@ -133,10 +133,6 @@ def outranked(tables: Sequence[Array], level: float = LEVEL) -> list[Any]:
     Args:
         tables: each [row, unit], nan where a row lacks a unit.
     """
-    from scipy.special import stdtr
-
-    from .stats import NOISE, holm
-
     pairs = [np.triu_indices(len(table), 1) for table in tables]
     tests = []
     for table, (left, right) in zip(tables, pairs, strict=True):
@@ -145,8 +141,8 @@ def outranked(tables: Sequence[Array], level: float = LEVEL) -> list[Any]:
         mean = np.nansum(gaps, -1) / np.maximum(known, 1)
         spread = np.sqrt(np.nansum((gaps - mean[:, None]) ** 2, -1) / np.maximum(known - 1, 1))
         tested = (known > 1) & (spread > NOISE)
-        t = np.divide(np.abs(mean) * np.sqrt(known), spread, out=np.zeros_like(mean), where=tested)
-        tests.append((mean, 2 * stdtr(np.maximum(known - 1, 1), -t)))
+        t = np.divide(mean * np.sqrt(known), spread, out=np.zeros_like(mean), where=tested)
+        tests.append((mean, two_sided(t, np.maximum(known - 1, 1))))
     corrected = np.array(holm(np.concatenate([p for _, p in tests]).tolist() if tests else []))
     worse = []
     for table, (left, right), (mean, p) in zip(tables, pairs, tests, strict=True):

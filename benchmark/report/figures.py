@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..costs import Costs
 from ..record import Record
@@ -22,6 +21,7 @@ from .stats import FEW_SEEDS, Summary, by_pairs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FEWEST = 3  # numbers of steps that make a curve
 CAPTIONS = {name: " ".join(words.split()) for name, words in WORDS["figures"].items()}
@@ -35,26 +35,23 @@ def figures(
     Args:
         pdf: a folder that each is written to, as PDF.
     """
-    drawings: dict[str, Callable[[], str | None]] = {
-        "dimension": partial(dimension_figure, compared),
-        "differences": partial(differences_figure, compared),
-        "cost": partial(cost_figure, compared, costs),
-        "steps": partial(steps_figure, compared),
-        "curves": partial(curves_figure, tuned),
+    drawings: dict[str, tuple[Callable[..., str | None], *tuple[Any, ...]]] = {
+        "dimension": (dimension_figure, compared),
+        "differences": (differences_figure, compared),
+        "cost": (cost_figure, compared, costs),
+        "steps": (steps_figure, compared),
+        "curves": (curves_figure, tuned),
     }
-    drawn = {}
-    for name, draw in drawings.items():
-        with style.also_written(pdf and pdf / f"{name}.pdf"):
-            if (figure := draw()) is not None:
-                drawn[name] = figure
-    return drawn
+    made = {name: draw(*given, pdf=pdf and pdf / f"{name}.pdf") for name, (draw, *given) in drawings.items()}
+    return {name: svg for name, svg in made.items() if svg is not None}
 
 
 def _recall(compared: Comparison) -> str:
     return "agreement with the teacher" if compared.agreement else "Recall@1"
 
 
-def dimension_figure(compared: Comparison) -> str | None:
+@style.as_svg
+def dimension_figure(compared: Comparison) -> Figure | None:
     """Recall@1 against dimension, a panel a head; None for a single dimension.
 
     As many methods of each kind as can be told apart, the best first; the table has all. Bars: 95 % interval; dots: seeds, of fewer
@@ -73,26 +70,27 @@ def dimension_figure(compared: Comparison) -> str | None:
         cell for cell in compared.cells if cell.row.role in style.REFERENCE_STYLES and cell.row.role in OF_ANY_DIM
     ]
     labels = [style.wrapped(compared.name(row, head=False)) for row in chosen]
-    with style.canvas(2.6 + 3.2 * len(heads), style.beside(3.8, labels, len(references))) as (figure, svg):
-        panels: Sequence[Axes] = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
-        for axes, head in zip(panels, heads, strict=True):
-            for number, row in enumerate(chosen):
-                # Side by side: bars of equal dimension would hide each other.
-                shift = 2 ** (0.028 * (number - (len(chosen) - 1) / 2))
-                points = {cell.dim * shift: list(cell.recall.values()) for cell in lines[row].get(head, ())}
-                look = style.LOOKS[row.role].line
-                style.series(axes, number, labels[number], look, points, lambda s: s.half if s.n >= FEW_SEEDS else None)
-            style.doubling(axes, sorted({cell.dim for row in chosen for cell in lines[row].get(head, ())}))
-            axes.set_xlabel("embedding dimension d")
-            if len(heads) > 1:
-                axes.set_title(head_name(head), fontsize=9)
-        style.across(panels, {cell: f"{ROLES[cell.row.role]} (d = {cell.dim})" for cell in references})
-        panels[0].set_ylabel(f"{_recall(compared)} [%]")
-        style.side_legend(figure, panels[-1])
-    return svg()
+    figure = style.canvas(2.6 + 3.2 * len(heads), style.beside(3.8, labels, len(references)))
+    panels: Sequence[Axes] = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
+    for axes, head in zip(panels, heads, strict=True):
+        for number, row in enumerate(chosen):
+            # Side by side: bars of equal dimension would hide each other.
+            shift = 2 ** (0.028 * (number - (len(chosen) - 1) / 2))
+            points = {cell.dim * shift: list(cell.recall.values()) for cell in lines[row].get(head, ())}
+            look = style.LOOKS[row.role].line
+            style.series(axes, number, labels[number], look, points, lambda s: s.half if s.n >= FEW_SEEDS else None)
+        style.doubling(axes, sorted({cell.dim for row in chosen for cell in lines[row].get(head, ())}))
+        axes.set_xlabel("embedding dimension d")
+        if len(heads) > 1:
+            axes.set_title(head_name(head), fontsize=9)
+    style.across(panels, {cell: f"{ROLES[cell.row.role]} (d = {cell.dim})" for cell in references})
+    panels[0].set_ylabel(f"{_recall(compared)} [%]")
+    style.side_legend(figure, panels[-1])
+    return figure
 
 
-def differences_figure(compared: Comparison) -> str | None:
+@style.as_svg
+def differences_figure(compared: Comparison) -> Figure | None:
     """A forest plot: paired differences of Recall@1 to the baseline with their 95 % intervals, a panel a head and dimension.
 
     At each head the methods are in the order of their mean differences.
@@ -111,43 +109,45 @@ def differences_figure(compared: Comparison) -> str | None:
         heads[row.hidden or 0].append(row)
     labels = {row: style.wrapped(compared.name(row, head=False)) for row in differences}
     tall = [sum(labels[row].count("\n") + 1 for row in rows) for rows in heads.values()]
-    with style.canvas(1.9 + 1.9 * len(dims), 0.9 + 0.3 * len(heads) + 0.2 * sum(tall)) as (figure, svg):
-        grid = figure.subplots(
-            len(heads), len(dims), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": tall}
-        )
-        for (head, rows), panels in zip(heads.items(), grid, strict=True):
-            for axes, dim in zip(panels, dims, strict=True):
-                for height, row in enumerate(rows):
-                    if dim in differences[row]:
-                        style.interval(axes, height, *differences[row][dim], style.LOOKS[row.role], linewidth=1.2)
-                axes.axvline(0, color="0.3", linewidth=0.8)
-            style.named_lines(panels[0], [labels[row] for row in rows])
-            if len(heads) > 1:
-                panels[0].set_ylabel(head_name(head))
-        for axes, dim in zip(grid[0], dims, strict=True):
-            axes.set_title(f"d = {dim}", fontsize=9)
-        figure.supxlabel(style.wrapped(f"{_recall(compared)} − {compared.baseline} [points]"), fontsize=9)
-        style.family_legend(figure, differences)
-    return svg()
+    figure = style.canvas(1.9 + 1.9 * len(dims), 0.9 + 0.3 * len(heads) + 0.2 * sum(tall))
+    grid = figure.subplots(
+        len(heads), len(dims), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": tall}
+    )
+    for (head, rows), panels in zip(heads.items(), grid, strict=True):
+        for axes, dim in zip(panels, dims, strict=True):
+            for height, row in enumerate(rows):
+                if dim in differences[row]:
+                    style.interval(axes, height, *differences[row][dim], style.LOOKS[row.role], linewidth=1.2)
+            axes.axvline(0, color="0.3", linewidth=0.8)
+        style.named_lines(panels[0], [labels[row] for row in rows])
+        if len(heads) > 1:
+            panels[0].set_ylabel(head_name(head))
+    for axes, dim in zip(grid[0], dims, strict=True):
+        axes.set_title(f"d = {dim}", fontsize=9)
+    figure.supxlabel(style.wrapped(f"{_recall(compared)} − {compared.baseline} [points]"), fontsize=9)
+    style.family_legend(figure, differences)
+    return figure
 
 
-def families_figure(gaps: Sequence[tuple[str, Summary, Summary]]) -> str:
+@style.as_svg
+def families_figure(gaps: Sequence[tuple[str, Summary, Summary]]) -> Figure:
     """A forest plot of relational minus individual methods: label, difference with its interval of these methods, and of the kinds."""
-    with style.canvas(5.8, 0.9 + 0.22 * len(gaps)) as (figure, svg):
-        axes = figure.subplots()
-        for height, (_, these, kinds) in enumerate(gaps):
-            style.interval(axes, height, kinds, (), style.Look("0.6", "o", "-"), linewidth=0.9)
-            style.interval(axes, height, these, (), style.Look(style.COLOURS[0], "o", "-"), linewidth=2.2)
-        axes.axvline(0, color="0.3", linewidth=0.8)
-        style.named_lines(axes, [style.wrapped(label) for label, _, _ in gaps])
-        axes.set_xlabel("relational − individual, Recall@1 [points]")
-        style.key(
-            figure, {"these methods": style.Look(style.COLOURS[0], "o", "-"), "families": style.Look("0.6", "o", "-")}
-        )
-    return svg()
+    figure = style.canvas(5.8, 0.9 + 0.22 * len(gaps))
+    axes = figure.subplots()
+    for height, (_, these, kinds) in enumerate(gaps):
+        style.interval(axes, height, kinds, (), style.Look("0.6", "o", "-"), linewidth=0.9)
+        style.interval(axes, height, these, (), style.Look(style.COLOURS[0], "o", "-"), linewidth=2.2)
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    style.named_lines(axes, [style.wrapped(label) for label, _, _ in gaps])
+    axes.set_xlabel("relational − individual, Recall@1 [points]")
+    style.key(
+        figure, {"these methods": style.Look(style.COLOURS[0], "o", "-"), "families": style.Look("0.6", "o", "-")}
+    )
+    return figure
 
 
-def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
+@style.as_svg
+def cost_figure(compared: Comparison, costs: Costs | None) -> Figure | None:
     """Recall@1 against the bytes of an embedding, and against the latency of an image where it was measured, with Pareto fronts."""
     cells = [
         cell
@@ -159,16 +159,16 @@ def cost_figure(compared: Comparison, costs: Costs | None) -> str | None:
     prices = {cell: price(cell, costs) for cell in cells}
     latencies = {cell: 1e3 * cost.latency for cell, cost in prices.items() if cost.latency is not None}
     measured = len(latencies) == len(cells)
-    with style.canvas(8.2 if measured else 4.8, 3.6) as (figure, svg):
-        panels: Sequence[Axes] = figure.subplots(1, 1 + measured, sharey=True, squeeze=False)[0]
-        _pareto(panels[0], {cell: float(prices[cell].embedding) for cell in cells}, apart=0.09)
-        style.doubling(panels[0], sorted({prices[cell].embedding for cell in cells}), rotation=30)
-        panels[0].set(xlabel="bytes of an embedding", ylabel=f"{_recall(compared)} [%]")
-        if measured:
-            _pareto(panels[1], latencies)
-            panels[1].set_xlabel("latency of one image [ms]")
-        style.family_legend(figure, (cell.row for cell in cells))
-    return svg()
+    figure = style.canvas(8.2 if measured else 4.8, 3.6)
+    panels: Sequence[Axes] = figure.subplots(1, 1 + measured, sharey=True, squeeze=False)[0]
+    _pareto(panels[0], {cell: float(prices[cell].embedding) for cell in cells}, apart=0.09)
+    style.doubling(panels[0], sorted({prices[cell].embedding for cell in cells}), rotation=30)
+    panels[0].set(xlabel="bytes of an embedding", ylabel=f"{_recall(compared)} [%]")
+    if measured:
+        _pareto(panels[1], latencies)
+        panels[1].set_xlabel("latency of one image [ms]")
+    style.family_legend(figure, (cell.row for cell in cells))
+    return figure
 
 
 def _pareto(axes: Axes, x: Mapping[Cell, float], apart: float = 0.0) -> None:
@@ -199,7 +199,8 @@ def _pareto(axes: Axes, x: Mapping[Cell, float], apart: float = 0.0) -> None:
             axes.annotate(style.wrapped(name), at, textcoords="offset points", xytext=(5, -9), fontsize=7)
 
 
-def steps_figure(compared: Comparison) -> str | None:
+@style.as_svg
+def steps_figure(compared: Comparison) -> Figure | None:
     """Recall@1 against the number of training steps, one panel a dimension; None where too few numbers were tried.
 
     As many methods of each kind as can be told apart, the best first; the table has all.
@@ -222,28 +223,29 @@ def steps_figure(compared: Comparison) -> str | None:
     names = sorted(first[row] for row in chosen)
     dims = sorted({dim for by_dim in cells.values() for dim in by_dim})
     height = style.beside(3.6, [label for _, label in names], len(style.REFERENCE_STYLES))
-    with style.canvas(1.6 + 4.2 * len(dims), height) as (figure, svg):
-        panels: Sequence[Axes] = figure.subplots(1, len(dims), sharey=True, squeeze=False)[0]
-        for axes, dim in zip(panels, dims, strict=True):
-            for number, name in enumerate(names):
-                points: dict[float, list[float]] = defaultdict(list)
-                for cell in cells[name].get(dim, ()):
-                    points[cell.row.steps] += cell.recall.values()
-                if points:
-                    style.series(axes, number, name[1], style.LOOKS[name[0]].line, points, lambda summary: summary.sd)
-            references = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or cell.dim == dim]
-            style.across([axes], {c: ROLES[c.row.role] for c in references if c.row.role in style.REFERENCE_STYLES})
-            style.doubling(
-                axes, sorted({cell.row.steps for by_dim in cells.values() for cell in by_dim.get(dim, ())}), "{:,}", 30
-            )
-            axes.set_title(f"d = {dim}", fontsize=9)
-            axes.set_xlabel("training steps")
-        panels[0].set_ylabel(f"{_recall(compared)} [%]")
-        style.side_legend(figure, panels[-1])
-    return svg()
+    figure = style.canvas(1.6 + 4.2 * len(dims), height)
+    panels: Sequence[Axes] = figure.subplots(1, len(dims), sharey=True, squeeze=False)[0]
+    for axes, dim in zip(panels, dims, strict=True):
+        for number, name in enumerate(names):
+            points: dict[float, list[float]] = defaultdict(list)
+            for cell in cells[name].get(dim, ()):
+                points[cell.row.steps] += cell.recall.values()
+            if points:
+                style.series(axes, number, name[1], style.LOOKS[name[0]].line, points, lambda summary: summary.sd)
+        references = [cell for cell in compared.cells if cell.row.role in OF_ANY_DIM or cell.dim == dim]
+        style.across([axes], {c: ROLES[c.row.role] for c in references if c.row.role in style.REFERENCE_STYLES})
+        style.doubling(
+            axes, sorted({cell.row.steps for by_dim in cells.values() for cell in by_dim.get(dim, ())}), "{:,}", 30
+        )
+        axes.set_title(f"d = {dim}", fontsize=9)
+        axes.set_xlabel("training steps")
+    panels[0].set_ylabel(f"{_recall(compared)} [%]")
+    style.side_legend(figure, panels[-1])
+    return figure
 
 
-def curves_figure(tuned: Sequence[Record]) -> str | None:
+@style.as_svg
+def curves_figure(tuned: Sequence[Record]) -> Figure | None:
     """MAP@R on validation classes on the way, of each method's best validation run at the dimension of most; None where no run was
     scored on the way.
 
@@ -261,16 +263,16 @@ def curves_figure(tuned: Sequence[Record]) -> str | None:
     if not chosen:
         return None
     labels = [style.wrapped(f"{record.spec.method}-{record.spec.dim}") for record in chosen]
-    with style.canvas(5.8, style.beside(3.6, labels)) as (figure, svg):
-        axes = figure.subplots()
-        for record, label, colour, marker in zip(chosen, labels, style.COLOURS, style.MARKERS, strict=False):
-            scored = {point.step: point.evaluation for point in record.curve}
-            known = {step: score.cosine if record.spec.normalize else score.l2 for step, score in scored.items()}
-            points = {step: metrics["map@r"] for step, metrics in known.items() if "map@r" in metrics}
-            points[record.spec.steps] = record.metrics["map@r"]
-            steps = sorted(points)
-            shown = [100 * points[step] for step in steps]
-            axes.plot(steps, shown, label=label, color=colour, marker=marker, markersize=4, linewidth=1.4)
-        axes.set(xlabel="training steps", ylabel="MAP@R on validation classes [%]")
-        style.side_legend(figure, axes)
-    return svg()
+    figure = style.canvas(5.8, style.beside(3.6, labels))
+    axes = figure.subplots()
+    for record, label, colour, marker in zip(chosen, labels, style.COLOURS, style.MARKERS, strict=False):
+        scored = {point.step: point.evaluation for point in record.curve}
+        known = {step: score.cosine if record.spec.normalize else score.l2 for step, score in scored.items()}
+        points = {step: metrics["map@r"] for step, metrics in known.items() if "map@r" in metrics}
+        points[record.spec.steps] = record.metrics["map@r"]
+        steps = sorted(points)
+        shown = [100 * points[step] for step in steps]
+        axes.plot(steps, shown, label=label, color=colour, marker=marker, markersize=4, linewidth=1.4)
+    axes.set(xlabel="training steps", ylabel="MAP@R on validation classes [%]")
+    style.side_legend(figure, axes)
+    return figure

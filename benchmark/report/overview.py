@@ -50,8 +50,7 @@ class Dimension(NamedTuple):
     def gap(self, metric: str, estimand: str) -> Summary | None:
         if self.verdict is None or metric not in self.verdict.metrics:
             return None
-        gap: Summary = getattr(self.verdict.gap(metric=metric, dim=self.dim), estimand)
-        return None if gap.half is None and estimand == "kinds" else gap
+        return self.verdict.resolvable(estimand, "kinds", metric, self.dim)
 
     @property
     def best(self) -> str | None:

@@ -50,11 +50,6 @@ class Part(NamedTuple):
         return "\n".join(commands(line.records, Path("results", self.document.dataset, self.document.preset, "runs")))
 
 
-def part(compared: Comparison, document: Document, figures: Mapping[str, str]) -> Part:
-    """Collect for the page a folder's parts: its tables, all runs, its figures."""
-    return Part(document, (*document.tables, _runs_table(compared)), figures)
-
-
 def page(title: str, parts: Sequence[Part]) -> str:
     """The HTML of one part or more."""
     lines = [line for part in parts for table in part.tables for line in table.lines]
@@ -104,7 +99,7 @@ def commands(records: Sequence[Record], runs: Path) -> list[str]:
     return lines
 
 
-def _runs_table(compared: Comparison) -> Table:
+def runs_table(compared: Comparison) -> Table:
     """A line a run."""
 
     def order(record: Record) -> tuple[object, ...]:

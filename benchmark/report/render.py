@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..record import Record
@@ -127,13 +128,13 @@ def escaped(plain: str) -> str:
 
 
 @functools.cache
-def templates(html: bool = False) -> jinja2.Environment:
-    """The files `*.jinja` of this folder; what is filled into a text is one line."""
+def templates(html: bool = False, package: str = __package__) -> jinja2.Environment:
+    """The files `*.jinja` of a package; what is filled into a text is one line."""
     import jinja2
     from markupsafe import Markup, escape
 
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: resources.files(__package__).joinpath(name).read_text("utf-8")),
+        loader=jinja2.FunctionLoader(lambda name: resources.files(package).joinpath(name).read_text("utf-8")),
         autoescape=html,
         finalize=None if html else one_line,
         keep_trailing_newline=True,
@@ -166,21 +167,21 @@ def phrases(name: str, **values: Any) -> tuple[str, ...]:
 
 def rich(table: Table, title: str, keep: Callable[[int], bool] = lambda column: True) -> Group:
     """For a terminal, with those columns that `keep` says, and below them what the marks mean that occur."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
     columns = [number for number in range(len(table.columns)) if keep(number)]
     shown = [[line.values[number] for number in columns] for line in table.lines]
-    result = RichTable(title=Text(one_line(title)))
+    result = RichTable(title=Text(one_line(title)), box=SIMPLE_HEAD, pad_edge=False)
     for name, numeric in (table.columns[number] for number in columns):
         # Folded where the terminal is narrow: cut, lines that differ in the end of a name would look alike.
         result.add_column(Text(one_line(name)), justify="right" if numeric else "left", overflow="fold")
-    for values in shown:
-        result.add_row(*(Text(value.text + value.marks, style="bold" if value.best else "") for value in values))
-    marks = "".join(value.marks for values in shown for value in values)
-    legend = ["bold: no student of its head and column is better"] * any(
-        value.best for values in shown for value in values
-    )
+    for line in shown:
+        result.add_row(*(Text(value.text + value.marks, style="bold" if value.best else "") for value in line))
+    values = list(chain.from_iterable(shown))
+    legend = ["bold: no student of its head and column is better"] * any(value.best for value in values)
+    marks = {mark for value in values for mark in value.flags}
     legend += [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in marks]
     return Group(result, *(Text(one_line(note)) for note in ("; ".join(legend), *table.notes) if note))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 LEVEL = 0.95  # of all intervals
 FEW_SEEDS = 6  # with fewer, no p-value is printed: a t test of so few pairs rests on the shape of a distribution that nobody saw
 
@@ -37,6 +38,13 @@ def student(df: Any, level: float = LEVEL) -> Any:
     from scipy.special import stdtrit
 
     return stdtrit(df, (1 + level) / 2)
+
+
+def two_sided(t: Any, df: Any) -> Any:
+    """p of Student's t, a number or an array."""
+    from scipy.special import stdtr
+
+    return 2 * stdtr(df, -abs(t))
 
 
 def summarise(values: Iterable[float]) -> Summary:
@@ -70,10 +78,7 @@ def p_value(difference: Summary) -> float | None:
     """
     if difference.n < FEW_SEEDS or difference.sd is None or difference.sd < NOISE:
         return None
-    from scipy.special import stdtr
-
-    t = difference.mean / (difference.sd / difference.n**0.5)
-    return float(2 * stdtr(difference.n - 1, -abs(t)))
+    return float(two_sided(difference.mean / (difference.sd / difference.n**0.5), difference.n - 1))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -86,3 +91,9 @@ def holm(values: Sequence[float]) -> list[float]:
     corrected = np.empty_like(p)
     corrected[order] = np.maximum.accumulate(np.minimum(1, np.arange(len(p), 0, -1) * p[order]))
     return [float(value) for value in corrected]
+
+
+def corrected_p(differences: Mapping[T, Summary]) -> dict[T, float]:
+    """The p-values of those that have one, corrected for all of them."""
+    known = {key: p for key, difference in differences.items() if (p := p_value(difference)) is not None}
+    return dict(zip(known, holm(list(known.values())), strict=True))

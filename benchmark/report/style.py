@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -70,39 +69,34 @@ def other_release() -> str:
     return "" if here.startswith(f"{DRAWN_WITH}.") else here
 
 
-_also: ContextVar[Path | None] = ContextVar("_also", default=None)
+def as_svg(draw: Callable[..., Figure | None]) -> Callable[..., Any]:
+    """Make of a function that draws a figure, or None, one that gives its SVG; with `pdf=FILE` it writes a PDF as well."""
+
+    @functools.wraps(draw)
+    def svg(*given: Any, pdf: Path | None = None) -> str | None:
+        import matplotlib
+
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            # A browser has other fonts.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            matplotlib.rcdefaults()  # whatever the user's own settings are
+            matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+            if (figure := draw(*given)) is None:
+                return None
+            file, content = io.StringIO(), io.BytesIO()
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+            if pdf is not None:
+                figure.savefig(content, format="pdf", metadata={"CreationDate": None})
+                write_atomically(pdf, content.getvalue())
+        return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+    return svg
 
 
-@contextlib.contextmanager
-def also_written(path: Path | None) -> Iterator[None]:
-    """Have the figure that is drawn within the block written to a file as well, whose ending says as what; None: not."""
-    token = _also.set(path)
-    try:
-        yield
-    finally:
-        _also.reset(token)
+def canvas(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
 
-
-@contextlib.contextmanager
-def canvas(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], str]]]:
-    """A figure of the suite's style, and the function that gives its SVG once it is drawn."""
-    import matplotlib
-
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # A browser has other fonts.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        matplotlib.rcdefaults()  # whatever the user's own settings are
-        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(width, height), layout="constrained")
-        file = io.StringIO()
-        yield figure, lambda: "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-        if (path := _also.get()) is not None:
-            content = io.BytesIO()
-            figure.savefig(content, format=path.suffix[1:], metadata={"CreationDate": None})
-            write_atomically(path, content.getvalue())
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def legible(rows: Iterable[Row], cells_of: Callable[[Row], Sequence[Cell]]) -> list[Row]:

@@ -83,30 +83,20 @@ def tuning_csv(records: Iterable[Record]) -> str:
 def recall_table(compared: Comparison, families: Families) -> Table:
     """A line a method, a column a dimension: Recall@1 as mean ± sd; then each family as one."""
     names = [column for column in columns.of_names(compared, "row.network") if column.label]
+    recall = recall_column("", compared)
     rows: dict[Row, list[Cell]] = {}
     for cell in sorted(compared.cells, key=lambda cell: cell.row.order):
         rows.setdefault(cell.row, []).append(cell)
     rows |= {pool.members[0].row: list(pool.members) for pool in families.pools}
-    chosen = {(row, cell.dim): cell for row, cells in rows.items() for cell in cells if not cell.fixed_dim}
-
-    def why_missing(row: Row, dim: int) -> str:
-        own = all(cell.fixed_dim for cell in rows[row])
-        return f"it has a dimension of its own, {rows[row][0].dim}" if own else f"not run at d = {dim}"
-
-    by_dim = [
-        _marked(
-            recall_column(f"d = {dim}"), [chosen.get((row, dim)) or why_missing(row, dim) for row in rows], compared
-        )
-        for dim in compared.dims
-    ]
-    lines = [
-        Line(
-            (*(name.entry(cells[0]) for name in names), *values, _own(cells, compared)),
-            role=row.role if cells[0].records else "families",
-            records=tuple(record for cell in cells for record in cell.records),
-        )
-        for (row, cells), *values in zip(rows.items(), *by_dim, strict=True)
-    ]
+    lines = []
+    for row, cells in rows.items():
+        own = [cell for cell in cells if cell.fixed_dim]
+        by_dim = {cell.dim: recall.entry(cell) for cell in cells if cell not in own}
+        absent = "not run at d = {}" if by_dim else f"it has a dimension of its own, {cells[0].dim}"
+        values = [by_dim.get(dim) or dash(absent.format(dim)) for dim in compared.dims]
+        records = tuple(record for cell in cells for record in cell.records)
+        role = row.role if records else "families"
+        lines.append(Line((*(name.entry(cells[0]) for name in names), *values, _own(own, recall)), role, None, records))
     maps = dash("needs feature maps, which features of frozen trunks are not")
     dashes = [maps] * (len(names) - 1 + len(compared.dims))
     lines += [Line((text(ROLES[role]), text(method), *dashes), role=role) for role, method in compared.left_out]
@@ -188,41 +178,18 @@ def _of_cells(
     """A line a cell; p-values where there are any."""
     tested = any(column.digits == "p" and column.of(cell) is not None for column in declared for cell in cells)
     shown = [column for column in declared if column.label and (tested or column.digits != "p")]
-    by_column = [_marked(column, cells, compared) for column in shown]
-    lines = [
-        Line(tuple(values), cell.row.role if cell.records else "families", cell.dim, cell.records)
-        for cell, *values in zip(cells, *by_column, strict=True)
-    ]
-    return captioned(kind, headings(shown), lines, dim=dim, baseline=compared.baseline)
+    lines = ((cell, cell.row.role if cell.records else "families", cell.dim, cell.records) for cell in cells)
+    return laid_out(kind, shown, lines, dim=dim, baseline=compared.baseline)
 
 
-def _own(row: Sequence[Cell], compared: Comparison) -> Value:
+def _own(cells: Sequence[Cell], recall: Column[Cell]) -> Value:
     """Recall@1 of what has a dimension of its own, with that dimension."""
-    cells = [cell for cell in row if cell.fixed_dim]
     if not cells:
         return dash("it has the dimension of its column")
-    recalls = [recall_column("").entry(cell) for cell in cells]
-    flags = "".join(sorted({flag for cell in cells for flag in compared.flags(cell)}))
-    shown = ", ".join(f"{value.text} ({cell.dim})" for value, cell in zip(recalls, cells, strict=True))
-    return Value(shown, number=recalls[0].number, flags=flags)
-
-
-def _marked(column: Column[Cell], cells: Sequence[Cell | str], compared: Comparison) -> list[Value]:
-    """The column's entries; where it has marks, in bold the students than which no other of their head is better.
-
-    Args:
-        cells: or why there is none.
-    """
-    entries = [dash(cell) if isinstance(cell, str) else column.entry(cell) for cell in cells]
-    if not column.marks:
-        return entries
-    leading = compared.leading(column.marks)
-    flagged = column.marks == "recall@1"
-    return [
-        value if isinstance(cell, str) else
-        value._replace(best=cell in leading, flags=compared.flags(cell) if flagged else "")
-        for cell, value in zip(cells, entries, strict=True)
-    ]  # fmt: skip
+    values = [recall.entry(cell) for cell in cells]
+    flags = "".join(sorted({flag for value in values for flag in value.flags}))
+    shown = ", ".join(f"{value.text} ({cell.dim})" for value, cell in zip(values, cells, strict=True))
+    return Value(shown, number=values[0].number, flags=flags)
 
 
 def _references(compared: Comparison) -> str:

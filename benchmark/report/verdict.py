@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .cells import Cell
+from .cells import FAMILIES, Cell
 from .columns import Column, difference_column, laid_out
 from .estimands import PAPERS, Array, Classes, gap_of_best, gap_of_kinds, gap_of_these
-from .families import Families, by_role
+from .families import Families
 from .render import Table, phrases
 from .stats import FEW_SEEDS, LEVEL, Summary
 
@@ -46,12 +46,16 @@ class Verdict:
 
     Attributes:
         methods: those of both families.
-        first, second: by question, which of these are held against which.
+        groups: by question, which of these are held against which.
+        whole, map_at_r: the families' difference, by Recall@1 and, where it was measured, by MAP@R.
+        agreed: whether MAP@R resolves the kinds as Recall@1 does.
+        few: whether there are too few units to be sure.
+        where: the heads and dimensions that the whole is a mean over.
     """
 
     def __init__(self, families: Families) -> None:
         self.families, compared = families, families.compared
-        self.methods = [(role, name) for role in ("individual", "relational") for name in families.methods(role)]
+        self.methods = [(role, name) for role in FAMILIES for name in families.methods(role)]
         relational = np.array([role == "relational" for role, _ in self.methods])
         labelled = np.array([name in compared.labelled for _, name in self.methods])
         groups = {
@@ -63,29 +67,35 @@ class Verdict:
         self.groups = {name: pair for name, pair in groups.items() if all(side.any() for side in pair)}
         if not labelled.any():
             self.groups.pop("no labels", None)  # it is all there is
-        self._gaps: dict[tuple[Any, ...], Gap] = {}
-        self.papers = [compared.papers.get(name, name) for _, name in self.methods]
+        self.names = np.array([name for _, name in self.methods])
+        self.papers = np.array([compared.papers.get(name, name) for name in self.names])
+        self._cells = {
+            (pool.role, cell.row.method, head, cell.dim): cell
+            for head, pair in enumerate(families.main)
+            for pool in pair
+            for cell in pool.cells
+        }
         records = [record for cell in self._cells.values() for record in cell.records]
         self.metrics = [name for name in METRICS if all(name in record.metrics for record in records)]
         counts = {getattr(getattr(record, "by_class", None), "queries", None) for record in records}
         self.has_classes = len(counts) == 1 and None not in counts
         self._weights = np.array(next(iter(counts)) if self.has_classes else (), dtype=float)
-
-    @cached_property
-    def _cells(self) -> dict[tuple[str, str, int, int], Cell]:
-        return {
-            (role, cell.row.method, head, cell.dim): cell
-            for role in dict.fromkeys(role for role, _ in self.methods)
-            for head, pool in enumerate(by_role(self.families.main, role))
-            for cell in pool.cells
-        }
+        # The answer, the tables and the overview ask for the same ones.
+        self.gap = cache(self._gap)
+        self.whole = self.gap()
+        self.map_at_r = self.gap(metric="map@r") if "map@r" in self.metrics else None
+        self.agreed = self.map_at_r is None or self.map_at_r.sign("kinds") == self.whole.sign("kinds")
+        self.few = len(families.units) < FEW_SEEDS
+        dims = families.dims
+        place = f"mean over d = {dims[0]} to {dims[-1]}" if len(dims) > 1 else f"at d = {dims[0]}"
+        self.where = f"{place}, {' and '.join(families.heads)}"
 
     @cached_property
     def values(self) -> Mapping[str, Array]:
         """By metric, in percent: [method, head, dimension, unit]."""
 
         def of(cell: Cell, metric: str) -> list[float]:
-            values = cell.by_unit(lambda record: 100 * record.metrics[metric])
+            values = cell.percents(metric)
             return [values[unit] for unit in self.families.units]
 
         return {metric: self._array(of, metric) for metric in self.metrics}
@@ -110,7 +120,7 @@ class Verdict:
             [[of(self._cells[*method, head, dim], metric) for dim in dims] for head in heads] for method in self.methods
         ])  # fmt: skip
 
-    def gap(
+    def _gap(
         self,
         question: str = "kinds",
         metric: str = "recall@1",
@@ -119,12 +129,6 @@ class Verdict:
         level: float = LEVEL,
     ) -> Gap:
         """A question's difference as the mean over heads and dimensions, or at one of them."""
-        place = question, metric, dim, head, level
-        if place not in self._gaps:
-            self._gaps[place] = self._gap(*place)
-        return self._gaps[place]
-
-    def _gap(self, question: str, metric: str, dim: int | None, head: int | None, level: float) -> Gap:
         heads = slice(None) if head is None else slice(head, head + 1)
         dims = slice(None) if dim is None else slice(own := self.families.dims.index(dim), own + 1)
 
@@ -134,34 +138,22 @@ class Verdict:
             return first, second
 
         first, second = sides(self.values[metric])
-        papers = [[self.papers[index] for index in np.flatnonzero(group)] for group in self.groups[question]]
-        names = [[self.methods[index][1] for index in np.flatnonzero(group)] for group in self.groups[question]]
+        papers, names = ([own[group] for group in self.groups[question]] for own in (self.papers, self.names))
         classes = None
         if self.has_classes:
             classes = Classes(*sides(self.by_class[metric]), self._weights / self._weights.sum())
         units = len(self.families.units)
-        of_papers = sum(len(set(own)) for own in papers)
-        chosen = (own[side.mean(-1).argmax()] for own, side in zip(names, (first, second), strict=True))
         return Gap(
             _summary(units, gap_of_these(first, second, level)),
-            _summary(of_papers, gap_of_kinds(first, second, (papers[0], papers[1]), classes, level)),
+            _summary(sum(self.sizes(question)[1]), gap_of_kinds(first, second, (papers[0], papers[1]), classes, level)),
             _summary(units, gap_of_best(first, second, level)),
-            (next(chosen), next(chosen)),
+            (str(names[0][first.mean(-1).argmax()]), str(names[1][second.mean(-1).argmax()])),
         )
 
-    @cached_property
-    def whole(self) -> Gap:
-        return self.gap()
-
-    @cached_property
-    def map_at_r(self) -> Gap | None:
-        return self.gap(metric="map@r") if "map@r" in self.metrics else None
-
-    @property
-    def agreed(self) -> bool:
-        """Whether MAP@R resolves the kinds as Recall@1 does."""
-        other = self.map_at_r
-        return other is None or other.sign("kinds") == self.whole.sign("kinds")
+    def resolvable(self, estimand: str, *place: Any) -> Summary | None:
+        """A gap by an estimand; None where too few papers, seeds or teachers tell of kinds."""
+        summary: Summary = getattr(self.gap(*place), estimand)
+        return None if summary.half is None and estimand == "kinds" else summary
 
     def depends(self, estimand: str) -> list[str]:
         """On which of dimension and head the sign depends: some parts are above 0 and some below, each resolved at a level that is
@@ -175,20 +167,8 @@ class Verdict:
 
     def sizes(self, question: str = "kinds") -> tuple[tuple[int, int], tuple[int, int]]:
         """How many methods of how many papers are held against each other."""
-        masks = self.groups[question]
-        papers = tuple(len({self.papers[index] for index in np.flatnonzero(mask)}) for mask in masks)
-        return (int(masks[0].sum()), int(masks[1].sum())), (papers[0], papers[1])
-
-    @property
-    def few(self) -> bool:
-        return len(self.families.units) < FEW_SEEDS
-
-    @property
-    def where(self) -> str:
-        """Name the heads and dimensions that the whole is a mean over."""
-        dims, heads = self.families.dims, self.families.heads
-        place = f"mean over d = {dims[0]} to {dims[-1]}" if len(dims) > 1 else f"at d = {dims[0]}"
-        return f"{place}, {' and '.join(heads)}"
+        (first, second), papers = self.groups[question], self.papers
+        return (int(first.sum()), int(second.sum())), (len({*papers[first]}), len({*papers[second]}))
 
 
 def _summary(n: int, interval: tuple[Array, Array]) -> Summary:
@@ -216,8 +196,7 @@ class Asked(NamedTuple):
     head: int | None = None
 
     def at(self, dim: int | None = None) -> Summary | None:
-        gap: Summary = getattr(self.verdict.gap(self.question, self.metric, dim, self.head), self.estimand)
-        return None if gap.half is None and self.estimand == "kinds" else gap
+        return self.verdict.resolvable(self.estimand, self.question, self.metric, dim, self.head)
 
     @property
     def of(self) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..costs import read_costs
+from ..costs import Costs, read_costs
 from ..data import cards
 from ..errors import BenchmarkError, UsageError
 from ..files import write_atomically
@@ -25,7 +25,7 @@ from .comparison import BASELINE, Comparison
 from .document import Document, as_markdown, document
 from .figures import CAPTIONS, figures
 from .overview import Reported, overview_figure, overview_markdown
-from .page import Part, page, part
+from .page import Part, page, runs_table
 from .render import latex, markdown, rich
 from .style import other_release
 from .tables import classes_csv, comparison_csv, runs_csv, tuning_csv
@@ -102,20 +102,23 @@ class Folder:
         # With the fingerprint of own data and the subset, as `run` names its folder.
         name = path.parent.name if path.parent.name.startswith(f"{dataset}-") else dataset
         tuned = {} if self.kinds is not None else _tuned(path, dataset)
-        return document(self.compared, path.name, read_costs(self.path), name, tuned)
+        return document(self.compared, path.name, self.costs, name, tuned)
+
+    @cached_property
+    def costs(self) -> Costs | None:
+        return read_costs(self.path)
 
     @cached_property
     def figures(self) -> dict[str, str]:
-        return figures(self.compared, self.tuned, read_costs(self.path))
+        return figures(self.compared, self.tuned, self.costs)
 
     def write_pdf(self, folder: Path) -> list[Path]:
         """Write the figures as PDF; their files."""
-        drawn = figures(self.compared, self.tuned, read_costs(self.path), folder)
-        return [folder / f"{name}.pdf" for name in drawn]
+        return [folder / f"{name}.pdf" for name in figures(self.compared, self.tuned, self.costs, folder)]
 
     @cached_property
     def part(self) -> Part:
-        return part(self.compared, self.document, self.figures)
+        return Part(self.document, (*self.document.tables, runs_table(self.compared)), self.figures)
 
     def files(self) -> dict[str, str]:
         """All that is generated, by the name in the folder."""
@@ -152,7 +155,6 @@ def alike(records: Sequence[Record]) -> Sequence[Record]:
 
 def _tuned(path: Path, dataset: str) -> Mapping[str, Sequence[Tuned]]:
     """By method, what `tune` chose for a folder's preset; nothing where the preset is none of the suite's."""
-    path = path.resolve()
     if not (PRESETS / f"{path.name}.toml").exists():
         return {}
     return TunedFiles.of(path.name, dataset if dataset in cards.names() else None, path.parent).read()
@@ -175,19 +177,16 @@ def _stale(path: Path, files: Mapping[str, str]) -> list[Path]:
 
 def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
     """Make what is generated across folders, by the name in the folder of all results."""
-    folders = [folder for folder in folders if folder.runs]
-    if len(folders) < 2:
+    links = {folder.path.relative_to(results).as_posix(): folder for folder in folders if folder.runs}
+    if len(links) < 2:
         return {}
-    links = [folder.path.relative_to(results).as_posix() for folder in folders]
-    entries = [Reported(folder.document, folder.compared, link) for folder, link in zip(folders, links, strict=True)]
+    entries = [Reported(folder.document, folder.compared, link) for link, folder in links.items()]
     figure = overview_figure(entries)
     files = {"overview.md": overview_markdown(entries, figure)}
     if figure is not None:
         files["figures/families.svg"] = figure
-    files["report.html"] = page(
-        "Embedding distillation",
-        [folder.part.brief(f"{link}/report.html") for folder, link in zip(folders, links, strict=True)],
-    )
+    parts = [folder.part.brief(f"{link}/report.html") for link, folder in links.items()]
+    files["report.html"] = page("Embedding distillation", parts)
     return {name: printable(content) for name, content in files.items()}
 
 
@@ -204,17 +203,12 @@ def update_readme(path: Path, folders: Sequence[Folder]) -> None:
         made = documents.get((match[2], match[3]))
         if made is None:
             raise UsageError(f"{path} wants {match[2]}/{match[3]}, which has no runs")
-        table = made.table("verdict")
-        shown = [] if table is None else [f"{table.caption}\n\n{markdown(table)}"]
-        return "\n".join(
-            [match[1], f"**{made.answer}**\n", *(f"{ground}\n" for ground in made.grounds), *shown, match[4]]
-        )
+        shown = [f"{table.caption}\n\n{markdown(table)}" for table in made.tables if table.key == "verdict"]
+        return "\n".join([match[1], f"**{made.answer}**\n", *(f"{text}\n" for text in made.grounds), *shown, match[4]])
 
     after, parts = _GENERATED.subn(make, before)
-    if parts < before.count("<!-- generated:"):
-        raise UsageError(f"{path}: a generated part has no <!-- end -->, or no DATASET/PRESET")
-    if not parts:
-        raise UsageError(f"{path} has no part that is generated: <!-- generated: DATASET/PRESET --> ... <!-- end -->")
+    if not parts or parts < before.count("<!-- generated:"):
+        raise UsageError(f"{path}: a part that is generated is <!-- generated: DATASET/PRESET --> ... <!-- end -->")
     write_atomically(path, after)
 
 

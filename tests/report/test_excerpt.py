@@ -86,7 +86,7 @@ def test_latex_reads_it(cli: Cli, tmp_path: Path) -> None:
     [
         (("--methods", "rkd-x"), "unknown method (of those that were run) 'rkd-x'; did you mean"),
         (("--metrics", "r3"), "unknown column (of what was measured) 'r3'"),
-        (("--dims", "7"), "no run here has that dimension; there are 16, 32"),
+        (("--dims", "7"), "unknown dimension (of those that were run) '7'; known: 16, 32"),
         (("--names", "names.toml"), "wants a text of LaTeX"),
     ],
 )

@@ -26,7 +26,7 @@ from selenium.webdriver.support.select import Select
 
 from benchmark.costs import write_costs
 from benchmark.report.cells import DASH, ROLES
-from benchmark.report.page import Part, page, part
+from benchmark.report.page import Part, page
 from benchmark.report.render import Line
 from benchmark.report.write import Folder
 
@@ -242,7 +242,7 @@ def test_parts_whose_names_are_alike_have_ids_of_their_own():
     folder = Folder(Path("any"), [teacher(), record(), student("rkd-d", 0.6)], [], KINDS)
     names = (("a-b", "c"), ("a", "b-c"), ("ø", "c"), ("日本", "c"))
     documents = [dataclasses.replace(folder.document, dataset=a, preset=b) for a, b in names]
-    keys = [part(folder.compared, one, {}).key for one in documents]
+    keys = [Part(one, (), {}).key for one in documents]
     assert len(set(keys)) == len(names) and not any(re.search(r"\s", key) for key in keys)
 
 
