@@ -344,7 +344,7 @@ def spoilt(home: Path, tmp_path: Path, what: str) -> tuple[str, str]:
         ("double", ["2 of 192 images have several rows", ".png"]),
         (
             "both",
-            ["1 of 192 images have no row", "1 of 192 images have several rows"],
+            ["1 of 192 images have no row", "1 of 192 images have several rows", "1 rows are of no image (no.png)"],
         ),
         ("none", ["match no image", "xtrain/"]),
         ("nan", ["v.npy, row 7", "NaN"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def read_image_table(described: ImageTable, folder: Path, *, unlabelled: bool = 
         unlabelled: the column of labels is, too; then four fifths of the images train.
 
     Raises:
-        DataError: a column, a label or a file is missing, a split is none, or an image is named twice.
+        DataError: a column, a label or a file is missing, a split is none, an image is named twice, or labels are fractions.
     """
     file = folder / described.file
     table = read_cells(file)
@@ -95,8 +96,11 @@ def _check(file: Path, paths: Sequence[Path], labels: Sequence[str]) -> None:
     if not paths:
         raise DataError(f"{file} has no rows")
     twice = {path for path, times in Counter(paths).items() if times > 1}
+    # Numbers that are measured, such as prices, are no classes.
+    fractions = all(re.fullmatch(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", label) for label in labels)
     faults = {
         "without a label": [not label for label in labels],
+        "whose label is a fraction": [fractions and "." in label for label in labels],
         "whose image is not there": [not path.is_file() for path in paths],
         "whose image another row names as well": [path in twice for path in paths],
     }

@@ -159,7 +159,9 @@ def _joined(
         "several rows": [shown[path] for path, own in rows.items() if len(own) > 1],
     }
     if told := [f"{len(bad)} of {len(images)} images have {what} ({some(bad)})" for what, bad in faults.items() if bad]:
-        raise DataError(f"{source}, joined by {by}: {' and '.join(told)}")
+        surplus = [name for name, key in zip(names, keys, strict=True) if key not in wanted]
+        told += [f"{len(surplus)} rows are of no image ({some(surplus)})"] * bool(surplus)
+        raise DataError(f"{source}, joined by {by}: {', and '.join(told)}")
     return {path: own[0] for path, own in rows.items()}, by
 
 

@@ -143,6 +143,7 @@ A, B = of_classes("a", "train"), of_classes("b", "test")
         ([*A, *B, A[0]], "path,label,split,price", "2 of 5 rows whose image another row names as well: line 2 .*, line 6 "),
         ([*A, ["x.png", "c", "tset", ""]], "path,label,split,price", "line 4: unknown split 'tset'; did you mean 'test'"),
         ([*A], "path,label,split,price", "has the splits train, not train and test"),
+        ([["1.png", "1.0"], ["2.png", "2.5"]], "path,label", "2 of 2 rows whose label is a fraction"),
         ([*A, *of_classes("b", "val"), *of_classes("b", "test")], "path,label,split,price", "'b' is of validation and tested"),
         ([*A, ["x.png", "c", "train", ""], *B], "path,label,split,price", "class 'c' has one image"),
     ],
