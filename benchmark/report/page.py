@@ -20,6 +20,7 @@ from .figures import CAPTIONS
 from .render import Line, Table, templates
 
 RUNS = "runs"  # the table of every run
+LIKENESS = "likeness"
 MINOR = ("group", "labels", "network", "l2", "steps")  # columns that a telephone shows when it is asked to
 
 
@@ -42,8 +43,9 @@ class Part(NamedTuple):
         return "--".join(re.sub(r"[\W_]+", "-", name.lower()) for name in names)
 
     def brief(self, page: str) -> Part:
-        """The same for the page of several: every run and the figures are on its own `page`."""
-        return Part(self.document, tuple(table for table in self.tables if table.key != RUNS), {}, page)
+        """The same for the page of several: details of a dimension and of each run, and the figures, are on its own `page`."""
+        kept = (table for table in self.tables if table.dim is None and table.key not in (LIKENESS, RUNS))
+        return Part(self.document, tuple(kept), {}, page)
 
     def command(self, line: Line) -> str:
         """The commands that run a line's records again, a line each."""

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from .document import Document, as_markdown, document
 from .figures import CAPTIONS, figures
 from .overview import Reported, overview_figure, overview_markdown
 from .page import Part, page, runs_table
-from .render import latex, markdown, rich
+from .render import Table, latex, markdown, rich
 from .style import other_release
 from .tables import classes_csv, comparison_csv, runs_csv, tuning_csv
 
@@ -191,7 +191,8 @@ def overview_files(results: Path, folders: Sequence[Folder]) -> dict[str, str]:
 
 
 def update_readme(path: Path, folders: Sequence[Folder]) -> None:
-    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer and its table.
+    """Make anew what stands between `<!-- generated: cars/heads-v1 -->` and `<!-- end -->`: the answer and the lines of the verdict
+    that it is taken from.
 
     Raises:
         UsageError: the file has no such part, or names a folder that has no runs.
@@ -203,13 +204,20 @@ def update_readme(path: Path, folders: Sequence[Folder]) -> None:
         made = documents.get((match[2], match[3]))
         if made is None:
             raise UsageError(f"{path} wants {match[2]}/{match[3]}, which has no runs")
-        shown = [f"{table.caption}\n\n{markdown(table)}" for table in made.tables if table.key == "verdict"]
+        shown = [f"{table.caption}\n\n{markdown(_first(table))}" for table in made.tables if table.key == "verdict"]
         return "\n".join([match[1], f"**{made.answer}**\n", *(f"{text}\n" for text in made.grounds), *shown, match[4]])
 
     after, parts = _GENERATED.subn(make, before)
     if not parts or parts < before.count("<!-- generated:"):
         raise UsageError(f"{path}: a part that is generated is <!-- generated: DATASET/PRESET --> ... <!-- end -->")
     write_atomically(path, after)
+
+
+def _first(verdict: Table) -> Table:
+    """The first difference of a verdict alone, at the first of its heads."""
+    places = [place for place, column in enumerate(verdict.columns) if column.name in ("difference", "head")]
+    lines = (line for line in verdict.lines if all(line.values[at] == verdict.lines[0].values[at] for at in places))
+    return replace(verdict, lines=tuple(lines))
 
 
 def differences(path: Path, files: Mapping[str, str]) -> list[str]:
