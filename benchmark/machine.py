@@ -36,7 +36,7 @@ def prepare_process(name: str | None) -> torch.device:
     except RuntimeError:
         raise UsageError(f"unknown device {name!r}; known: cpu, cuda, cuda:0, ...") from None
     if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise UsageError(f"--device {name} is not usable: known are cpu, and cuda where torch sees a GPU")
+        raise UsageError(f"--device {name} is not usable here; use --device cpu, or cuda where torch sees a GPU")
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # fp32 means it: by default convolutions would round to ten bits

@@ -21,7 +21,8 @@ TITLES = {
     "training": "Training a grid of students",
     "loss": "RKD's angle loss",
     "retrieval": "Retrieval",
-    "report": "Start and report",
+    "report": "Start",
+    "executors": "A grid of heads by each executor",
 }
 
 

@@ -8,20 +8,20 @@ from typing import Annotated, Literal
 import torch
 from cyclopts import Parameter
 
-from ..bench import loss, performance, report, retrieval, training
+from ..bench import executors, loss, performance, report, retrieval, training
 from ..provenance import environment
 from ..report.render import rich
 from .console import out, print_json, say_written
 
 
 def bench(
-    what: Literal["all", "training", "loss", "retrieval", "report"] = "all",
+    what: Literal["all", "training", "loss", "retrieval", "report", "executors"] = "all",
     /,
     *,
     json: bool = False,
     to: Annotated[Path | None, Parameter(name="--to")] = None,
 ) -> int:
-    """Measure the suite's speed on this machine, compared with the plain way; all parts take half an hour.
+    """Measure the suite's speed on this machine, compared with the plain way; all parts take an hour.
 
     Parameters
     ----------
@@ -29,7 +29,8 @@ def bench(
         training: a grid of students, compared with the plain loop;
         loss: forward and backward of RKD's angle loss;
         retrieval: the metrics of 60,502 embeddings;
-        report: the start of commands
+        report: the start of commands;
+        executors: a grid of heads by each executor
     json
         print JSON: rows and environment of each section
     to
@@ -40,6 +41,7 @@ def bench(
         "loss": loss.loss_rows,
         "retrieval": retrieval.retrieval_rows,
         "report": report.report_rows,
+        "executors": executors.executor_rows,
     }
     if to is not None:  # what is wrong with it is met before anything is measured
         performance.write_performance(to, {})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..protocol.experiment import Experiment
     from ..report.write import Folder
     from ..store import Store
+    from ..training.driver import Driver
 
 # A file or a pipe folds nothing, unless COLUMNS asks for it.
 out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
@@ -52,21 +53,10 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, indent=1))
 
 
-def train(
-    plan: Experiment,
-    store: Store,
-    specs: Sequence[Spec],
-    checkpoint_every: float,
-    *,
-    dry: bool,
-    yes: bool = True,
-    weights: bool = False,
-) -> tuple[int, torch.device | None]:
-    """Run what is missing of some specs, or print this plan and its faults.
-
-    Returns:
-        The number of failures, and the device; None if nothing was to run, or in a dry run.
-    """
+def left_to_train(
+    plan: Experiment, store: Store, specs: Sequence[Spec], *, dry: bool, weights: bool = False
+) -> tuple[Driver, list[Spec], torch.device] | None:
+    """Find what trains missing runs, these, and for which device; None if there are none, or in a dry run, which is printed."""
     from ..training.driver import Driver
 
     driver, name = Driver(plan, store, out), plan.request.device
@@ -79,12 +69,10 @@ def train(
         out.print(plan_table(waves(missing)))
         if device is not None:
             driver.show_places(missing, device)
-        return 0, None
+        return None
     if not missing and plan.request.track is not None:
         say(f"--track {plan.request.track}: all runs are finished, so nothing was left to track")
-    if not missing or device is None:
-        return 0, None
-    return driver.run(missing, device, checkpoint_every=checkpoint_every, yes=yes), device
+    return None if not missing or device is None else (driver, missing, device)
 
 
 def plan_table(plan: Sequence[Sequence[Sequence[Spec]]]) -> Table:

@@ -15,7 +15,7 @@ from ..protocol.experiment import gather, repeat, resolve
 from ..protocol.presets import preset_names
 from ..protocol.request import Request
 from ..record import Record, read_record
-from .console import out, say, say_written, train
+from .console import left_to_train, out, say, say_written
 from .options import Asked, CheckpointEvery, DryRun
 
 MACHINES = "executor", "parts", "address", "slurm", "track"
@@ -44,13 +44,16 @@ def run(
         record = _record_at(like, request)
         plan = repeat(gather(request_like(record, like, request), dry=dry_run), record)
     store = plan.store
-    failures, where = train(plan, store, plan.specs, checkpoint_every, dry=dry_run, yes=yes, weights=like is not None)
+    left, failures = left_to_train(plan, store, plan.specs, dry=dry_run, weights=like is not None), 0
     if dry_run:
         return 0
-    if where is not None and (records := list(store)):
+    if left is not None:
         from ..costs.measure import measure_costs  # imports torch, which help does without
 
-        write_costs(store.folder, measure_costs(records, where, read_costs(store.folder)))
+        driver, missing, device = left
+        failures = driver.run(missing, device, checkpoint_every=checkpoint_every, yes=yes)
+        if records := list(store):
+            write_costs(store.folder, measure_costs(records, device, read_costs(store.folder)))
     if any(store.records.glob("*.json")):
         from ..report.write import Folder, terminal_table  # imports matplotlib, which help does without
 

@@ -15,7 +15,7 @@ from ..protocol.tuning import GuidedTrials, Sampler, asked, tune_command
 from ..report.write import Folder
 from ..spec import Spec
 from ..store import Store
-from .console import out, say, say_written, train
+from .console import left_to_train, out, say, say_written
 from .options import AskedOfTune, CheckpointEvery, DryRun
 
 
@@ -70,7 +70,10 @@ def tune(
         store = Store(plan.folder, "tuning")
         taught = {spec.teacher.id for spec in students if spec.teacher is not None}
         wanted = [spec for spec in plan.specs if spec.id in taught or spec in students]
-        failures, _ = train(plan, store, wanted, checkpoint_every, dry=dry_run)
+        left, failures = left_to_train(plan, store, wanted, dry=dry_run), 0
+        if left is not None:
+            driver, missing, device = left
+            failures = driver.run(missing, device, checkpoint_every=checkpoint_every, yes=True)
         if dry_run:
             if isinstance(candidates, GuidedTrials) and candidates.begun < candidates.trials:
                 say(f"the first {candidates.begun} of {candidates.trials} trials: the others depend on scores")

@@ -19,7 +19,7 @@ import torch
 from conftest import Result, assert_one_line
 
 from benchmark import timing
-from benchmark.bench import loss, measure, performance, report, retrieval, training
+from benchmark.bench import executors, loss, measure, performance, report, retrieval, training
 from benchmark.errors import BenchmarkError
 from benchmark.methods.base import distances
 from benchmark.methods.rkd import angle_loss, distance_loss
@@ -116,6 +116,20 @@ def test_training(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -
     assert ours["this / bare"] == pytest.approx(ours["seconds"] / bare["seconds"])
     parts = [row["seconds"] for name, row in rows.items() if name.startswith("of lockstep") and "losses" not in name]
     assert 0 < sum(parts) < ours["seconds"] and ours["memory [MB]"] > 0
+
+
+def test_executors(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray is left out, which tests of its own start."""
+    monkeypatch.setattr(executors, "GRID", "run --yes --dataset tiny --preset smoke --seeds 0 --set views=2")
+    monkeypatch.setattr(executors, "METHODS", ("triplet", "rkd-d"))
+    monkeypatch.setattr(executors, "WAYS", {name: executors.WAYS[name] for name in list(executors.WAYS)[:2]})
+    monkeypatch.setattr(executors, "STEPS", 2)
+    monkeypatch.setattr(executors, "ROUNDS", 1)
+    local, processes, hand = rows_of(cli, "executors")
+    assert local["times faster than one process"] == hand["times by hand"] == 1
+    assert processes["times by hand"] == pytest.approx(processes["seconds"] / hand["seconds"])
+    monkeypatch.setattr(executors, "METHODS", ("none",))
+    assert_one_line(cli("bench", "executors"), 1, "a measured command failed", "unknown method")
 
 
 def test_plain_loop_has_our_distance_loss() -> None:

@@ -145,12 +145,3 @@ def test_records_of_before_are_held_against_names_and_sizes(
     rerun = ["verify", "--results", tmp_path, "--rerun", path.stem[-10:], "--data", smoke[smoke.index("--data") + 1]]
     path.write_text(json.dumps(older | {"data": "f" * 16}))
     assert_one_line(cli(*rerun), 2, "was run on other images")
-
-
-def test_own_images_of_an_older_version_are_left_alone_and_said(cli: Callable[..., Result], tmp_path: Path) -> None:
-    root = folder(tmp_path / "set", True)
-    older = tmp_path / "results" / f"set-{read(root).listing[:6]}"
-    older.mkdir(parents=True)
-    words = f"run --dataset {root} --methods triplet --steps 2 --set batch=16 --device cpu --results {tmp_path / 'results'} --dry-run"
-    said = cli(*words.split())
-    assert said.code == 0 and f"{older} has results of images of these names and sizes" in said.out.replace("\n", " ")

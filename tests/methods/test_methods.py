@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +76,7 @@ def tensors(of: Features) -> tuple[Tensor, ...]:
 
 def test_catalogue_is_what_the_classes_say() -> None:
     """It is read from the source, with what bases declare; here the classes themselves are asked."""
-    declared = {field.name for field in fields(methods.Entry)} - {"defaults", "module", "cls", "parts"}
+    declared = methods.Entry.model_fields.keys() - {"defaults", "module", "cls", "parts"}
     for name, entry in methods.catalogue().items():
         cls = methods.load(name)
         task = methods.entry(cls.task) if cls.task else None
@@ -614,7 +614,7 @@ def test_what_a_combination_learns_has_the_rates_of_its_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("rkd-d+rkd-d", "2 times"), ("rkd-d+pca", "train"), ("rkd-d+x", "unknown")]
+    ("name", "message"), [("rkd-d+rkd-d", "each once"), ("rkd-d+pca", "train"), ("rkd-d+x", "unknown")]
 )
 def test_what_cannot_be_combined(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):

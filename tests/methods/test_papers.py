@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from benchmark.methods import catalogue, entry
@@ -25,7 +23,7 @@ from benchmark.methods import catalogue, entry
     ],
 )
 def test_the_paper_of_a_reference(reference: str, paper: str) -> None:
-    assert replace(entry("rkd-d"), reference=reference).paper == paper
+    assert entry("rkd-d").model_copy(update={"reference": reference}).paper == paper
 
 
 def test_methods_of_one_paper() -> None:

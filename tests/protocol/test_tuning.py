@@ -86,7 +86,7 @@ def test_draws_differ_by_trial_seed_key_and_method() -> None:
     first, second = (RandomTrials({"lr": axis, "weight_decay": axis}, seed, 20).variants(RKD_D)[1:] for seed in (0, 1))
     drawn = [one[key] for search in (first, second) for one in search for key in one]
     assert len(set(drawn)) > 0.9 * len(drawn) == 0.9 * 76
-    twin = replace(RKD, name="twin")
+    twin = RKD.model_copy(update={"name": "twin"})
     mine, theirs = (RandomTrials({}, 0, 20).variants(entry)[1:] for entry in (RKD, twin))
     assert all(one != other for one, other in zip(mine, theirs, strict=True))
 
@@ -155,7 +155,7 @@ def test_a_grid_is_all_combinations() -> None:
 
 def test_ranges_of_a_method_that_are_none() -> None:
     for bounds in ((0.0, 1.0), (2.0, 1.0), (1.0,), 1.0):
-        broken = replace(RKD, ranges={"angle_weight": bounds})  # type: ignore[dict-item]
+        broken = RKD.model_copy(update={"ranges": {"angle_weight": bounds}})
         with pytest.raises(BenchmarkError, match=r"methods/rkd\.py: ranges of angle_weight"):
             RandomTrials({}, 0, 2).variants(broken)
 

@@ -294,8 +294,9 @@ def assert_sorted(column: Sequence[str], *, descending: bool) -> None:
     assert values == known + [None] * (len(values) - len(known)), column
 
 
-def test_a_click_on_a_head_sorts_by_number_up_and_down(browser):
-    """Of every column of numbers of every table."""
+def test_a_click_on_a_head_sorts_by_number_up_and_down(browser, pages):
+    """Of every column of numbers of every table of a folder's own page."""
+    show(browser, pages.alone)
     columns = browser.execute_script(
         """return [...document.querySelectorAll("th.number button")].map((button) => {
              const head = button.closest("th"), table = head.closest("table");
@@ -317,8 +318,11 @@ def test_a_click_on_a_head_sorts_by_number_up_and_down(browser):
         assert (up_marks, down_marks) == ([[True, "ascending"]], [[True, "descending"]])
 
 
-def test_sorting_is_not_by_text_and_whole_lines_move(browser):
+def test_sorting_is_not_by_text_and_whole_lines_move(browser, pages):
     """9 before 10; a mouse and a keyboard sort alike."""
+    cars = pages.alone.with_name("cars.html")
+    cars.write_text(page("Cars", pages.whole[1:]), encoding="utf-8")
+    show(browser, cars)
     button = browser.find_element("xpath", "(//h3[text()='d = 8']/..//th/button)[starts-with(., 'R@1')]")
     table = button.find_element("xpath", "ancestor::table")
 
