@@ -19,6 +19,7 @@ from .stats import FEW_SEEDS, LEVEL, Summary
 METRICS = {"recall@1": "Recall@1", "map@r": "MAP@R"}
 QUESTIONS = {
     "kinds": "relational − individual",
+    "but one": "relational − individual, without {}",
     "no labels": "relational − individual, of methods without labels",
     "labels": "relational − individual, of methods with labels",
     "use of labels": "with labels − without",
@@ -50,6 +51,7 @@ class Verdict:
         whole, map_at_r: the families' difference, by Recall@1 and, where it was measured, by MAP@R.
         agreed: whether MAP@R resolves the kinds as Recall@1 does.
         few: whether there are too few units to be sure.
+        swing: the method that moves the whole most; "" where no family has a second one.
         where: the heads and dimensions that the whole is a mean over.
     """
 
@@ -80,6 +82,14 @@ class Verdict:
         counts = {getattr(getattr(record, "by_class", None), "queries", None) for record in records}
         self.has_classes = len(counts) == 1 and None not in counts
         self._weights = np.array(next(iter(counts)) if self.has_classes else (), dtype=float)
+        self.swing = self._swing()
+        if self.swing:
+            others = self.names != self.swing
+            self.groups = {
+                "kinds": (relational, ~relational),
+                "but one": (relational & others, ~relational & others),
+                **self.groups,
+            }
         # The answer, the tables and the overview ask for the same ones.
         self.gap = cache(self._gap)
         self.whole = self.gap()
@@ -119,6 +129,19 @@ class Verdict:
         return np.array([
             [[of(self._cells[*method, head, dim], metric) for dim in dims] for head in heads] for method in self.methods
         ])  # fmt: skip
+
+    def _swing(self) -> str:
+        means, moved = self.values["recall@1"].mean((1, 2, 3)), dict[str, float]()
+        for side in self.groups["kinds"]:
+            rest = (means[side].sum() - means[side]) / max(side.sum() - 1, 1)
+            moved |= (
+                dict(zip(self.names[side], np.abs(rest - means[side].mean()), strict=True)) if side.sum() > 1 else {}
+            )
+        return str(max(moved, key=lambda name: moved[name], default=""))
+
+    def label(self, question: str) -> str:
+        """Name the difference."""
+        return QUESTIONS[question].format(self.swing)
 
     def _gap(
         self,
@@ -232,7 +255,7 @@ def verdict_table(verdict: Verdict | None) -> Table | None:
 
     why = ONE_UNIT if len(families.units) < 2 else FEW_PAPERS
     columns: list[Column[Asked]] = [
-        Column("", "difference", of=lambda asked: QUESTIONS[asked.question]),
+        Column("", "difference", of=lambda asked: asked.verdict.label(asked.question)),
         Column("", "of", of=lambda asked: asked.of),
         *[Column("", "head", of=head)] * several,
         Column("", "by", of=lambda asked: METRICS[asked.metric]),

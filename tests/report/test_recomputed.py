@@ -27,8 +27,8 @@ def test_the_readme() -> None:
         r"<!-- generated: (\S+) -->\n(.*?)<!-- end -->", (ROOT / "README.md").read_text("utf-8"), re.DOTALL
     )
     assert parts
-    for folder, text in parts:
-        assert faults(RESULTS / folder, text) == []
+    for folder, text in parts:  # which says numbers of lines that are in the folder's own table alone
+        assert faults(RESULTS / folder, text + text_of(folder)) == []
 
 
 def test_the_overview() -> None:
