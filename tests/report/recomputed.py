@@ -118,6 +118,16 @@ def best(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> tuple[float,
     return tops[0][0] - tops[1][0], np.quantile(np.abs(off), 0.95), tops[0][1], tops[1][1]
 
 
+def swing(runs: pd.DataFrame) -> str:
+    """The method without which the difference of the families changes most."""
+
+    def gap(left: pd.DataFrame) -> float:
+        return these(*sides(left, "relational − individual"), "Recall@1")[0]
+
+    several = runs[runs.groupby("role").method.transform("nunique") > 1].method.unique()
+    return max(several, key=lambda name: abs(gap(runs[runs.method != name]) - gap(runs)))
+
+
 def estimate(runs: pd.DataFrame, question: str, estimand: str, metric: str) -> tuple[float, float]:
     first, second = sides(runs, question)
     function = {"families": kinds, "these": these, "the best": best}[estimand]
@@ -175,6 +185,10 @@ def faults(folder: Path, text: str) -> list[str]:
                     else [f"{line['method']}, {name}: {line[name]}, but {numbers}"]
                 )  # fmt: skip
     said = " ".join(line for line in text.splitlines() if line[:1] not in ("|", "-", "#"))
+    if (named := re.search(r"Without (\S+), the method that moves it most", said)) and named[1] != (
+        most := swing(runs)
+    ):
+        wrong.append(f"{most} moves the difference most, not {named[1]}")
     return wrong + [
         f"{number[0]} is said, but in no table" for number in NUMBER.finditer(said) if number[0] not in known
     ]

@@ -39,5 +39,6 @@ def test_a_number_that_was_changed_is_seen() -> None:
     text = text_of("cars/heads-v1")
     number = re.search(r"[+−]\d\.\d\d ± \d\.\d\d", text)
     assert number is not None
-    for changed in (text.replace(number[0], "+9.99 ± 0.01", 1), text.replace("24.05 ± 0.25", "25.05 ± 0.25")):
+    other = re.sub(r"Without \S+, the", "Without hinton, the", text)
+    for changed in (text.replace(number[0], "+9.99 ± 0.01", 1), text.replace("24.05 ± 0.25", "25.05 ± 0.25"), other):
         assert faults(RESULTS / "cars/heads-v1", changed)
