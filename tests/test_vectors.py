@@ -409,7 +409,12 @@ def test_heads_that_cannot_be_applied(cli: Cli, files: dict[str, Path], tmp_path
     whole, head = stored(tmp_path), stored(tmp_path, views=1)
     assert_one_line(cli(*line, "xyz"), 2, "begins with 'xyz'", f"runs/triplet-{whole.id}", f"runs/triplet-{head.id}")
     assert_one_line(cli(*line, ""), 2, "2 runs have", whole.id, head.id)
-    assert_one_line(cli(*line, whole.id), 2, "whole network", "images")
+    for name in (
+        whole.id,
+        f"triplet-{whole.id}",
+        f"tiny/smoke/runs/triplet-{whole.id}.json",
+    ):  # as messages name runs, too
+        assert_one_line(cli(*line, name), 2, "whole network", "images")
     assert_one_line(cli(*line, head.id), 1, "has no weights at", f"{head.id}.safetensors")
     assert not (tmp_path / "small.npy").exists()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -55,7 +55,10 @@ def check_submission(folder: Path, /, *, rerun: int = 0, data: Data = None, devi
     if len(runs) + len(tuned) == len([*folder.glob("runs/*.json"), *folder.glob("tuning/*.json")]):
         # Of records that cannot be read there is nothing to generate.
         lines += differences(folder, Folder.read(folder).files())
-    say(*map(one_line, lines))
+    # Of a fault that many runs share a line tells as well: the first of them, and their number.
+    alike = Counter(line.partition(": ")[2] or line for line in lines)
+    first = {line.partition(": ")[2] or line: line for line in reversed(lines)}
+    say(*(one_line(first[fault]) + f" (and {count - 1} more)" * (count > 1) for fault, count in alike.items()))
     failed = 0
     for id in _drawn(folder, runs, rerun):
         say(f"again: {id}")

@@ -107,13 +107,19 @@ def run_again(results: Path, id: str, where: Request) -> int:
             say(f"{parent.spec.label}: taken from {folder}")
         missing = store.missing([spec])
         counts = {run.id: threads_of(read_record(before.path(run))) for run in missing if before.done(run)}
-        if Driver(plan, store, out).run(
-            missing,
-            device_of(where.device),
-            checkpoint_every=120.0,
-            yes=True,
-            counts={id: n for id, n in counts.items() if n},
-        ):
+        from ..training.loop import Interrupted  # imports torch, which a look at tables does without
+
+        try:
+            failures = Driver(plan, store, out).run(
+                missing,
+                device_of(where.device),
+                checkpoint_every=120.0,
+                yes=True,
+                counts={id: n for id, n in counts.items() if n},
+            )
+        except Interrupted:
+            raise Interrupted("stopped; a rerun keeps nothing, and begins anew") from None
+        if failures:
             return 1
         repeated = read_record(store.path(spec))
     table = Table("metric", "record", "again", "difference", title=Text(one_line(spec.label)))

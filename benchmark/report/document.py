@@ -80,6 +80,7 @@ def document(
         families=families,
         costs=costs,
         untuned=_untuned(compared, tuned or {}),
+        tuned_at=_tuned_at(tuned or {}, compared.dims),
         heads=heads,
         tested=len(compared.p),
         few=sorted({len(cell.recall) for cell in compared.trained if len(cell.recall) < FEW_SEEDS}),
@@ -126,6 +127,12 @@ def _untuned(compared: Comparison, tuned: Mapping[str, Sequence[Tuned]]) -> set[
         chosen = settings_for(dict(spec), tuned.get(spec.method, ()))
         labels[chosen is not None and all(has(record, chosen) for record in cell.records)].add(cell.row.label)
     return None if labels[False] and not labels[True] else labels[False]
+
+
+def _tuned_at(tuned: Mapping[str, Sequence[Tuned]], dims: Sequence[int]) -> list[int]:
+    """The dimensions that settings were chosen for, where a table has others as well."""
+    at = sorted({choice.where["dim"] for choices in tuned.values() for choice in choices if "dim" in choice.where})
+    return at if {*dims} - {*at} else []
 
 
 def _named(records: Sequence[Record], compared: Comparison) -> str:

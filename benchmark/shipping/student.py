@@ -31,13 +31,14 @@ SHOWN = 8  # candidates in a message
 
 
 def find(results: Path, id: str) -> Path:
-    """The record of the one run below `results` whose id begins so.
+    """The record of the one run below `results` whose id begins so, or that is called so: by method and id, or as its file.
 
     Raises:
         UsageError: there is none, or more than one; the message has candidates.
     """
     paths = sorted(results.rglob("runs/*.json"))
-    named = [path for path in paths if path.stem.rpartition("-")[2].startswith(id)]
+    name = id.rpartition("/")[2].removesuffix(".json")
+    named = [path for path in paths if path.stem.rpartition("-")[2].startswith(name) or path.stem == name]
     if len(named) == 1:
         return named[0]
     if not paths:
