@@ -216,7 +216,7 @@ def test_a_teacher_with_its_seeds_counts_once():
     three = [TEACHER.replace(dim=dim) for dim in (64, 128, 256)]
     families = many({16: 0.05}, seeds=9, taught=lambda seed: three[seed % 3])
     assert families.units == [0, 1, 2] and families.seeds == 9
-    assert "Intervals are 95 %, over 3 teachers with 9 seeds" in said(families)
+    assert "Intervals are 95 %, over 3 teachers, 9 seeds in all" in said(families)
     (cell,) = [cell for cell in families.compared.cells if cell.row.method == "r-0"]
     by_seed = [100 * record.metrics["recall@1"] for record in cell.records]
     assert cell.recall == {unit: pytest.approx(sum(by_seed[unit::3]) / 3) for unit in range(3)}
@@ -409,7 +409,7 @@ def test_two_teachers_are_two():
     ]
     found = Comparison(runs, KINDS)
     assert not any(found.flags(cell) for cell in found.cells)
-    assert said(Families(found)).endswith("over 2 teachers with 2 seeds.")
+    assert said(Families(found)).endswith("over 2 teachers, one seed each.")
 
 
 SINGLE = {  # seeds of a method whose cell has no mark, beside two others of seeds 0, 1 and 2
