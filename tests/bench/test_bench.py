@@ -166,7 +166,7 @@ def test_numbers_are_shown_by_three_digits() -> None:
 def test_committed_page_is_what_its_record_gives() -> None:
     results = Path(__file__).parents[2] / "results"
     record = performance.read_performance(results / "performance.json")
-    assert set(record) == set(performance.TITLES)
+    assert {"training", "loss", "retrieval", "report"} <= record.keys() <= performance.TITLES.keys()
     assert (results / "performance.md").read_text() == performance.performance_page(record)
 
 
