@@ -318,6 +318,12 @@ def test_a_click_on_a_head_sorts_by_number_up_and_down(browser, pages):
         assert (up_marks, down_marks) == ([[True, "ascending"]], [[True, "descending"]])
 
 
+def test_the_page_of_several_leaves_details_to_each_folders_own(pages):
+    for brief, whole in zip(pages.parts, pages.whole, strict=True):
+        left = {table.key for table in whole.tables} - {table.key for table in brief.tables}
+        assert left == {"runs", "likeness", *(table.key for table in whole.tables if table.dim is not None)}
+
+
 def test_sorting_is_not_by_text_and_whole_lines_move(browser, pages):
     """9 before 10; a mouse and a keyboard sort alike."""
     cars = pages.alone.with_name("cars.html")

@@ -28,7 +28,7 @@ from benchmark.report.paper import of_protocol, published
 from benchmark.report.render import BUSY, FLAGS, LEGEND, Heading, Line, Table, Value, rich
 from benchmark.report.style import DRAWN_WITH
 from benchmark.report.tables import classes_csv, runs_csv
-from benchmark.report.verdict import answer, verdict_of, verdict_table
+from benchmark.report.verdict import QUESTIONS, answer, verdict_of, verdict_table
 from benchmark.report.write import (
     Folder,
     differences,
@@ -794,7 +794,12 @@ def test_the_readme_is_made_anew_between_its_marks(tmp_path):
     assert text.startswith(f"before\n{part}\n") and text.endswith("<!-- end -->\nafter\n")
     assert "\nold\n" not in text and folder.document.answer in text
     table = folder.document.table("verdict")
-    assert table is None or table.caption in text
+    assert table is not None and table.caption in text
+    # Of its lines those of the first difference, which the answer is taken from.
+    shown = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert set(shown) == {"difference", QUESTIONS["kinds"], "-" * len(QUESTIONS["kinds"])} and len(shown) < len(
+        table.lines
+    )
     update_readme(readme, [folder])
     assert readme.read_text() == text
     readme.write_text("nothing")
