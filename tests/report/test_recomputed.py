@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from recomputed import faults, overview_faults
+from recomputed import cells_of, faults, overview_faults
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -27,6 +27,8 @@ def test_the_readme() -> None:
         r"<!-- generated: (\S+) -->\n(.*?)<!-- end -->", (ROOT / "README.md").read_text("utf-8"), re.DOTALL
     )
     assert parts
+    # The whole table is the folder's.
+    assert {line["difference"] for _, text in parts for line in cells_of(text)} == {"relational − individual"}
     for folder, text in parts:  # which says numbers of lines that are in the folder's own table alone
         assert faults(RESULTS / folder, text + text_of(folder)) == []
 

@@ -797,9 +797,7 @@ def test_the_readme_is_made_anew_between_its_marks(tmp_path):
     assert table is not None and table.caption in text
     # Of its lines those of the first difference, which the answer is taken from.
     shown = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    assert set(shown) == {"difference", QUESTIONS["kinds"], "-" * len(QUESTIONS["kinds"])} and len(shown) < len(
-        table.lines
-    )
+    assert {*shown} - {"difference"} == {QUESTIONS["kinds"], "-" * len(QUESTIONS["kinds"])}
     update_readme(readme, [folder])
     assert readme.read_text() == text
     readme.write_text("nothing")
