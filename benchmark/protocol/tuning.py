@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
+from scipy.stats import qmc
 
 from .. import methods
 from ..errors import BenchmarkError, UsageError
@@ -43,8 +42,9 @@ class RandomTrials:
     """Random search with the same number of trials for every method.
 
     Trial 0 is the preset's own setting. What methods share is drawn from seed, trial and key alone, so a trial has the same learning
-    rate for all of them, whatever else is searched and however many trials there are.
-    Bergstra, Bengio: Random Search for Hyper-Parameter Optimization, JMLR 13, 2012.
+    rate for all of them, whatever else is searched and however many trials there are. The draws of a key are spread evenly over its
+    range: the first two lie in different halves of it, the first four in different quarters.
+    Bergstra, Bengio: Random Search for Hyper-Parameter Optimization, JMLR 13, 2012 (section 5 on such draws).
     """
 
     shared: Mapping[str, Axis]
@@ -63,13 +63,11 @@ class RandomTrials:
         """The settings that are tried of a method, trial by trial."""
         own = _own(entry)
 
-        def trial(t: int) -> Settings:
-            shared = {key: draw(axis, derive(self.seed, "search", t, key)) for key, axis in self.shared.items()}
-            return shared | {
-                key: draw(axis, derive(self.seed, "search", t, entry.name, key)) for key, axis in own.items()
-            }
-
-        return [{}, *map(trial, range(1, self.trials))]
+        count = self.trials - 1
+        drawn = {key: draws(axis, derive(self.seed, "search", key), count) for key, axis in self.shared.items()}
+        for key, axis in own.items():
+            drawn[key] = draws(axis, derive(self.seed, "search", entry.name, key), count)
+        return [{}, *({key: values[t] for key, values in drawn.items()} for t in range(count))]
 
 
 @dataclass(frozen=True)
@@ -184,12 +182,15 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Scalar]]:
     return result
 
 
-def draw(axis: Axis, seed: int) -> Scalar:
-    """One value: of a range log-uniform, to three significant digits, so that specs and TOML read well; of choices uniform."""
-    generator = np.random.default_rng(seed)
-    if not isinstance(axis, Range):
-        return axis[int(generator.integers(len(axis)))]
-    return _rounded(axis, math.exp(generator.uniform(math.log(axis.low), math.log(axis.high))))
+def draws(axis: Axis, seed: int, count: int) -> list[Scalar]:
+    """Draw values of an axis, spread evenly over it, by a scrambled van der Corput sequence in base 2: fewer draws are the first of more.
+
+    Numbers of a range are log-uniform, with three significant digits, so that specs and TOML read well; choices are uniform.
+    """
+    points = qmc.Halton(1, rng=seed).random(count)[:, 0]
+    if isinstance(axis, Range):
+        return [_rounded(axis, axis.low * (axis.high / axis.low) ** point) for point in points]
+    return [axis[int(point * len(axis))] for point in points]
 
 
 def _rounded(axis: Axis, value: Scalar) -> Scalar:
