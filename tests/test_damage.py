@@ -204,6 +204,17 @@ def test_a_strangers_record_is_one_clear_line(
         assert_one_line(cli(*command, "--results", tmp_path), 1, source.name, "is not a record")
 
 
+def test_verify_names_all_damaged_records_at_once(ran: Path, tmp_path: Path, cli: Callable[..., Result]) -> None:
+    folder = tmp_path / "tiny" / "smoke" / "runs"
+    folder.mkdir(parents=True)
+    records = list(ran.glob("runs/*.json"))
+    for record in records:
+        (folder / record.name).write_bytes(record.read_bytes()[:-9])
+    result = cli("verify", "--results", tmp_path)
+    assert result.code == 1 and f"{len(records)} files are damaged, so nothing was compared" in result.out
+    assert len(records) > 1 and all(path.name in result.out + result.err for path in records)
+
+
 @pytest.mark.parametrize("kind", ["pipe", "endless", "huge", "folder"])
 def test_what_is_no_regular_file_is_one_clear_line(tmp_path: Path, cli: Callable[..., Result], kind: str) -> None:
     folder = tmp_path / "tiny" / "smoke" / "runs"

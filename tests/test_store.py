@@ -50,7 +50,11 @@ def test_a_leaf_without_sound_weights_is_trained_again(
     advice = f"run --like {ran.path(record.spec)}"
     assert f"benchmark {advice} trains it again" in said
     again = cli(*advice.split(), *place)
-    assert again.code == 0 and "1 done before, trained again" in again.out and "0 to run" in again.out
+    assert (
+        again.code == 0
+        and "1 of those done, teachers included, to train again" in again.out
+        and "0 to run" in again.out
+    )
     assert path.read_bytes() == right and ran.path(record.spec).read_bytes() == kept
     assert cli("measure", *given(smoke, "--dataset", "--preset"), *place).code == 0
     assert "trained again" not in cli(*advice.split(), *place).out

@@ -47,7 +47,7 @@ def report(
     device
         with --gallery: cpu or cuda; the default is cuda if there is a GPU
     latex
-        also write one folder's table to this file, at the width of a paper's column
+        write one folder's table to this file, at the width of a paper's column, and nothing else
     methods
         with --latex: comma-separated names of methods, in the order of the rows; the default is all
     metrics
@@ -57,7 +57,7 @@ def report(
     names
         with --latex: a TOML file with the methods' names in LaTeX, such as rkd-da = "RKD-DA"
     pdf
-        also write one folder's figures as PDF to this folder
+        write one folder's figures as PDF to this folder, and nothing else
     """
     if gallery is None and (data or dataset or columns or device):
         raise UsageError("--data, --dataset, --columns and --device are for --gallery N")
@@ -79,9 +79,11 @@ def report(
             {} if names is None else read_names(names),
         )
     drawn = None if pdf is None else _single(folders, "figures as PDF")
-    written = [path for folder in folders for path in folder.write()]
-    if results not in [folder.path for folder in folders]:
-        written += write_files(results, overview_files(results, folders))
+    written = []
+    if latex is None and pdf is None:
+        written = [path for folder in folders for path in folder.write()]
+        if results not in [folder.path for folder in folders]:
+            written += write_files(results, overview_files(results, folders))
     if readme is not None:
         update_readme(readme, folders)
         written.append(readme)

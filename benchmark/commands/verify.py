@@ -65,7 +65,14 @@ def verify(
         return run_again(results, rerun, where)
     if where != Request():
         raise UsageError("what says where images, vectors and devices are is for --rerun ID")
-    folders = folders_of(results, baseline)
+    try:
+        folders = folders_of(results, baseline)
+    except BenchmarkError:
+        if len(damaged := _damaged(results)) < 2:
+            raise
+        say(*map(one_line, damaged))
+        out.print(f"{len(damaged)} files are damaged, so nothing was compared")
+        return 1
     lines = [line for folder in folders for line in differences(folder.path, folder.files())]
     if results not in [folder.path for folder in folders]:
         lines += differences(results, overview_files(results, folders))
@@ -82,6 +89,18 @@ def verify(
     records = sum(len(folder.runs) + len(folder.tuned) for folder in folders)
     out.print(f"{len(folders)} folders, {records} records: {len(lines) or 'no'} difference{'s' * (len(lines) != 1)}")
     return 1 if lines else 0
+
+
+def _damaged(results: Path) -> list[str]:
+    """Say of each record that cannot be read why, so that all can be mended at once."""
+    said = []
+    for path in sorted(results.rglob("*.json")):
+        if path.parent.name in ("runs", "tuning"):
+            try:
+                read_record(path)
+            except BenchmarkError as error:
+                said.append(str(error))
+    return said
 
 
 def run_again(results: Path, id: str, where: Request) -> int:

@@ -50,7 +50,7 @@ def document(
 
     Args:
         dataset: its name among results, where that is not the data set's.
-        tuned: by method, the settings that `tune` chose for this preset.
+        tuned: by method, the settings that `tune` chose for this preset; None where that is not known, and nothing is said of it.
     """
     families, records = Families(compared), compared.records
     verdict = verdict_of(families)
@@ -79,6 +79,7 @@ def document(
         compared=compared,
         families=families,
         costs=costs,
+        known=tuned is not None,
         untuned=_untuned(compared, tuned or {}),
         tuned_at=_tuned_at(tuned or {}, compared.dims),
         heads=heads,

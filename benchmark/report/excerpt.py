@@ -12,16 +12,16 @@ from ..errors import UsageError, unknown
 from .cells import OF_ANY_DIM, Cell, Row, fixed
 from .columns import Column, metric_column
 from .comparison import Comparison, in_order
-from .families import head_name
 from .render import Value, dash, templates
 
 
 class Printed(NamedTuple):
-    """A line: its name as LaTeX, where that is given, or else as text; what tells it from others of that name; its numbers."""
+    """A line: its name as LaTeX, where that is given, or else as text; settings that tell it from others of that name; its numbers."""
 
     role: str
     latex: str
     name: str
+    settings: str
     head: str
     entries: list[list[Value]]  # by metric and dimension
 
@@ -68,20 +68,21 @@ def excerpt(
     # The row of that name, settings and all; or all of that method.
     chosen = [row for name in wanted for row in _where(own, "label", name) or _where(own, "method", name)]
     shown = [row for row in chosen if row.role not in OF_ANY_DIM]
+    hidden = sorted({row.hidden for row in shown if row.hidden})
     several = len({row.hidden for row in shown}) > 1
     lines = [
         Printed(
             row.role,
             names.get(row.label) or names.get(row.method, ""),
             row.label,
-            f" ({row.settings})" * (row.label not in names and row.method in names and bool(row.settings))
-            + f", {head_name(row.hidden)}" * several,
+            f" ({row.settings})" * (row.label not in names and row.method in names and bool(row.settings)),
+            "linear" if not row.hidden else "hidden" if len(hidden) == 1 else f"{row.hidden}",
             [[column.entry(at) if (at := rows[row].get(dim)) else dash() for dim in dims] for column in metrics],
         )
         for row in shown
     ]
     return templates().get_template("excerpt.tex.jinja").render(
-        title=title, label=re.sub(r"\W+(protocol )?", "-", title.lower()), lines=lines, several=several, unit=compared.unit,
+        title=title, label=re.sub(r"\W+(protocol )?", "-", title.lower()), lines=lines, several=several, hidden=hidden, unit=compared.unit,
         metrics=[column.label for column in metrics], dims=dims,
         best=any(value.best for line in lines for entries in line.entries for value in entries),
         references=[_reference(cell, metrics) for row in chosen if row not in shown for cell in rows[row].values()],

@@ -101,7 +101,7 @@ class Folder:
         dataset, path = self.runs[0].spec.dataset, self.path.resolve()
         # With the fingerprint of own data and the subset, as `run` names its folder.
         name = path.parent.name if path.parent.name.startswith(f"{dataset}-") else dataset
-        tuned = {} if self.kinds is not None else _tuned(path, dataset)
+        tuned = None if self.kinds is not None else _tuned(path, dataset)
         return document(self.compared, path.name, self.costs, name, tuned)
 
     @cached_property
@@ -153,10 +153,10 @@ def alike(records: Sequence[Record]) -> Sequence[Record]:
     return [record.model_copy(update={"data": record.listed}) for record in records]
 
 
-def _tuned(path: Path, dataset: str) -> Mapping[str, Sequence[Tuned]]:
-    """By method, what `tune` chose for a folder's preset; nothing where the preset is none of the suite's."""
+def _tuned(path: Path, dataset: str) -> Mapping[str, Sequence[Tuned]] | None:
+    """By method, what `tune` chose for a folder's preset; None where the folder's name is no preset of the suite's."""
     if not (PRESETS / f"{path.name}.toml").exists():
-        return {}
+        return None
     return TunedFiles.of(path.name, dataset if dataset in cards.names() else None, path.parent).read()
 
 

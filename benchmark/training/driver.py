@@ -76,6 +76,10 @@ class Driver:
         left = sum(not self.store.done(spec) for spec in specs)
         why = f" ({self.plan.why})" if self.plan.why else ""
         self.say(f"{self.plan.name}, preset {self.plan.preset.name}{why}: {len(specs) - left} done, {left} to run")
+        if again:
+            self.say(
+                f"{again} of those done, teachers included, to train again: their weights are not on this machine, or damaged"
+            )
         if self.plan.card.vectors is not None:
             self.say(self.plan.card.vectors.rule)
         if self.plan.request.taught_by is not None and (teacher := self.plan.images().teacher) is not None:
@@ -84,8 +88,6 @@ class Driver:
             self.say(line)
         self._say_tuned(specs)
         self._say_edited(specs)
-        if again:
-            self.say(f"{again} done before, trained again: weights that are not on this machine, or damaged")
         return missing
 
     def _say_tuned(self, specs: Sequence[Spec]) -> None:

@@ -47,6 +47,7 @@ class Reporter:
         )
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
+        self._begun: dict[str, tuple[int, float]] = {}  # by what is prepared: how far it was when, first
 
     def __enter__(self) -> Reporter:
         self.progress.start()
@@ -58,7 +59,11 @@ class Reporter:
     def preparing(self, what: str, done: int, of: int) -> None:
         """Show how far something is; a remark, where there is nothing to count, stays on the screen."""
         if of:
-            self._show(what, done, of, "")
+            begun, since = self._begun.setdefault(what, (done, time.monotonic()))
+            rate = (done - begun) / max(time.monotonic() - since, 1e-9)
+            # A terminal has a column for it.
+            left = rate and done < of and not self.console.is_terminal
+            self._show(what, done, of, f"about {readable((of - done) / rate)} left" if left else "")
         else:
             self.console.print(what, highlight=False, soft_wrap=True, markup=False)
 

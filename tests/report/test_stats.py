@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import digamma, polygamma
 
-from benchmark.report.stats import FEW_SEEDS, Summary, holm, p_value, paired, summarise
+from benchmark.report.stats import FEW_SEEDS, PRIOR, Summary, holm, moderated, p_value, paired, summarise
 
 numbers = st.floats(-100, 100).map(lambda value: round(value, 3))
 SIMULATIONS = 2_000
@@ -102,3 +103,34 @@ def test_zero():
     assert Summary(3, -1.0, 1.0, 1.0).zero is True
     assert Summary(1, 1.0, None, None).zero is None
     assert math.isclose(summarise([0.1, 0.2, 0.3]).mean, 0.2)
+
+
+def test_variances_of_equal_noise_become_one_and_of_unequal_noise_stay_apart() -> None:
+    draw, df = np.random.default_rng(0), np.full(400, 4.0)
+    chance = draw.chisquare(4, 400) / 4
+    groups = np.repeat([0, 1], 200)
+    scale = np.where(groups, 100.0, 1.0)
+    drawn, free = moderated(chance * scale, df, groups)
+    # All differ by chance alone: each takes as much of the usual one as it may, the mean of its own group.
+    assert np.allclose(free, (1 + PRIOR) * 4)
+    assert np.allclose(drawn - chance * scale / (1 + PRIOR), scale * PRIOR / (1 + PRIOR), rtol=0.15)
+    wild = np.exp(draw.normal(0, 2.5, 400))
+    kept, few = moderated(chance * wild, df, groups)
+    assert np.all(few < 5) and np.corrcoef(np.log(kept), np.log(wild))[0, 1] > 0.9
+
+
+def test_moderated_variances_meet_the_formula() -> None:
+    """Smyth (2004), section 6.2, worked out by a search for the prior's degrees of freedom."""
+    variances, df = np.array([0.5, 1.0, 4.0, 30.0]), np.array([4.0, 4.0, 3.0, 4.0])
+    logs = np.log(variances) - digamma(df / 2) + np.log(df / 2)
+    want = np.var(logs, ddof=1) - np.mean(polygamma(1, df / 2))
+    prior = min(np.linspace(0.1, 4.4, 430_001), key=lambda value: abs(polygamma(1, value / 2) - want))
+    usual = np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2))
+    drawn, free = moderated(variances, df, np.zeros(4, int))
+    assert np.allclose(drawn, (prior * usual + df * variances) / (prior + df), rtol=1e-4)
+    assert np.allclose(free, prior + df, rtol=1e-4)
+
+
+def test_a_variance_that_is_alone_in_its_group_stays() -> None:
+    drawn, free = moderated(np.array([2.0, 3.0]), np.array([4.0, 4.0]), np.array([0, 1]))
+    assert drawn.tolist() == [2, 3] and free.tolist() == [4, 4]
