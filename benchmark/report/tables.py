@@ -102,7 +102,7 @@ def recall_table(compared: Comparison, families: Families) -> Table:
     lines += [Line((text(ROLES[role]), text(method), *dashes), role=role) for role, method in compared.left_out]
     # After the rest of their group.
     lines.sort(key=lambda line: [*ROLES, "families"].index(line.role))
-    heads = [*headings(names), *(Heading(f"d = {dim}") for dim in compared.dims), Heading("own d")]
+    heads = [*headings(names), *(Heading(f"d = {dim}") for dim in compared.dims), Heading("at its own d")]
     return captioned(
         "recall",
         heads,
@@ -142,15 +142,16 @@ def heads_table(compared: Comparison) -> Table | None:
     def at(item: Item, width: int) -> Summary | None:
         return item[1][width].recalled if width in item[1] else None
 
+    def gain(item: Item) -> Summary | None:
+        wide, narrow = item[1].get(widths[-1]), item[1].get(widths[0])
+        return paired(wide.recall, narrow.recall) if wide and narrow else None
+
     shown: list[Column[Item]] = [
         Column("", "group", of=lambda item: ROLES[item[0][0].role]),
         Column("", "method", of=lambda item: item[0][0].label),
         Column("", "d", "", of=lambda item: item[0][1]),
         *(Column("", head_name(own), "%", 2, of=partial(at, width=own), spread="sd", note="not run") for own in widths),
-        difference_column(
-            "widest − narrowest, ± 95 %",
-            lambda item: paired(item[1][max(item[1])].recall, item[1][min(item[1])].recall),
-        ),
+        difference_column(f"{head_name(widths[-1])} − {head_name(widths[0])}, ± 95 %", gain, "not run"),
         Column("", "best of both", of=lambda item: better(item[1])),
     ]
     lines = sorted(both.items(), key=lambda item: (list(ROLES).index(item[0][0].role), item[0][0].method, item[0][1]))

@@ -229,7 +229,7 @@ class Asked(NamedTuple):
             return "the best of each"
         if self.estimand == "these":
             return f"these {methods[0]} and {methods[1]} methods"
-        return f"families, by {papers[0]} and {papers[1]} papers"
+        return f"families (methods of {papers[0]} and {papers[1]} papers)"
 
 
 def _asked(verdict: Verdict) -> Iterator[Asked]:
