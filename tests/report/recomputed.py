@@ -169,7 +169,9 @@ def faults(folder: Path, text: str) -> list[str]:
                 line, runs if line.get("head", "mean of both")[:4] == "mean" else runs[heads == line["head"]], dims
             )
             known += [number for number in line.values() if NUMBER.fullmatch(number)]
-        elif "group" in line and "at its own d" in line and "(" not in line["method"] and "mean of" not in line["method"]:
+        elif (
+            "group" in line and "at its own d" in line and "(" not in line["method"] and "mean of" not in line["method"]
+        ):
             backbone, _, width = line["network"].partition(", hidden ")
             hidden = int(width or 0)
             own = every[
