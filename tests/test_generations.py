@@ -131,6 +131,6 @@ def test_from_the_command_line_to_the_table(cli: Cli, smoke: list[str], tmp_path
     quantised = next(record for record in records if record.spec.method == "pq")
     assert quantised.parameters == teacher.parameters  # its cost is the teacher's
     text = (folder / "comparison.md").read_text()
-    assert "IKD + RKD" in text and "asymmetric R@1" in text
+    assert "IKD + RKD" in text and "asym. R@1" in text
     again = cli(*smoke, "--methods", methods, "--generations", 2)
     assert "0 to run" in again.out

@@ -246,8 +246,7 @@ def of_cells(compared: Comparison) -> list[Column[Cell]]:
         Column("difference 95% half-width", "", "points", 2, of=lambda cell: getattr(gap(cell), "half", None)),
         Column(f"difference {compared.unit}s", of=lambda cell: getattr(gap(cell), "n", 0)),
         Column("difference p (Holm)", "", "", "p", of=compared.p.get),
-        *[Column("asymmetric recall@1 mean", "asymmetric R@1", "%", 2, of=asymmetric, note=unaligned)]
-        * compared.asymmetric,
+        *[Column("asymmetric recall@1 mean", "asym. R@1", "%", 2, of=asymmetric, note=unaligned)] * compared.asymmetric,
         *(Column(f"{name.replace('_', ' ')} mean", "", "", 4, of=_over_units(_geometry(name))) for name in measured),
         Column("train", "train, s", "s", 1, of=attrgetter("seconds"), note=unless_family("nothing is trained")),
         Column("flags", of=lambda cell: compared.flags(cell) if cell.records else ""),
