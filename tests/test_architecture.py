@@ -33,7 +33,7 @@ FLOORS = [
 HEIGHT = {name: len(FLOORS) - number for number, names in enumerate(FLOORS) for name in names}
 STANDARD = set(sys.stdlib_module_names)
 # As few as it has, on the way to 10,000: whoever makes it smaller lowers the number, and whoever adds says why.
-LINES, FILE_LINES, FUNCTION_LINES = 21_116, 300, 60
+LINES, FILE_LINES, FUNCTION_LINES = 21_094, 300, 60
 LONG = {"fit": "the training loop, which is read from top to bottom"}
 OPENINGS = ("Of ", "What ", "That ", "As ", "Those ")
 NO_NOUNS = {"found", "one", "ours", "theirs"}

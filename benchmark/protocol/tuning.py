@@ -44,7 +44,7 @@ class RandomTrials:
     Trial 0 is the preset's own setting. What methods share is drawn from seed, trial and key alone, so a trial has the same learning
     rate for all of them, whatever else is searched and however many trials there are. The draws of a key are spread evenly over its
     range: the first two lie in different halves of it, the first four in different quarters.
-    Bergstra, Bengio: Random Search for Hyper-Parameter Optimization, JMLR 13, 2012 (section 5 on such draws).
+    Bergstra, Bengio: Random Search for Hyper-Parameter Optimization, JMLR 13, 2012.
     """
 
     shared: Mapping[str, Axis]
@@ -61,12 +61,9 @@ class RandomTrials:
 
     def variants(self, entry: methods.Entry) -> list[Settings]:
         """The settings that are tried of a method, trial by trial."""
-        own = _own(entry)
-
-        count = self.trials - 1
+        count, own = self.trials - 1, _own(entry)
         drawn = {key: draws(axis, derive(self.seed, "search", key), count) for key, axis in self.shared.items()}
-        for key, axis in own.items():
-            drawn[key] = draws(axis, derive(self.seed, "search", entry.name, key), count)
+        drawn |= {key: draws(axis, derive(self.seed, "search", entry.name, key), count) for key, axis in own.items()}
         return [{}, *({key: values[t] for key, values in drawn.items()} for t in range(count))]
 
 

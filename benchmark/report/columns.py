@@ -161,16 +161,6 @@ def of_runs(compared: Comparison) -> list[Column[Record]]:
     ]
 
 
-def of_classes() -> list[Column[Record]]:
-    """`classes.csv`: a run's numbers of the test classes, in the order of their labels, with a space between them."""
-
-    def numbers(name: str, digits: int) -> Column[Record]:
-        of = attrgetter(f"by_class.{name}")
-        return Column(name, of=lambda record: " ".join(f"{number:.{digits}f}" for number in of(record)))
-
-    return [Column("id", of=attrgetter("id")), numbers("queries", 0), numbers("hits", 0), numbers("precision", 4)]
-
-
 def _metrics(compared: Comparison, *more: str) -> list[str]:
     """All that a run has, Recall@K by K before the others."""
     names = {*more, *(name for record in compared.records for name in record.metrics)}

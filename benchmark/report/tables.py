@@ -42,12 +42,6 @@ def runs_csv(compared: Comparison) -> str:
     return _csv(columns.of_runs(compared), _in_order(compared))
 
 
-def classes_csv(compared: Comparison) -> str:
-    """A line a run that has results by class, in the same order; empty where none has."""
-    records = [record for record in _in_order(compared) if record.by_class is not None]
-    return _csv(columns.of_classes(), records) if records else ""
-
-
 def _in_order(compared: Comparison) -> list[Record]:
     rows = {record.id: cell.row._replace(settings="").order for cell in compared.cells for record in cell.records}
     return sorted(compared.records, key=lambda run: (*rows[run.id], run.spec.dim, run.spec.seed, run.id))

@@ -28,14 +28,14 @@ from .overview import Reported, overview_figure, overview_markdown
 from .page import Part, page, runs_table
 from .render import Table, latex, markdown, rich
 from .style import other_release
-from .tables import classes_csv, comparison_csv, runs_csv, tuning_csv
+from .tables import comparison_csv, runs_csv, tuning_csv
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 # Not over the next beginning: what stands between would be lost where an end is missing.
 _GENERATED = re.compile(r"(<!-- generated: (\S+)/(\S+) -->\n)(?:(?!<!-- generated:).)*?(<!-- end -->)", re.DOTALL)
-TABLES = ("runs.csv", "classes.csv", "comparison.csv", "comparison.md", "comparison.tex", "tuning.csv")
+TABLES = ("runs.csv", "comparison.csv", "comparison.md", "comparison.tex", "tuning.csv")
 
 
 def result_folders(results: Path) -> list[Path]:
@@ -125,8 +125,6 @@ class Folder:
         files: dict[str, str] = {}
         if self.runs:
             files["runs.csv"] = runs_csv(self.compared)
-            if by_class := classes_csv(self.compared):
-                files["classes.csv"] = by_class
             files["comparison.csv"] = comparison_csv(self.compared)
             files["comparison.md"] = as_markdown(self.document)
             files["comparison.tex"] = latex(self.document.tables)

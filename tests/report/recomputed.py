@@ -1,11 +1,12 @@
-"""Every number of the answers, the README and the overview again, from a committed `runs.csv` and `classes.csv` alone,
-by other code than made them.
+"""Every number of the answers, the README and the overview again, from a committed `runs.csv`, and what its records say by
+test class, by other code than made them.
 
 PYTHONPATH=tests/report python -m recomputed results/cars/heads
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -21,10 +22,8 @@ METRICS = {"Recall@1": "recall@1 [%]", "MAP@R": "map@r [%]"}
 def read(folder: Path) -> pd.DataFrame:
     """The students that answer: those of the usual number of steps that both families have at the same heads."""
     runs = pd.read_csv(folder / "runs.csv", keep_default_na=False)
-    if (by_class := folder / "classes.csv").exists():
-        runs = runs.merge(pd.read_csv(by_class).add_suffix(" by class").rename(columns={"id by class": "id"}), "left")
-    else:
-        runs["hits by class"] = np.nan
+    records = [json.loads(path.read_bytes()) for path in (folder / "runs").glob("*.json")]
+    runs["by class"] = runs.id.map({record["id"]: record.get("by_class") for record in records})
     teachers = set(map(tuple, runs[runs.role == "teacher"][["backbone", "dim"]].to_numpy()))
     runs = runs[runs.role.isin(["individual", "relational"])]
     runs = runs[[pair not in teachers for pair in map(tuple, runs[["backbone", "dim"]].to_numpy())]]
@@ -83,8 +82,8 @@ def kinds(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> tuple[float
         by_paper = table(side, metric).mean(axis=1).groupby(paper).mean()
         weights = (paper.value_counts() / len(paper)).reindex(by_paper.index).to_numpy()
         parts.append((unbiased(by_paper.to_numpy(), weights), freedom(weights)))
-    if first["hits by class"].notna().all() and second["hits by class"].notna().all():
-        queries = np.array(first["queries by class"].iloc[0].split(), float)
+    if first["by class"].notna().all() and second["by class"].notna().all():
+        queries = np.array(first["by class"].iloc[0]["queries"], float)
         gaps = of_classes(first, metric, queries) - of_classes(second, metric, queries)
         parts.append((unbiased(gaps, queries / queries.sum()), freedom(queries / queries.sum())))
     total = sum(variance for variance, _ in parts)
@@ -95,7 +94,8 @@ def kinds(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> tuple[float
 
 def of_classes(side: pd.DataFrame, metric: str, queries: np.ndarray) -> np.ndarray:
     """The mean over methods of each test class, in percent."""
-    split = side["precision by class" if metric == "MAP@R" else "hits by class"].str.split(expand=True).astype(float)
+    name = "precision" if metric == "MAP@R" else "hits"
+    split = pd.DataFrame([own[name] for own in side["by class"]], side.index, dtype=float)
     keys = [side[name] for name in ("method", "hidden", "dim", "unit")]
     shares = 100 * (split if metric == "MAP@R" else split / queries)
     return shares.groupby(keys).mean().groupby("method").mean().mean().to_numpy()

@@ -27,7 +27,7 @@ from benchmark.report.page import commands
 from benchmark.report.paper import of_protocol, published
 from benchmark.report.render import BUSY, FLAGS, LEGEND, Heading, Line, Table, Value, rich
 from benchmark.report.style import DRAWN_WITH
-from benchmark.report.tables import classes_csv, runs_csv
+from benchmark.report.tables import runs_csv
 from benchmark.report.verdict import QUESTIONS, answer, verdict_of, verdict_table
 from benchmark.report.write import (
     Folder,
@@ -245,9 +245,6 @@ def test_test_classes_are_in_the_interval_of_kinds_where_records_have_them():
     with_labels = Comparison(with_classes, families.compared.kinds, labelled=["r-0"], papers={"r-0": "a paper"})
     (line, *_) = [line for line in csv.DictReader(io.StringIO(runs_csv(with_labels))) if line["method"] == "r-0"]
     assert (line["labels"], line["paper"]) == ("yes", "a paper")
-    (numbers, *_) = csv.DictReader(io.StringIO(classes_csv(with_labels)))
-    assert (numbers["queries"], numbers["precision"]) == ("100 100 200", "0.1000 0.2000 0.3000")
-    assert not classes_csv(families.compared)
 
 
 def test_a_family_is_the_same_methods_in_all_columns():
