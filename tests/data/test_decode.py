@@ -698,3 +698,14 @@ def test_remarks_stay_on_the_screen(terminal: bool) -> None:
         reporter.preparing("decode", 1, 2)
         reporter.preparing("query images: 2 [or] 3 of them are huge", 0, 0)
     assert "query images: 2 [or] 3 of them are huge\n" in output.getvalue()
+
+
+def test_the_time_left_is_said_where_no_column_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benchmark.training.progress.time.monotonic", lambda: now[0])
+    output = io.StringIO()
+    with Reporter(Console(file=output, width=60)) as reporter:
+        reporter.preparing("decode", 100, 400)
+        now[0] = 60.0
+        reporter.preparing("decode", 200, 400)
+    assert output.getvalue().splitlines()[-1] == "decode: 200/400  about 2 min left"

@@ -907,3 +907,12 @@ def test_rows_that_differ_in_the_network_alone_do_not_look_alike(tmp_path, cli, 
         for name in names:
             assert any(name in column for column in columns), text
     assert "All rows: steps 400, seeds 2." in " ".join(contrast.split())
+
+
+def test_a_folder_that_has_no_presets_name_says_nothing_of_tuning(tmp_path):
+    runs = [record("triplet", 0.5 + seed / 100, seed=seed) for seed in range(2)]
+    said = {}
+    for name in ("smoke", "elsewhere"):
+        save(tmp_path / "tiny" / name, runs)
+        said[name] = [note for note in Folder.read(tmp_path / "tiny" / name).document.notes if "tuned" in note]
+    assert said["elsewhere"] == [] != said["smoke"]

@@ -61,7 +61,9 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # else Ray takes this machine's outer address
         scratch = stack.enter_context(TemporaryDirectory(prefix="ray"))  # short, as paths of sockets are
-        head = {**NODE, "include_dashboard": False, "temp_dir": scratch}
+        # Also for the file that says where the cluster is: on a machine where Ray never ran, its usual folder is not there.
+        patch.setenv("RAY_TMPDIR", scratch)
+        head = {**NODE, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         stack.callback(cluster.shutdown)
         for _ in range(2):
